@@ -1,0 +1,328 @@
+"""The parts of which every U-Net here is built (Asperti et al., Sec. 4)."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def _without(config, *names):
+    return {key: value for key, value in config.items() if key not in names}
+
+register = keras.saving.register_keras_serializable(package="ddim_embed")
+
+
+@register
+class Normalizer(keras.layers.Layer):
+    """Takes pixels in [0, 1] to images of zero mean and unit variance per channel, and back.
+
+    The statistics are weights: a weights file carries its units.
+
+    Args:
+        channels: image channels.
+
+    Call: pixels `(..., channels)` -> images, float32 of the same shape; `inverse` is its inverse.
+    """
+
+    def __init__(self, channels, **kwargs):
+        super().__init__(dtype="float32", trainable=False, **_without(kwargs, "dtype", "trainable"))
+        self.channels = channels
+        self.mean = self.add_weight(
+            shape=(channels,), initializer="zeros", trainable=False, name="mean"
+        )
+        self.variance = self.add_weight(
+            shape=(channels,), initializer="ones", trainable=False, name="variance"
+        )
+        self.built = True
+
+    def adapt(self, pixels):
+        """Sets the statistics to those of pixels, an array `(n, height, width, channels)`."""
+        pixels = np.asarray(pixels)
+        if pixels.ndim != 4 or pixels.shape[-1] != self.channels or not len(pixels):
+            raise ValueError(
+                f"`pixels` must have shape (n, height, width, {self.channels}), n at least 1. "
+                f"Received shape: {pixels.shape}"
+            )
+        variance = pixels.var(axis=(0, 1, 2), dtype=np.float64)
+        if not (np.isfinite(variance).all() and (variance > 0).all()):
+            raise ValueError(
+                f"`pixels` must be finite and vary in every channel. Received variances: {variance}"
+            )
+        self.mean.assign(pixels.mean(axis=(0, 1, 2), dtype=np.float64))
+        self.variance.assign(variance)
+
+    def call(self, pixels):
+        return (pixels - self.mean) / tf.sqrt(self.variance)
+
+    def inverse(self, images):
+        return images * tf.sqrt(self.variance) + self.mean
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"channels": self.channels}
+
+
+@register
+class SinusoidalEmbedding(keras.layers.Layer):
+    """Embeds noise variances as sines and cosines of log-spaced frequencies.
+
+    Args:
+        dims: number of output channels, even.
+        min_frequency, max_frequency: the range, in periods per unit of variance.
+
+    Call: float `(batch, 1, 1, 1)` -> `(batch, 1, 1, dims)`, sines first. The angles are computed in
+    float32 whatever the layer's precision: at frequency 1000, bfloat16 cannot tell them apart.
+    """
+
+    def __init__(self, dims=64, min_frequency=1.0, max_frequency=1000.0, **kwargs):
+        # Without autocast the variances arrive unrounded.
+        super().__init__(autocast=False, **kwargs)
+        if dims < 2 or dims % 2:
+            raise ValueError(f"`dims` must be even and at least 2. Received: {dims}")
+        self.dims = dims
+        self.min_frequency = min_frequency
+        self.max_frequency = max_frequency
+
+    def call(self, noise_variances):
+        frequencies = tf.exp(
+            tf.linspace(math.log(self.min_frequency), math.log(self.max_frequency), self.dims // 2)
+        )
+        angles = 2 * math.pi * tf.cast(frequencies, tf.float32) * tf.cast(noise_variances, tf.float32)
+        embedding = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
+        return tf.cast(embedding, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.dims)
+
+    def get_config(self):
+        return super().get_config() | {
+            "dims": self.dims,
+            "min_frequency": self.min_frequency,
+            "max_frequency": self.max_frequency,
+        }
+
+
+@register
+class BatchNorm(keras.layers.BatchNormalization):
+    """Keras' batch normalisation without centre and scale, run as TensorFlow's one fused kernel.
+
+    Same variables, statistics and results; Keras itself spends several passes over memory on them.
+    """
+
+    def __init__(self, momentum=0.99, epsilon=1e-3, **kwargs):
+        super().__init__(momentum=momentum, epsilon=epsilon, center=False, scale=False, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        channels = tf.shape(inputs)[-1:]
+        scale, offset = tf.ones(channels), tf.zeros(channels)
+        if not (training and self.trainable):
+            return tf.compat.v1.nn.fused_batch_norm(
+                inputs,
+                scale,
+                offset,
+                mean=tf.convert_to_tensor(self.moving_mean),
+                variance=tf.convert_to_tensor(self.moving_variance),
+                epsilon=self.epsilon,
+                is_training=False,
+            )[0]
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, scale, offset, epsilon=self.epsilon, is_training=True
+        )
+        # The kernel returns the unbiased variance; Keras keeps the biased one.
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), variance.dtype)
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance * (count - 1) / count)
+        return outputs
+
+    def _move(self, average, value):
+        average.assign(average * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
+
+    def get_config(self):
+        config = super().get_config()
+        own = ("name", "trainable", "dtype", "momentum", "epsilon")
+        return {key: config[key] for key in own}
+
+
+@register
+@tf.custom_gradient
+def swish(x):
+    """x * sigmoid(x), elementwise, with a gradient that makes one pass over memory instead of six."""
+
+    def gradient(upstream):
+        return _swish_gradient(x, upstream)
+
+    return tf.nn.silu(x), gradient
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _swish_gradient(x, upstream):
+    x32 = tf.cast(x, tf.float32)
+    gate = tf.sigmoid(x32)
+    return tf.cast(tf.cast(upstream, tf.float32) * gate * (1 + x32 * (1 - gate)), x.dtype)
+
+
+@register
+class ResidualBlock(keras.layers.Layer):
+    """BatchNorm - 3x3 convolution, swish - 3x3 convolution - optional attention, plus the input.
+
+    Where the widths differ, the input goes through a 1x1 convolution first.
+
+    Args:
+        width: output channels.
+        attention: None, or a name of `ATTENTIONS`.
+
+    Call: `(batch, height, width, any)` -> `(batch, height, width, self.width)`.
+    """
+
+    def __init__(self, width, attention=None, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.attention_name = _check_attention(attention)
+
+    def build(self, input_shape):
+        inner_shape = (*input_shape[:-1], self.width)
+        # The order of creation is that of the published code: it numbers the layers of its files.
+        self.projection = None
+        if input_shape[-1] != self.width:
+            self.projection = self._conv(1, name="projection")
+            self.projection.build(input_shape)
+        self.norm = BatchNorm(dtype=self.dtype_policy, name="norm")
+        self.norm.build(input_shape)
+        self.conv1 = self._conv(3, activation=swish, name="conv1")
+        self.conv1.build(input_shape)
+        self.conv2 = self._conv(3, name="conv2")
+        self.conv2.build(inner_shape)
+        self.attention = None
+        if self.attention_name is not None:
+            self.attention = ATTENTIONS[self.attention_name](dtype=self.dtype_policy)
+            self.attention.build(inner_shape)
+        self.built = True
+
+    def _conv(self, kernel_size, **kwargs):
+        return keras.layers.Conv2D(
+            self.width, kernel_size, padding="same", dtype=self.dtype_policy, **kwargs
+        )
+
+    def call(self, inputs, training=None):
+        residual = inputs if self.projection is None else self.projection(inputs)
+        x = self.norm(inputs, training=training)
+        x = self.conv2(self.conv1(x))
+        if self.attention is not None:
+            x = self.attention(x)
+        return x + residual
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.width)
+
+    def get_config(self):
+        return super().get_config() | {"width": self.width, "attention": self.attention_name}
+
+
+class _Attention(keras.layers.Layer):
+    """A map that keeps the shape `(batch, height, width, channels)`."""
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@register
+class SpatialAttention(_Attention):
+    """Single-head self-attention over all positions, with a residual connection.
+
+    As in the diffusion U-Nets of Ho et al. (2020), the output projection starts at zero, so that
+    the block first passes its input through.
+    """
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        self.norm = keras.layers.LayerNormalization(dtype=self.dtype_policy, name="norm")
+        self.queries_keys_values = keras.layers.Dense(
+            3 * channels, dtype=self.dtype_policy, name="queries_keys_values"
+        )
+        self.output_projection = keras.layers.Dense(
+            channels, kernel_initializer="zeros", dtype=self.dtype_policy, name="output_projection"
+        )
+        for layer in (self.norm, self.queries_keys_values, self.output_projection):
+            layer.build(input_shape)
+        self.built = True
+
+    def call(self, inputs):
+        shape = tf.shape(inputs)
+        channels = inputs.shape[-1]
+        projected = self.queries_keys_values(self.norm(inputs))
+        positions = tf.reshape(projected, (shape[0], shape[1] * shape[2], 3 * channels))
+        queries, keys, values = tf.split(positions, 3, axis=-1)
+        scores = tf.matmul(queries, keys, transpose_b=True) * channels**-0.5
+        # Softmax over up to thousands of positions needs more than bfloat16's 8 bits.
+        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), values.dtype)
+        attended = tf.reshape(tf.matmul(weights, values), shape)
+        return inputs + self.output_projection(attended)
+
+
+@register
+class SqueezeExcitation(_Attention):
+    """Scales each channel by a gate computed from all channels' means (Hu et al., 2018).
+
+    Args:
+        ratio: how much narrower the gate's hidden layer is.
+    """
+
+    def __init__(self, ratio=4, **kwargs):
+        super().__init__(**kwargs)
+        self.ratio = ratio
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        hidden = max(1, channels // self.ratio)
+        self.squeeze = keras.layers.Dense(
+            hidden, activation="relu", dtype=self.dtype_policy, name="squeeze"
+        )
+        self.excite = keras.layers.Dense(
+            channels, activation="sigmoid", dtype=self.dtype_policy, name="excite"
+        )
+        self.squeeze.build((None, 1, 1, channels))
+        self.excite.build((None, 1, 1, hidden))
+        self.built = True
+
+    def call(self, inputs):
+        means = tf.reduce_mean(inputs, axis=(1, 2), keepdims=True)
+        return inputs * self.excite(self.squeeze(means))
+
+    def get_config(self):
+        return super().get_config() | {"ratio": self.ratio}
+
+
+@register
+class NAFNetAttention(_Attention):
+    """Simplified channel attention: each channel times a linear map of all means (Chen et al., 2022)."""
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        self.gate = keras.layers.Dense(
+            channels,
+            kernel_initializer="zeros",
+            bias_initializer="ones",  # starts as the identity: this gate has no sigmoid to bound it
+            dtype=self.dtype_policy,
+            name="gate",
+        )
+        self.gate.build((None, 1, 1, channels))
+        self.built = True
+
+    def call(self, inputs):
+        return inputs * self.gate(tf.reduce_mean(inputs, axis=(1, 2), keepdims=True))
+
+
+ATTENTIONS = {
+    "spatial": SpatialAttention,
+    "squeeze_excitation": SqueezeExcitation,
+    "nafnet": NAFNetAttention,
+}
+
+
+def _check_attention(name):
+    if name is not None and name not in ATTENTIONS:
+        raise ValueError(f"`attention` must be None or one of {sorted(ATTENTIONS)}. Received: {name!r}")
+    return name

@@ -1,0 +1,147 @@
+"""DDIM sampling as pure functions of a denoiser (Algorithm 2 of Asperti et al.).
+
+A denoiser is any function `denoise(noisy_images, rates) -> pred_noises`: a trained U-Net, or a
+closed form. All images here are in model space.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed.schedules import Rates
+
+LAST_STEPS = ("predicted_image", "transfer")
+
+
+def predict_images(noisy_images, pred_noises, rates):
+    """The clean images that noisy images and their noises imply.
+
+    Song et al. (2021), Eq. 9.
+
+    Args:
+        noisy_images: float, `(batch, height, width, channels)`, model space.
+        pred_noises: same shape.
+        rates: `Rates`, each broadcastable to `(batch, 1, 1, 1)`; `rates.signal` positive.
+
+    Returns:
+        The predicted images, same shape and dtype.
+    """
+    return (noisy_images - rates.noise * pred_noises) / rates.signal
+
+
+def ddim_step(noisy_images, pred_noises, rates, next_rates):
+    """Moves noisy images from one noise level to another, deterministically.
+
+    Song et al. (2021), Eq. 12 with sigma_t = 0. Valid in either direction.
+
+    Args:
+        noisy_images: float, `(batch, height, width, channels)`, model space.
+        pred_noises: same shape; the noise predicted at `rates`.
+        rates, next_rates: `Rates`, each broadcastable to `(batch, 1, 1, 1)`; `rates.signal` positive.
+
+    Returns:
+        The images at `next_rates`, same shape and dtype.
+
+    Raises:
+        ValueError: if the two image shapes differ.
+    """
+    if not noisy_images.shape.is_compatible_with(pred_noises.shape):
+        raise ValueError(
+            "`noisy_images` and `pred_noises` must have the same shape. Received: "
+            f"{noisy_images.shape} and {pred_noises.shape}"
+        )
+    pred_images = predict_images(noisy_images, pred_noises, rates)
+    return next_rates.signal * pred_images + next_rates.noise * pred_noises
+
+
+def sample(
+    denoise, schedule, latents, num_steps=10, last_step="predicted_image", remat=False
+):
+    """Reverse diffusion: from latents at t=1 to images, in `num_steps` network evaluations.
+
+    Algorithm 2 of Asperti et al. Both conventions evaluate the network at t = 1, 1-1/N, ..., 1/N;
+    they differ in what is returned.
+
+    Args:
+        denoise: `denoise(noisy_images, rates) -> pred_noises`; `rates` are scalars.
+        schedule: a function of `schedules`.
+        latents: float, `(batch, height, width, channels)`, standard Gaussian.
+        num_steps: N, at least 1.
+        last_step: "predicted_image", the image predicted at t=1/N, as the paper does, or
+            "transfer", the image moved to t=0. As t=0 is not noiseless, the two differ.
+        remat: whether the gradient recomputes each step's activations, so that memory hardly grows
+            with `num_steps`. Only the gradient with respect to the latents is then defined.
+
+    Returns:
+        Images in model space, the shape and dtype of `latents`.
+
+    Raises:
+        ValueError: if `num_steps` or `last_step` is not one of those.
+    """
+    if last_step not in LAST_STEPS:
+        raise ValueError(f"`last_step` must be one of {LAST_STEPS}. Received: {last_step!r}")
+    evaluate = _recomputed(denoise) if remat else denoise
+    grid = _grid(schedule, num_steps)[::-1]
+    images = tf.convert_to_tensor(latents)
+    for rates, next_rates in zip(grid[:-1], grid[1:], strict=True):
+        pred_noises = evaluate(images, rates)
+        if next_rates is grid[-1] and last_step == "predicted_image":
+            return predict_images(images, pred_noises, rates)
+        images = ddim_step(images, pred_noises, rates, next_rates)
+    return images
+
+
+def invert(denoise, schedule, images, num_steps=10):
+    """The reverse direction: the ODE of DDIM from images at t=0 to latents at t=1.
+
+    Each step evaluates the noise where the step starts, so it only approximates the inverse of the
+    sampler's step, which evaluates it where this one ends; the error falls as 1/N.
+
+    Args:
+        denoise: `denoise(noisy_images, rates) -> pred_noises`.
+        schedule: a function of `schedules`.
+        images: float, `(batch, height, width, channels)`, what "transfer" sampling returns.
+        num_steps: N, at least 1.
+
+    Returns:
+        Latents, the shape and dtype of `images`.
+
+    Raises:
+        ValueError: if `num_steps` is less than 1.
+    """
+    grid = _grid(schedule, num_steps)
+    images = tf.convert_to_tensor(images)
+    for rates, next_rates in zip(grid[:-1], grid[1:], strict=True):
+        images = ddim_step(images, denoise(images, rates), rates, next_rates)
+    return images
+
+
+def _grid(schedule, num_steps):
+    """`Rates` of Python floats at t = 0, 1/N, ..., 1: constants in whatever graph uses them."""
+    if num_steps < 1:
+        raise ValueError(f"`num_steps` must be at least 1. Received: {num_steps}")
+    with tf.init_scope():  # eager, even while a tf.function is traced
+        signal, noise = schedule(tf.constant(np.linspace(0, 1, num_steps + 1)))
+    return [Rates(*pair) for pair in zip(signal.numpy().tolist(), noise.numpy().tolist(), strict=True)]
+
+
+def _recomputed(denoise):
+    """`denoise`, whose gradient keeps its input only and runs the network again."""
+
+    def evaluate(images, rates):
+        @tf.custom_gradient
+        def run(images):
+            def gradient(upstream, variables=None):
+                # Waits for the upstream gradient; else all steps would be recomputed, and kept, at once.
+                with tf.control_dependencies([upstream]):
+                    kept = tf.identity(images)
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(kept)
+                    pred_noises = denoise(kept, rates)
+                result = tape.gradient(pred_noises, kept, output_gradients=upstream)
+                return result if variables is None else (result, [None] * len(variables))
+
+            return denoise(images, rates), gradient
+
+        return run(images)
+
+    return evaluate

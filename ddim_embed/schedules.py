@@ -1,0 +1,122 @@
+"""Diffusion schedules: how much signal and how much noise an image holds at each diffusion time.
+
+A schedule is a function of `diffusion_times` in [0, 1] (0 the least noise) that returns
+`Rates(signal, noise)` with `signal**2 + noise**2 == 1`. Asperti et al., Sec. 3.2 and Fig. 6.
+"""
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+MAX_SIGNAL_RATE = 0.95  # t=0 of the continuous cosine schedule is not quite clean ...
+MIN_SIGNAL_RATE = 0.02  # ... and t=1 not quite pure noise, where dividing by signal stays safe
+
+# The betas of Ho et al. (2020) sum over 1000 steps; in continuous time their integral plays that role.
+_DDPM_STEPS = 1000
+_BETA_START, _BETA_END = 1e-4, 0.02
+
+
+class Rates(NamedTuple):
+    """Signal rate sqrt(alpha_bar) and noise rate sqrt(1 - alpha_bar), two tensors of one shape."""
+
+    signal: tf.Tensor
+    noise: tf.Tensor
+
+
+def continuous_cosine(diffusion_times):
+    """The angle runs evenly from acos(0.95) at t=0 to acos(0.02) at t=1; the default.
+
+    Args:
+        diffusion_times: float tensor in [0, 1], any shape.
+
+    Returns:
+        `Rates` of the same shape and dtype.
+    """
+    times = _as_times(diffusion_times)
+    start, end = math.acos(MAX_SIGNAL_RATE), math.acos(MIN_SIGNAL_RATE)
+    angles = start + times * (end - start)
+    return Rates(tf.cos(angles), tf.sin(angles))
+
+
+def cosine(diffusion_times):
+    """Nichol and Dhariwal (2021), Eq. 17, with the offset s = 0.008.
+
+    `alpha_bar` is clipped to at least 1e-6, so that images can be predicted at t=1 as well.
+
+    Args:
+        diffusion_times: float tensor in [0, 1], any shape.
+
+    Returns:
+        `Rates` of the same shape and dtype.
+    """
+    offset = 0.008
+    times = _as_times(diffusion_times)
+    angles = (times + offset) / (1 + offset) * (math.pi / 2)
+    alpha_bar = tf.cos(angles) ** 2 / math.cos(offset / (1 + offset) * math.pi / 2) ** 2
+    return _rates_from_alpha_bar(tf.clip_by_value(alpha_bar, 1e-6, 1.0))
+
+
+def linear(diffusion_times):
+    """Ho et al. (2020): beta grows linearly from 1e-4 to 0.02 over 1000 steps.
+
+    Args:
+        diffusion_times: float tensor in [0, 1], any shape.
+
+    Returns:
+        `Rates` of the same shape and dtype.
+    """
+    times = _as_times(diffusion_times)
+    integral = _BETA_START * times + (_BETA_END - _BETA_START) * times**2 / 2
+    return _rates_from_integral(integral)
+
+
+def quadratic(diffusion_times):
+    """sqrt(beta) grows linearly from sqrt(1e-4) to sqrt(0.02) over 1000 steps.
+
+    Args:
+        diffusion_times: float tensor in [0, 1], any shape.
+
+    Returns:
+        `Rates` of the same shape and dtype.
+    """
+    times = _as_times(diffusion_times)
+    start, slope = math.sqrt(_BETA_START), math.sqrt(_BETA_END) - math.sqrt(_BETA_START)
+    integral = start**2 * times + start * slope * times**2 + slope**2 * times**3 / 3
+    return _rates_from_integral(integral)
+
+
+SCHEDULES = {
+    "continuous_cosine": continuous_cosine,
+    "cosine": cosine,
+    "linear": linear,
+    "quadratic": quadratic,
+}
+
+
+def get_schedule(name):
+    """Looks a schedule up by name; a function is returned as it is.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    if callable(name):
+        return name
+    if name not in SCHEDULES:
+        raise ValueError(f"`schedule` must be one of {sorted(SCHEDULES)}. Received: {name!r}")
+    return SCHEDULES[name]
+
+
+def _as_times(diffusion_times):
+    times = tf.convert_to_tensor(diffusion_times)
+    return times if times.dtype.is_floating else tf.cast(times, tf.float32)
+
+
+def _rates_from_alpha_bar(alpha_bar):
+    return Rates(tf.sqrt(alpha_bar), tf.sqrt(1 - alpha_bar))
+
+
+def _rates_from_integral(integral):
+    """alpha_bar = prod(1 - beta_i), which is exp(-sum(beta_i)) in the limit of many small steps."""
+    exponent = -_DDPM_STEPS * integral
+    return Rates(tf.exp(exponent / 2), tf.sqrt(-tf.math.expm1(exponent)))

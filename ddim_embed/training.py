@@ -1,0 +1,168 @@
+"""Runs a model's `train_step` over a stream of batches, resumable after a kill at any moment."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+CHECKPOINT = "checkpoint.h5"
+HISTORY = "history.jsonl"
+
+
+def train(
+    model,
+    batches,
+    num_steps,
+    folder,
+    *,
+    checkpoint_seconds=120,
+    log_steps=50,
+    description="training",
+    progress=True,
+):
+    """Trains a compiled model up to `num_steps` optimizer steps, going on from a checkpoint in `folder`.
+
+    A checkpoint holds every variable of the model and its optimizer and is replaced in one rename,
+    so that a kill leaves the old one or the new one. What a step draws must depend on the
+    optimizer's step count alone, as in `DiffusionModel` and `EmbedderTrainer`: then a resumed run
+    repeats the uninterrupted one, to the reproducibility of the machine's own kernels.
+
+    Args:
+        model: a `keras.Model` with `train_step(batch)`, compiled.
+        batches: function from a step number to an iterable of the batches from that step on.
+        num_steps: optimizer steps in all; a finished run returns at once.
+        folder: where the checkpoint and `history.jsonl` lie; made if missing.
+        checkpoint_seconds: seconds between checkpoints.
+        log_steps: steps over which each line of the history averages.
+        description: words for the progress bar.
+        progress: whether to show it.
+
+    Returns:
+        The history, a list of `{"step": ..., "seconds": ..., metric: mean over log_steps, ...}`.
+
+    Raises:
+        ValueError: if a checkpoint in `folder` belongs to a model with other variables.
+        FloatingPointError: if a loss is not finite; the last checkpoint stays as it was.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    history, seconds_before = [], 0.0
+    if (folder / CHECKPOINT).exists():
+        seconds_before = restore_checkpoint(folder / CHECKPOINT, model)
+        history = _read_history(folder / HISTORY, int(model.optimizer.iterations))
+    step = int(model.optimizer.iterations)
+    if step >= num_steps:
+        return history
+
+    run_step = tf.function(model.train_step, jit_compile=model.jit_compile, autograph=False)
+    started = saved = time.monotonic()
+
+    def seconds():
+        return seconds_before + time.monotonic() - started
+
+    def save():
+        _write_history(folder / HISTORY, history)
+        save_checkpoint(folder / CHECKPOINT, model, seconds())
+
+    bar = tqdm(initial=step, total=num_steps, desc=description, unit="step", disable=not progress)
+    with bar:
+        for batch in batches(step):
+            logs = run_step(batch)
+            step += 1
+            bar.update()
+            if step % log_steps == 0 or step == num_steps:
+                values = {name: float(value) for name, value in logs.items()}
+                if not np.isfinite(list(values.values())).all():
+                    raise FloatingPointError(
+                        f"Training stopped at step {step}: a loss is not finite ({values}). A lower "
+                        f"learning rate may help; the last checkpoint is in {folder}."
+                    )
+                history.append({"step": step, "seconds": round(seconds(), 1)} | values)
+                bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()})
+                for metric in model.metrics:
+                    metric.reset_state()
+            if step == num_steps:
+                break
+            if time.monotonic() - saved > checkpoint_seconds:
+                save()
+                saved = time.monotonic()
+    save()
+    return history
+
+
+def save_checkpoint(path, model, seconds=0.0):
+    """Writes all variables of a model and its optimizer, replacing `path` in one rename.
+
+    Args:
+        path: the file, HDF5.
+        model: a built and compiled `keras.Model`.
+        seconds: training time so far, kept with it.
+    """
+    temporary = Path(f"{path}.tmp")
+    with h5py.File(temporary, "w") as file:
+        file.attrs["seconds"] = seconds
+        for name, variable in _named_variables(model):
+            file[name] = variable.numpy()
+    # On the disk before it takes the old one's place: a power cut may come, too.
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def restore_checkpoint(path, model):
+    """Sets all variables of a model and its optimizer from `save_checkpoint`'s file.
+
+    Returns:
+        The training seconds stored with it.
+
+    Raises:
+        ValueError: if the file is of a model with other variables; nothing is changed then.
+    """
+    variables = _named_variables(model)
+    with h5py.File(path, "r") as file:
+        shapes = {name: file[name].shape for name in file}
+        expected = {name: tuple(variable.shape) for name, variable in variables}
+        if shapes != expected:
+            differing = sorted(
+                name for name in shapes | expected if shapes.get(name) != expected.get(name)
+            )[:3]
+            details = "; ".join(
+                f"{name}: expected {expected.get(name)}, found {shapes.get(name)}"
+                for name in differing
+            )
+            raise ValueError(
+                f"The checkpoint {path} is of another model ({details}). Train in another folder, "
+                f"or delete it to start anew."
+            )
+        for name, variable in variables:
+            variable.assign(file[name][()])
+        return float(file.attrs["seconds"])
+
+
+def _named_variables(model):
+    """Pairs of a unique flat name and a variable; the order of creation makes names unique."""
+    variables = [*model.variables, *model.optimizer.variables]
+    # Keras may list the optimizer's among the model's; each is kept once.
+    variables = list({id(variable): variable for variable in variables}.values())
+    return [
+        (f"{index:04d}_{variable.name}", variable) for index, variable in enumerate(variables)
+    ]
+
+
+def _read_history(path, step):
+    """The history up to `step`: a kill may have left lines that the checkpoint does not know."""
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if line["step"] <= step]
+
+
+def _write_history(path, history):
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+    temporary.replace(path)
