@@ -13,6 +13,18 @@ def _without(config, *names):
 register = keras.saving.register_keras_serializable(package="ddim_embed")
 
 
+def dtype_policy(precision):
+    """The Keras policy of a precision: weights are float32 in either.
+
+    Raises:
+        ValueError: if `precision` is neither "float32" nor "bfloat16".
+    """
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+    if precision not in policies:
+        raise ValueError(f"`precision` must be one of {tuple(policies)}. Received: {precision!r}")
+    return policies[precision]
+
+
 @register
 class Normalizer(keras.layers.Layer):
     """Takes pixels in [0, 1] to images of zero mean and unit variance per channel, and back.
@@ -87,12 +99,15 @@ class SinusoidalEmbedding(keras.layers.Layer):
         self.max_frequency = max_frequency
 
     def call(self, noise_variances):
+        return tf.cast(self.embed(noise_variances), self.compute_dtype)
+
+    def embed(self, noise_variances):
+        """The embedding in float32, whatever the layer's precision."""
         frequencies = tf.exp(
             tf.linspace(math.log(self.min_frequency), math.log(self.max_frequency), self.dims // 2)
         )
         angles = 2 * math.pi * tf.cast(frequencies, tf.float32) * tf.cast(noise_variances, tf.float32)
-        embedding = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
-        return tf.cast(embedding, self.compute_dtype)
+        return tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.dims)
@@ -159,9 +174,13 @@ def swish(x):
 
 @tf.function(jit_compile=True, autograph=False)
 def _swish_gradient(x, upstream):
-    x32 = tf.cast(x, tf.float32)
-    gate = tf.sigmoid(x32)
-    return tf.cast(tf.cast(upstream, tf.float32) * gate * (1 + x32 * (1 - gate)), x.dtype)
+    return tf.cast(swish_gradient(tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)), x.dtype)
+
+
+def swish_gradient(x, upstream):
+    """The gradient of swish at `x`, times `upstream`."""
+    gate = tf.sigmoid(x)
+    return upstream * gate * (1 + x * (1 - gate))
 
 
 @register

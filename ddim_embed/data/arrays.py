@@ -1,0 +1,304 @@
+"""Images that lie in memory: .npz files, checks, padding, resizing, and their training stream."""
+
+import functools
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed.data.pictures import PADDING, UNPADDED_SIZE
+
+_NPZ_KEYS = ("{split}_images", "{split}_labels"), ("x_{split}", "y_{split}")
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images in memory, ready for use.
+
+    Attributes:
+        images: uint8, or float32 in [0, 1], `(n, height, width, channels)`.
+        labels: integers, `(n,)` or `(n, attributes)`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.images)
+
+    @property
+    def nbytes(self):
+        return self.images.nbytes
+
+    def load(self):
+        return self.images, self.labels
+
+    def stream(self, batch_size, seed, start_step):
+        order = EpochOrder(len(self), batch_size, seed)
+        dtype = self.images.dtype
+
+        def gather(step):
+            return self.images[order.batch(int(step))]
+
+        steps = tf.data.Dataset.range(start_step, tf.int64.max)
+        batches = steps.map(
+            lambda step: tf.ensure_shape(
+                tf.numpy_function(gather, [step], dtype, stateful=False),
+                (batch_size, *self.images.shape[1:]),
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return batches
+
+
+class EpochOrder:
+    """Which images make up which batch of an endless, reshuffled stream, without any state.
+
+    Epoch `e` visits the images in the order `np.random.default_rng([seed, e]).permutation(n)`, so
+    every step is known at once and a resumed run goes on exactly where it stopped. A batch never
+    straddles two epochs: the remainder is dropped, and another one in each epoch.
+    """
+
+    def __init__(self, num_images, batch_size, seed):
+        self.batch_size = batch_size
+        self.steps_per_epoch = num_images // batch_size
+        # Two, since batches prepared in parallel may belong to neighbouring epochs.
+        self.permutation = functools.lru_cache(maxsize=2)(
+            lambda epoch: np.random.default_rng([seed, epoch]).permutation(num_images)
+        )
+
+    def batch(self, step):
+        """The indices of the images in batch `step`, `(batch_size,)`."""
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        start = step_in_epoch * self.batch_size
+        return self.permutation(epoch)[start : start + self.batch_size]
+
+    def candidates(self, position):
+        """The image at one position of the stream, then those that may stand in for it.
+
+        Args:
+            position: `step * batch_size` + place in the batch.
+
+        Yields:
+            Indices of images, each of them once, in the epoch's order.
+        """
+        step, place = divmod(position, self.batch_size)
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        first = step_in_epoch * self.batch_size + place
+        permutation = self.permutation(epoch)
+        for offset in range(len(permutation)):
+            yield permutation[(first + offset) % len(permutation)]
+
+
+def pad_images(images):
+    """Adds `PADDING` black pixels on each side: 28x28 images become 32x32.
+
+    Args:
+        images: array `(batch, height, width, channels)`, any dtype, 0 for black.
+
+    Returns:
+        Array `(batch, height + 4, width + 4, channels)` of the same dtype.
+
+    Raises:
+        ValueError: if `images` has not four axes.
+    """
+    images = np.asarray(images)
+    _require_four_axes(images)
+    return np.pad(images, ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)))
+
+
+def crop_padding(images, padding=PADDING):
+    """Cuts a border off: the inverse of `pad_images`.
+
+    Args:
+        images: array or tensor `(batch, height, width, channels)`.
+        padding: pixels to cut on each side; 0 leaves the images as they are.
+
+    Returns:
+        The inner part, `(batch, height - 2 padding, width - 2 padding, channels)`.
+
+    Raises:
+        ValueError: if `images` has not four axes, or `padding` leaves nothing of them.
+    """
+    _require_four_axes(images)
+    height, width = images.shape[1:3]
+    if not 0 <= 2 * padding < min(height, width):
+        raise ValueError(
+            f"`padding` must be at least 0 and less than half of {height}x{width}. "
+            f"Received: {padding}"
+        )
+    return images[:, padding : height - padding, padding : width - padding, :]
+
+
+def _require_four_axes(images):
+    if len(images.shape) != 4:
+        raise ValueError(
+            "`images` must have the shape (batch, height, width, channels). "
+            f"Received: {tuple(images.shape)}"
+        )
+
+
+def as_pixels(images):
+    """uint8 images, or floats in [0, 1], as float32 pixels in [0, 1]."""
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / np.float32(255)
+    return images.astype(np.float32, copy=False)
+
+
+def read_npz(path, split, name=None):
+    """Reads one split of an .npz file, never unpickling anything.
+
+    The split is looked for under `train_images`, `train_labels`, then under Keras' `x_train`,
+    `y_train` (and likewise for the other splits). A file without splits has `images` and perhaps
+    `labels`, which serve every split.
+
+    Args:
+        path: the file, or an open binary file.
+        split: "train", "validation" or "test".
+        name: what to call the file in messages.
+
+    Returns:
+        `(images, labels)` as stored; labels -1 where there are none.
+
+    Raises:
+        ValueError: if the file cannot be read or does not hold that split.
+    """
+    name = name or path
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            keys = _find_keys(stored, split, name)
+            images = stored[keys[0]]
+            labels = stored[keys[1]] if keys[1] in stored else np.full(len(images), -1)
+            return images, labels
+    except _WrongKeys as error:
+        raise ValueError(str(error)) from None
+    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        # The last but one: np.load returns a bare array for an .npy file under another name.
+        raise ValueError(f"{name} is not an .npz file of plain arrays: {error}") from error
+
+
+class _WrongKeys(Exception):
+    pass
+
+
+def _find_keys(stored, split, name):
+    present = []
+    for candidate in ("train", "validation", "val", "test"):
+        for keys in _NPZ_KEYS:
+            images_key, labels_key = (key.format(split=candidate) for key in keys)
+            if images_key in stored:
+                official = "validation" if candidate == "val" else candidate
+                if official == split:
+                    return images_key, labels_key
+                present.append(official)
+    if present:
+        raise _WrongKeys(f"`split` must be one of {tuple(present)} for {name}. Received: {split!r}")
+    if "images" not in stored:
+        raise _WrongKeys(
+            f"{name} must hold `images`, or `{split}_images`, or `x_{split}`. "
+            f"Received: {sorted(stored.keys())}"
+        )
+    return "images", "labels"
+
+
+def checked_arrays(images, labels, name):
+    """Brings stored images and labels to `(n, height, width, 1 or 3)` and integers.
+
+    Args:
+        images: `(n, height, width)` or with a last axis of 1 or 3 channels; integers in [0, 255] or
+            floats in [0, 1].
+        labels: integers, `(n,)`, `(n, 1)` as Keras has them, or `(n, attributes)`.
+        name: where they come from, for messages.
+
+    Returns:
+        `(images, labels)`: uint8 or float32, and int64.
+
+    Raises:
+        ValueError: if they are anything else, or if there are none.
+    """
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(
+            f"The images of {name} must have the shape (n, height, width), or that with 1 or 3 "
+            f"channels last, none of them 0. Received: {images.shape}"
+        )
+    if np.issubdtype(images.dtype, np.floating):
+        if not (images.min() >= 0 and images.max() <= 1):  # so written, NaN fails as well
+            raise ValueError(
+                f"The floating-point images of {name} must be finite and lie in [0, 1]. "
+                f"Received: values in [{images.min()}, {images.max()}]"
+            )
+        images = images.astype(np.float32, copy=False)
+    elif np.issubdtype(images.dtype, np.integer):
+        if images.dtype != np.uint8 and not (images.min() >= 0 and images.max() <= 255):
+            raise ValueError(
+                f"The integer images of {name} must lie in [0, 255]. "
+                f"Received: values in [{images.min()}, {images.max()}]"
+            )
+        images = images.astype(np.uint8, copy=False)
+    else:
+        raise ValueError(
+            f"The images of {name} must be integers or floats. Received: {images.dtype}"
+        )
+
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim not in (1, 2) or len(labels) != len(images):
+        raise ValueError(
+            f"{name} must hold one label for each of its {len(images)} images. "
+            f"Received: labels of shape {labels.shape}"
+        )
+    if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
+        raise ValueError(f"The labels of {name} must be integers. Received: {labels.dtype}")
+    return images, labels.astype(np.int64)
+
+
+def fit_arrays(images, image_size, channels, name):
+    """Pads 28x28 to 32x32, then crops to a square and resizes, where asked to.
+
+    Args:
+        images: uint8 or float32, `(n, height, width, 1 or 3)`.
+        image_size: height and width of the result, or `None` to keep them.
+        channels: 1 or 3, or `None` to keep them.
+        name: where they come from, for messages.
+
+    Returns:
+        Images of the same dtype, `(n, image_size, image_size, channels)`.
+
+    Raises:
+        ValueError: if the images are not square and no `image_size` is given.
+    """
+    if images.shape[1:3] == (UNPADDED_SIZE, UNPADDED_SIZE):
+        images = pad_images(images)
+    height, width, stored_channels = images.shape[1:]
+    if image_size is None:
+        if height != width:
+            raise ValueError(
+                f"`image_size` is needed, since the images of {name} are not square. "
+                f"Received: images of {width}x{height}"
+            )
+        image_size = height
+    channels = channels or stored_channels
+    if channels > stored_channels:
+        images = np.repeat(images, channels, axis=-1)
+    elif channels < stored_channels:
+        luma = images @ np.array([0.299, 0.587, 0.114], np.float32)
+        luma = np.rint(luma) if images.dtype == np.uint8 else luma.clip(0, 1)
+        images = luma.astype(images.dtype)[..., None]
+    if (height, width) != (image_size, image_size):
+        images = np.stack([_resize(image, image_size) for image in images])
+    return images
+
+
+def _resize(image, image_size):
+    from PIL import Image, ImageOps
+
+    def fit(plane):  # plane by plane, since Pillow has no three-channel float images
+        size = (image_size, image_size)
+        return np.asarray(ImageOps.fit(Image.fromarray(plane), size, Image.Resampling.LANCZOS))
+
+    planes = np.stack([fit(np.ascontiguousarray(plane)) for plane in np.moveaxis(image, -1, 0)], -1)
+    return planes if image.dtype == np.uint8 else planes.clip(0, 1)  # Lanczos overshoots edges

@@ -1,0 +1,404 @@
+"""Images that lie in files: plain folders and CelebA's official layout."""
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed.data.arrays import EpochOrder, as_pixels
+from ddim_embed.data.pictures import (
+    MAX_IMAGE_PIXELS,
+    PADDING,
+    UNPADDED_SIZE,
+    celeba_crop,
+    celeba_crop_box,
+    is_grey,
+    open_picture,
+    read_picture,
+)
+
+__all__ = ["CELEBA_ATTRIBUTES", "MAX_IMAGE_PIXELS", "read_image_files"]
+
+CELEBA_FOLDER = "img_align_celeba"
+# In the order of list_attr_celeba.txt, which is also the sorted one.
+CELEBA_ATTRIBUTES = (
+    "5_o_Clock_Shadow",
+    "Arched_Eyebrows",
+    "Attractive",
+    "Bags_Under_Eyes",
+    "Bald",
+    "Bangs",
+    "Big_Lips",
+    "Big_Nose",
+    "Black_Hair",
+    "Blond_Hair",
+    "Blurry",
+    "Brown_Hair",
+    "Bushy_Eyebrows",
+    "Chubby",
+    "Double_Chin",
+    "Eyeglasses",
+    "Goatee",
+    "Gray_Hair",
+    "Heavy_Makeup",
+    "High_Cheekbones",
+    "Male",
+    "Mouth_Slightly_Open",
+    "Mustache",
+    "Narrow_Eyes",
+    "No_Beard",
+    "Oval_Face",
+    "Pale_Skin",
+    "Pointy_Nose",
+    "Receding_Hairline",
+    "Rosy_Cheeks",
+    "Sideburns",
+    "Smiling",
+    "Straight_Hair",
+    "Wavy_Hair",
+    "Wearing_Earrings",
+    "Wearing_Hat",
+    "Wearing_Lipstick",
+    "Wearing_Necklace",
+    "Wearing_Necktie",
+    "Young",
+)
+_CELEBA_PARTITIONS = {"train": "0", "validation": "1", "test": "2"}
+
+_MAX_NAMED_PROBLEMS = 100
+_READ_AHEAD = 1024
+
+
+def read_image_files(paths, image_shape):
+    """Reads a user's own images, in any format that Pillow reads.
+
+    Each is turned upright, laid on white where it is transparent, cropped to its centre and
+    resized.
+
+    Args:
+        paths: sequence of paths.
+        image_shape: `(height, width, channels)`, channels 1 or 3.
+
+    Returns:
+        `(pixels, kept_paths, problems)`: float32 pixels in [0, 1] of shape `(n, *image_shape)`, the
+        `n` paths they came from, and a list of `(path, reason)` for the files that were skipped
+        since they are broken, empty, missing or too large.
+
+    Raises:
+        ValueError: if `image_shape` is not three positive integers with 1 or 3 channels.
+    """
+    image_shape = tuple(image_shape)
+    if len(image_shape) != 3 or min(image_shape) < 1 or image_shape[2] not in (1, 3):
+        raise ValueError(
+            "`image_shape` must be (height, width, channels) with 1 or 3 channels. "
+            f"Received: {image_shape}"
+        )
+    paths = list(paths)
+    images, kept, problems = read_many(
+        paths, lambda path: read_picture(path, image_shape), image_shape, len(paths)
+    )
+    return as_pixels(images), [paths[i] for i in kept], [(paths[i], why) for i, why in problems]
+
+
+def read_many(items, read, image_shape, limit):
+    """Reads images in parallel until `limit` of them are good.
+
+    Args:
+        items: sequence of whatever `read` takes.
+        read: function of one item that returns a uint8 array or raises.
+        image_shape: shape of one image.
+        limit: how many images to return at most.
+
+    Returns:
+        `(images, kept, problems)`: uint8 images, the indices of their items, and a list of
+        `(index, reason)` for the items that could not be read.
+    """
+    from PIL import Image
+
+    def attempt(item):
+        try:
+            return read(item)
+        except Exception as error:  # a broken file can raise anything in Pillow's many decoders
+            return _reason(error)
+
+    images = np.empty((min(limit, len(items)), *image_shape), np.uint8)
+    kept, problems = [], []
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        start = 0
+        while start < len(items) and len(kept) < limit:
+            stop = min(start + min(_READ_AHEAD, limit - len(kept)), len(items))
+            for i, image in enumerate(pool.map(attempt, items[start:stop]), start):
+                if isinstance(image, str):
+                    problems.append((i, image))
+                else:
+                    images[len(kept)] = image
+                    kept.append(i)
+            start = stop
+    return images[: len(kept)], kept, problems
+
+
+def _reason(error):
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return str(error) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Images that are read from their files when they are wanted.
+
+    Attributes:
+        folder: where they lie, for messages.
+        paths: their files.
+        labels: integers, `(n,)` or `(n, attributes)`.
+        image_shape: `(height, width, channels)` after cropping and resizing.
+        crop: optional function that cuts the wanted region out of a picture.
+        problems: `(path, reason)` of files already found unfit.
+        limit: how many images to read at most.
+    """
+
+    folder: Path
+    paths: Sequence[Path]
+    labels: np.ndarray
+    image_shape: tuple
+    crop: Callable | None
+    problems: list
+    limit: int
+
+    def __len__(self):
+        return min(self.limit, len(self.paths))
+
+    @property
+    def nbytes(self):
+        return len(self) * int(np.prod(self.image_shape))
+
+    def _read(self, path):
+        return read_picture(path, self.image_shape, self.crop)
+
+    def load(self):
+        images, kept, problems = read_many(self.paths, self._read, self.image_shape, self.limit)
+        problems = self.problems + [(self.paths[i], why) for i, why in problems]
+        if not kept:
+            raise _nothing_left(self.folder, problems)
+        _warn_of(problems, self.folder)
+        return images, self.labels[kept]
+
+    def stream(self, batch_size, seed, start_step):
+        """Files are decoded in parallel as they are wanted. A file that turns out to be broken is
+        reported once, and the next one in the epoch's order stands in for it."""
+        _warn_of(self.problems, self.folder)
+        order = EpochOrder(len(self), batch_size, seed)
+        broken = set()
+
+        def read(position):
+            for index in order.candidates(int(position)):
+                if index in broken:
+                    continue
+                try:
+                    return self._read(self.paths[index])
+                except Exception as error:  # as in `read_many`
+                    broken.add(index)
+                    _warn_of([(self.paths[index], _reason(error))], self.folder)
+            raise _nothing_left(self.folder, [])
+
+        positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
+        images = positions.map(
+            lambda position: tf.ensure_shape(
+                tf.numpy_function(read, [position], tf.uint8), self.image_shape
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return images.batch(batch_size, drop_remainder=True)
+
+
+def _list_of(problems, folder):
+    lines = [
+        f"  {os.path.relpath(path, folder)}: {reason}"
+        for path, reason in problems[:_MAX_NAMED_PROBLEMS]
+    ]
+    if len(problems) > _MAX_NAMED_PROBLEMS:
+        lines.append(f"  and {len(problems) - _MAX_NAMED_PROBLEMS} more")
+    return "\n".join(lines)
+
+
+def _warn_of(problems, folder):
+    if problems:
+        warnings.warn(
+            f"{len(problems)} file(s) of {folder} were skipped:\n{_list_of(problems, folder)}",
+            stacklevel=4,  # the caller of `load_images`
+        )
+
+
+def _nothing_left(folder, problems):
+    return ValueError(f"{folder} holds no image that can be read.\n{_list_of(problems, folder)}")
+
+
+def open_folder(folder, split, image_size, channels, limit):
+    """A folder of images and all its subfolders, in the order of their sorted paths.
+
+    Subfolders `train`, `validation` (or `val`) and `test` are the splits where there are any;
+    otherwise all images serve every split. Hidden files are passed over.
+
+    Returns:
+        `FileImages` with labels -1.
+
+    Raises:
+        ValueError: if the split is missing, no image can be read, or the images differ in size or
+            are not square and no `image_size` is given.
+    """
+    from PIL import Image
+
+    root = folder.resolve()
+    split_folder = _split_folder(root, split)
+    if not split_folder.resolve().is_relative_to(root):
+        raise ValueError(f"{split_folder} is a link out of {folder}; pass the folder it links to")
+    found, problems = _walk(split_folder, root)
+    paths, sizes, all_grey = [], set(), True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        for path in found:
+            try:
+                with open_picture(path) as picture:
+                    paths.append(path)
+                    sizes.add(picture.size)
+                    all_grey = all_grey and is_grey(picture)
+            except Exception as error:  # as in `read_many`
+                problems.append((path, _reason(error)))
+    if not paths:
+        raise _nothing_left(root, problems)
+    if image_size is None:
+        width, height = min(sizes)
+        if len(sizes) > 1 or width != height:
+            shown = sorted(sizes)[:3]
+            raise ValueError(
+                f"`image_size` is needed, since the images of {folder} are not all squares of one "
+                f"size. Received: {len(sizes)} size(s) (width, height), such as {shown}"
+            )
+        image_size = width + 2 * PADDING if width == UNPADDED_SIZE else width
+    image_shape = (image_size, image_size, channels or (1 if all_grey else 3))
+    labels = np.full(len(paths), -1, np.int64)
+    limit = limit or len(paths)
+    return FileImages(root, paths, labels, image_shape, None, problems, limit)
+
+
+def _split_folder(folder, split):
+    present = {name: folder / name for name in ("train", "validation", "test")}
+    if not present["validation"].is_dir():
+        present["validation"] = folder / "val"
+    present = {name: path for name, path in present.items() if path.is_dir()}
+    if present and split not in present:
+        raise ValueError(
+            f"`split` must be one of {tuple(present)} for {folder}. Received: {split!r}"
+        )
+    return present.get(split, folder)
+
+
+def _walk(folder, root):
+    found, problems = [], []
+    for parent, subfolders, names in os.walk(folder):
+        parent = Path(parent)
+        linked = {name for name in subfolders if (parent / name).is_symlink()}
+        problems += [(parent / name, "a link to a folder is not followed") for name in linked]
+        subfolders[:] = [n for n in subfolders if n not in linked and not n.startswith(".")]
+        for name in names:
+            path = parent / name
+            if name.startswith("."):
+                continue
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                problems.append((path, "a link out of the folder is not followed"))
+            else:
+                found.append(path)
+    return sorted(found), sorted(problems)
+
+
+def open_celeba(folder, split, image_size, channels, limit):
+    """CelebA's official layout: img_align_celeba/, list_attr_celeba.txt, list_eval_partition.txt.
+
+    The images may have any size in the proportions of 178x218; `celeba_crop_box` is cut out of
+    each.
+
+    Returns:
+        `FileImages` whose labels are int8 0/1 attributes, `(n, 40)`, in the order of
+        `CELEBA_ATTRIBUTES`.
+
+    Raises:
+        ValueError: if a part of the layout is missing or malformed, or no image can be read.
+    """
+    root = folder.resolve()
+    image_folder = root / CELEBA_FOLDER
+    if not image_folder.is_dir() or not image_folder.resolve().is_relative_to(root):
+        raise ValueError(f"{folder} must hold a folder {CELEBA_FOLDER}, not a link out of it")
+    names = _celeba_names(root / "list_eval_partition.txt", split)
+    with os.scandir(image_folder) as entries:
+        present = {entry.name: entry.is_symlink() for entry in entries}
+    paths, problems = [], []
+    for name in names:
+        path = image_folder / name
+        if name not in present:
+            problems.append((path, "no such file"))
+        elif present[name] and not path.resolve().is_relative_to(root):
+            problems.append((path, "a link out of the folder is not followed"))
+        else:
+            paths.append(path)
+    side = _first_celeba_side(paths, problems, root) if image_size is None else image_size
+    if not paths:
+        raise _nothing_left(root, problems)
+    labels = _celeba_attributes(root / "list_attr_celeba.txt", [path.name for path in paths])
+    image_shape = (side, side, channels or 3)
+    limit = limit or len(paths)
+    return FileImages(root, paths, labels, image_shape, celeba_crop, problems, limit)
+
+
+def _celeba_lines(path):
+    try:
+        return path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"CelebA's {path.name} cannot be read: {error}") from error
+
+
+def _celeba_names(path, split):
+    partition = _CELEBA_PARTITIONS[split]
+    rows = [line.split() for line in _celeba_lines(path) if line.strip()]
+    if any(len(row) != 2 for row in rows):
+        raise ValueError(f"{path} must hold a file name and a partition on each line")
+    names = [name for name, number in rows if number == partition]
+    if not names:
+        raise ValueError(f"{path} puts no image into the split {split!r} (partition {partition})")
+    return names
+
+
+def _celeba_attributes(path, names):
+    lines = _celeba_lines(path)
+    header = lines[1].split() if len(lines) > 1 else []
+    missing = [attribute for attribute in CELEBA_ATTRIBUTES if attribute not in header]
+    if missing:
+        raise ValueError(f"The second line of {path} must name the attributes {missing}")
+    rows = {name: values for name, _, values in (line.partition(" ") for line in lines[2:])}
+    unlisted = [name for name in names if name not in rows]
+    if unlisted:
+        raise ValueError(f"{path} lists {len(unlisted)} image(s) not, such as {unlisted[:3]}")
+    try:
+        values = np.loadtxt([rows[name] for name in names], dtype=np.int8, ndmin=2)
+        values = values[:, [header.index(attribute) for attribute in CELEBA_ATTRIBUTES]]
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path} must hold {len(header)} numbers on each line: {error}") from error
+    return (values > 0).astype(np.int8)
+
+
+def _first_celeba_side(paths, problems, root):
+    seen = []
+    for path in paths:
+        try:
+            with open_picture(path) as picture:
+                left, _, right, _ = celeba_crop_box(*picture.size)
+                return right - left
+        except Exception as error:  # as in `read_many`
+            seen.append((path, _reason(error)))
+    raise _nothing_left(root, problems + seen)

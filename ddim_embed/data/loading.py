@@ -1,0 +1,215 @@
+"""`load_images` and `stream_images`: one way in for every source of images."""
+
+import operator
+import os
+import warnings
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed.data.arrays import (
+    ArrayImages,
+    as_pixels,
+    checked_arrays,
+    fit_arrays,
+    read_npz,
+)
+from ddim_embed.data.catalogue import CATALOGUE, open_catalogue, prepared_folder
+from ddim_embed.data.files import CELEBA_FOLDER, open_celeba, open_folder
+
+SOURCES = ("auto", "sample", "tfds", "npz", "folder", "celeba")
+SPLITS = ("train", "validation", "test")
+SAMPLES = ("fashion_mnist",)
+
+# Up to here (as uint8) `stream_images` holds the images in memory: CelebA at 64x64 just fits.
+CACHE_BYTES = 2 * 1024**3
+
+SIZE_MULTIPLE = 8  # the U-Net halves its images three times
+
+
+def load_images(
+    name_or_path, split="train", image_size=None, source="auto", limit=None, channels=None
+):
+    """Loads images and labels from any source.
+
+    Images of 28x28 are padded with black to 32x32. Where `image_size` asks for another size than
+    the source has, images are cropped to their central square and resized with antialiasing;
+    CelebA's usual crop around the face is always taken.
+
+    Args:
+        name_or_path: a catalogue name ("mnist", "fashion_mnist", "cifar10", "oxford_flowers102",
+            "celeba"), or the path of an .npz file, of a folder of images, or of a folder with
+            CelebA's official layout.
+        split: "train", "validation" (where there is one) or "test". An .npz file or a folder that
+            is not divided into splits gives all its images for any of them.
+        image_size: height and width in pixels, a multiple of 8; `None` keeps the source's size.
+        source: "tfds" (prepared data, else a download), "sample" (bundled, needs no network),
+            "npz", "folder" or "celeba". "auto" takes an existing path for what it is, and a
+            catalogue name from prepared data, else from the bundled sample with a warning, else by
+            download.
+        limit: how many images to load at most, the first ones of the split.
+        channels: 1 or 3, to turn colour into grey or the reverse; `None` keeps the source's. A
+            folder has 3 unless all its images are grey.
+
+    Returns:
+        `(pixels, labels)`: float32 `(n, height, width, channels)` in [0, 1]; and int64 `(n,)`, -1
+        where the source has none, or for CelebA int8 0/1 attributes `(n, 40)`.
+
+    Raises:
+        ValueError: for an argument that is not as above, or a source without a readable image.
+        ConnectionError: within 10 seconds, if a download is needed and there is no network.
+
+    Warns:
+        Of files in a folder that were skipped, by name: broken, empty, too large, or links out.
+    """
+    images, labels = _open(name_or_path, split, image_size, source, limit, channels).load()
+    return as_pixels(images), labels
+
+
+def stream_images(
+    name_or_path,
+    split,
+    batch_size,
+    image_size=None,
+    source="auto",
+    limit=None,
+    seed=0,
+    start_step=0,
+    channels=None,
+):
+    """Streams training batches without end, each epoch in a new order that `seed` determines.
+
+    Sets of up to `CACHE_BYTES` are held in memory, larger ones are read and decoded in parallel. A
+    batch never straddles two epochs; each epoch drops its remainder.
+
+    Args:
+        name_or_path, split, image_size, source, limit, channels: as in `load_images`.
+        batch_size: images in a batch.
+        seed: integer at least 0; the same one gives the same batches.
+        start_step: how many batches to leave out, for a run that is resumed: the stream is exactly
+            what the whole one gives from there on.
+
+    Returns:
+        An infinite `tf.data.Dataset` of float32 `(batch_size, height, width, channels)` in [0, 1].
+
+    Raises:
+        ValueError: as `load_images`, or if there are fewer images than `batch_size`.
+        ConnectionError: as `load_images`.
+    """
+    batch_size = _integer("batch_size", batch_size, 1)
+    seed = _integer("seed", seed, 0)
+    start_step = _integer("start_step", start_step, 0)
+    images = _open(name_or_path, split, image_size, source, limit, channels)
+    if images.nbytes <= CACHE_BYTES:
+        images = ArrayImages(*images.load())
+    if batch_size > len(images):
+        raise ValueError(
+            f"`batch_size` must be at most the number of images, {len(images)}. "
+            f"Received: {batch_size}"
+        )
+    batches = images.stream(batch_size, seed, start_step)
+    return batches.map(_as_pixel_tensor).prefetch(tf.data.AUTOTUNE)
+
+
+def _as_pixel_tensor(images):
+    if images.dtype == tf.uint8:
+        return tf.cast(images, tf.float32) / 255.0
+    return images
+
+
+def _integer(name, value, minimum):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < minimum:
+        raise ValueError(f"`{name}` must be an integer of at least {minimum}. Received: {value!r}")
+    return number
+
+
+def _open(name_or_path, split, image_size, source, limit, channels):
+    if source not in SOURCES:
+        raise ValueError(f"`source` must be one of {SOURCES}. Received: {source!r}")
+    if split not in SPLITS:
+        raise ValueError(f"`split` must be one of {SPLITS}. Received: {split!r}")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"`channels` must be one of (None, 1, 3). Received: {channels!r}")
+    if limit is not None:
+        limit = _integer("limit", limit, 1)
+    if image_size is not None:
+        image_size = _integer("image_size", image_size, SIZE_MULTIPLE)
+        if image_size % SIZE_MULTIPLE:
+            raise ValueError(
+                f"`image_size` must be a multiple of {SIZE_MULTIPLE}. Received: {image_size}"
+            )
+    name = os.fspath(name_or_path)
+    path = Path(name).expanduser()
+    if source == "auto":
+        source = _recognise(name, path, split)
+    openers = {
+        "sample": (_open_sample, name),
+        "tfds": (open_catalogue, name),
+        "npz": (_open_npz, path),
+        "folder": (open_folder, path),
+        "celeba": (open_celeba, path),
+    }
+    _require(name, path, source)
+    opener, where = openers[source]
+    return opener(where, split, image_size, channels, limit)
+
+
+def _recognise(name, path, split):
+    if path.is_file():
+        return "npz"
+    # An empty name is no path, though it would be the current folder's.
+    if name and (path / CELEBA_FOLDER).is_dir():
+        return "celeba"
+    if name and path.is_dir():
+        return "folder"
+    if name not in CATALOGUE:
+        raise ValueError(
+            f"`name_or_path` must be one of {tuple(CATALOGUE)}, or the path of an .npz file or "
+            f"of a folder. Received: {name!r}"
+        )
+    if prepared_folder(name) is None and name in SAMPLES and split == "test":
+        warnings.warn(
+            f"{name!r} is not prepared; this is the bundled sample of 1,000 test images only. "
+            'For all of them pass source="tfds", which downloads them.',
+            stacklevel=4,  # the caller of `load_images`
+        )
+        return "sample"
+    return "tfds"
+
+
+def _require(name, path, source):
+    names = {"sample": SAMPLES, "tfds": tuple(CATALOGUE)}.get(source)
+    if names is not None and name not in names:
+        raise ValueError(
+            f'`name_or_path` must be one of {names} for source="{source}". Received: {name!r}'
+        )
+    if source == "npz" and not path.is_file():
+        raise ValueError(f"`name_or_path` must be an .npz file. Received: {name!r}")
+    if source in ("folder", "celeba") and not path.is_dir():
+        raise ValueError(f"`name_or_path` must be a folder. Received: {name!r}")
+
+
+def _open_npz(path, split, image_size, channels, limit):
+    images, labels = read_npz(path, split)
+    images, labels = checked_arrays(images, labels, path)
+    images, labels = images[:limit], labels[:limit]
+    return ArrayImages(fit_arrays(images, image_size, channels, path), labels)
+
+
+def _open_sample(name, split, image_size, channels, limit):
+    if split != "test":
+        raise ValueError(
+            f"`split` must be 'test' for the bundled sample of {name!r}. Received: {split!r}. "
+            'For all images pass source="tfds".'
+        )
+    file_name = f"{name}_test.npz"
+    with resources.files("ddim_embed").joinpath("samples", file_name).open("rb") as file:
+        images, labels = read_npz(file, split, name=file_name)
+    images, labels = images[:limit], labels[:limit].astype(np.int64)
+    return ArrayImages(fit_arrays(images, image_size, channels, name), labels)

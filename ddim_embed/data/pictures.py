@@ -1,0 +1,149 @@
+"""One picture: from whatever Pillow opens to a uint8 array of the wanted shape."""
+
+import math
+import os
+import stat
+
+import numpy as np
+
+# Pillow's own default, above which it warns of a decompression bomb; here it is an error.
+MAX_IMAGE_PIXELS = 89_478_485
+
+# MNIST's 28x28 cannot be halved three times; two pixels on each side make it 32x32.
+UNPADDED_SIZE = 28
+PADDING = 2
+
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+
+
+def open_picture(file):
+    """Opens an image and reads its header only.
+
+    Args:
+        file: a path, or a binary file object.
+
+    Returns:
+        A `PIL.Image.Image` whose pixels are not decoded yet; close it after use.
+
+    Raises:
+        ValueError: if the file is empty, not a regular file or larger than `MAX_IMAGE_PIXELS`.
+        OSError: and many another from Pillow, if it is no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(file, (str, os.PathLike)):
+        status = os.stat(file)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise ValueError("not a regular file")
+        if status.st_size == 0:
+            raise ValueError("empty file")
+    try:
+        picture = Image.open(file)
+    except UnidentifiedImageError:
+        raise ValueError("not an image that Pillow reads") from None
+    # Pillow checks this as well, but a program may have switched its check off.
+    if picture.width * picture.height > MAX_IMAGE_PIXELS:
+        picture.close()
+        raise ValueError(
+            f"{picture.width}x{picture.height} is over {MAX_IMAGE_PIXELS} pixels, "
+            "perhaps a decompression bomb"
+        )
+    return picture
+
+
+def is_grey(picture):
+    """Whether a picture holds one channel, alpha aside."""
+    return picture.mode in _GREY_MODES or picture.mode.startswith("I;16")
+
+
+def read_picture(file, image_shape, crop=None):
+    """Reads one image in any of Pillow's formats.
+
+    EXIF rotation is applied, transparency is laid on white, 16-bit greys are reduced to 8 bits, and
+    of an animation the first frame is taken.
+
+    Args:
+        file: a path, or a binary file object.
+        image_shape: `(height, width, channels)`, channels 1 or 3.
+        crop: optional function that cuts a region out of the picture first (see `celeba_crop`).
+
+    Returns:
+        uint8 array of `image_shape`.
+
+    Raises:
+        ValueError, OSError and others: as `open_picture`, or if the data are broken.
+    """
+    from PIL import Image, ImageOps
+
+    height, width, channels = image_shape
+    with open_picture(file) as picture:
+        unpadded = picture.size == (UNPADDED_SIZE, UNPADDED_SIZE) != (width, height)
+        if crop is None:
+            # A JPEG decodes several times faster at a fraction of its size; twice what is wanted
+            # leaves the antialiased resize its quality. Every other format ignores this.
+            picture.draft(None, (2 * max(height, width),) * 2)
+        picture.load()
+        picture = _eight_bits(_upright(picture))
+        if picture.has_transparency_data:
+            picture = picture.convert("RGBA")
+            white = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(white, picture)
+        picture = picture.convert("L" if channels == 1 else "RGB")
+    if crop is not None:
+        picture = crop(picture)
+    elif unpadded:
+        picture = ImageOps.expand(picture, PADDING, fill=0)
+    picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(picture).reshape(image_shape)
+
+
+def _upright(picture):
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # broken metadata are no reason to lose a good image
+        return picture
+
+
+def _eight_bits(picture):
+    from PIL import Image
+
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        values = np.asarray(picture).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("integer values outside 16 bits")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if picture.mode == "F":
+        values = np.asarray(picture)
+        if not (values.min() >= 0 and values.max() <= 1):  # so written, NaN fails as well
+            raise ValueError("floating-point values outside [0, 1]")
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    return picture
+
+
+def celeba_crop_box(width, height):
+    """The usual square around the face, for an aligned CelebA image of any size.
+
+    In the official 178x218 it has the centre (89, 121) and the half-width 64.
+
+    Args:
+        width, height: of the whole image.
+
+    Returns:
+        `(left, top, right, bottom)`.
+
+    Raises:
+        ValueError: if the image is not in the proportions 178:218.
+    """
+    scale = width / 178
+    if abs(height - 218 * scale) > 2:
+        raise ValueError(f"{width}x{height} is not in CelebA's proportions of 178x218")
+    # At half size the corner (25, 57) falls on half pixels; by custom it is then (12, 29).
+    left, top, side = math.floor(25 * scale), math.ceil(57 * scale), round(128 * scale)
+    return left, top, left + side, top + side
+
+
+def celeba_crop(picture):
+    """Cuts `celeba_crop_box` out of a picture."""
+    return picture.crop(celeba_crop_box(*picture.size))

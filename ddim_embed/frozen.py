@@ -1,0 +1,164 @@
+"""A denoiser frozen for decoding: trained weights specialised to known noise levels.
+
+What training needs and decoding does not is folded away, exactly: BatchNorm's statistics become part
+of the kernels, and the embedded noise variance, constant at each step, becomes a map that is added.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed.layers import dtype_policy, swish_gradient
+from ddim_embed.schedules import Rates
+
+
+class FrozenDenoiser:
+    """`denoise(noisy_images, rates)` from a snapshot of a conditioned `UNet`, at fixed noise levels.
+
+    Equal to the network in inference mode up to rounding. Only the gradient with respect to the
+    images is defined: the weights are constants.
+
+    A 3x3 convolution K of normalised images a * x + b is, by linearity, the convolution of x with
+    a * K plus the convolution of the constant image b with K. Zero padding makes the latter differ
+    at the borders, so it is kept as a map `(height, width, width of the block)`.
+
+    Args:
+        network: a conditioned `UNet`.
+        grid: list of `Rates` of Python floats, the levels at which it will be asked.
+        image_size: (height, width).
+        precision: "float32" or "bfloat16", of the convolutions; images stay in float32.
+    """
+
+    def __init__(self, network, grid, image_size, precision="float32"):
+        policy = keras.DTypePolicy(dtype_policy(precision))
+        self._dtype = tf.as_dtype(policy.compute_dtype)
+        self._upsample = keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=policy)
+        variances = np.array([rates.noise**2 for rates in grid], np.float32).reshape(-1, 1, 1, 1)
+        self._steps = {rates.noise: step for step, rates in enumerate(grid)}
+        # The embedding is recomputed in float32: the network's own may be rounded.
+        embeddings = network.embedding.embed(tf.constant(variances)).numpy()[:, 0, 0]
+        self._input_conv = self._conv(network.input_conv)
+        size = np.array(image_size)
+        self._down, self._middle, self._up = [], [], []
+        for level, blocks in enumerate(network.down_blocks):
+            self._down.append([self._block(block, size // 2**level) for block in blocks])
+        levels = len(network.down_blocks)
+        self._middle = [self._block(block, size // 2**levels) for block in network.middle_blocks]
+        for level, blocks in zip(reversed(range(levels)), network.up_blocks, strict=True):
+            self._up.append([self._block(block, size // 2**level) for block in blocks])
+        first = (self._down + [self._middle])[0]
+        source = (list(network.down_blocks) + [network.middle_blocks])[0][0]
+        first[0] = self._block(source, size, constants=embeddings)
+        self._output_conv = self._conv(network.output_conv)
+
+    def __call__(self, noisy_images, rates):
+        """Predicts noises.
+
+        Args:
+            noisy_images: float32, `(batch, height, width, channels)`, model space.
+            rates: one of the `grid`.
+
+        Returns:
+            The noises, same shape, float32.
+
+        Raises:
+            ValueError: if `rates` is not in the grid.
+        """
+        step = self._steps.get(rates.noise) if isinstance(rates, Rates) else None
+        if step is None:
+            raise ValueError(
+                f"This denoiser is frozen at noise rates {sorted(self._steps)}. Received: {rates}"
+            )
+        x = self._input_conv(tf.cast(noisy_images, self._dtype))
+        skips = []
+        for blocks in self._down:
+            for block in blocks:
+                x = block(x, step)
+                skips.append(x)
+            x = tf.nn.avg_pool2d(x, 2, 2, "VALID")
+        for block in self._middle:
+            x = block(x, step)
+        for blocks in self._up:
+            x = self._upsample(x)
+            for block in blocks:
+                x = block(tf.concat([x, skips.pop()], axis=-1), step)
+        return tf.cast(self._output_conv(x), tf.float32)
+
+    def _conv(self, layer):
+        """A 1x1 convolution layer as a function."""
+        kernel, bias = (tf.constant(tf.cast(value, self._dtype).numpy()) for value in layer.weights)
+        return lambda x: tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
+
+    def _block(self, block, size, constants=None):
+        """A `ResidualBlock` as a function of `(x, step)`.
+
+        `constants`, `(steps, channels)`, are the values of input channels that do not vary in
+        space; they come after the channels of x.
+        """
+        dtype = self._dtype
+        scale = 1 / np.sqrt(block.norm.moving_variance.numpy() + block.norm.epsilon)
+        shift = -block.norm.moving_mean.numpy() * scale
+        kernel1, bias1 = (value.numpy() for value in block.conv1.weights)
+        kernel2, bias2 = (tf.constant(tf.cast(value, dtype).numpy()) for value in block.conv2.weights)
+        if constants is None:
+            constants = np.zeros((1, 0), np.float32)
+        channels = kernel1.shape[2] - constants.shape[1]
+
+        # Per step: what the convolution makes of the constant part of its input, borders included.
+        values = np.tile(shift, (len(constants), 1))
+        values[:, channels:] += constants * scale[channels:]
+        images = np.broadcast_to(values[:, None, None], (len(values), *size, len(shift)))
+        maps = tf.nn.conv2d(tf.constant(images), kernel1, 1, "SAME").numpy() + bias1
+        maps = [tf.constant(m[None].astype(dtype.as_numpy_dtype)) for m in maps]
+        kernel1 = kernel1 * scale[:, None]
+        kernel1 = tf.constant(kernel1[:, :, :channels].astype(dtype.as_numpy_dtype))
+
+        if block.projection is not None:
+            kernel, bias = (value.numpy() for value in block.projection.weights)
+            projection = tf.constant(kernel[:, :, :channels].astype(dtype.as_numpy_dtype))
+            biases = [
+                tf.constant(value.astype(dtype.as_numpy_dtype))
+                for value in bias + constants @ kernel[0, 0, channels:]
+            ]
+
+        def run(x, step):
+            step = step if len(maps) > 1 else 0
+            residual = x
+            if block.projection is not None:
+                residual = tf.nn.bias_add(tf.nn.conv2d(x, projection, 1, "SAME"), biases[step])
+            x = add_swish(tf.nn.conv2d(x, kernel1, 1, "SAME"), maps[step])
+            x = tf.nn.bias_add(tf.nn.conv2d(x, kernel2, 1, "SAME"), bias2)
+            if block.attention is not None:
+                x = tf.cast(block.attention(x), dtype)
+            return x + residual
+
+        return run
+
+
+@tf.custom_gradient
+def add_swish(x, added):
+    """swish(x + added) in one pass over memory, and one for its gradient with respect to x.
+
+    Args:
+        x: float, `(batch, height, width, channels)`.
+        added: a constant of the same dtype, `(1, height, width, channels)`.
+
+    Returns:
+        The shape and dtype of `x`.
+    """
+    def gradient(upstream):
+        return _add_swish_gradient(x, added, upstream), None
+
+    return _add_swish(x, added), gradient
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _add_swish(x, added):
+    total = tf.cast(x, tf.float32) + tf.cast(added, tf.float32)
+    return tf.cast(total * tf.sigmoid(total), x.dtype)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _add_swish_gradient(x, added, upstream):
+    total = tf.cast(x, tf.float32) + tf.cast(added, tf.float32)
+    return tf.cast(swish_gradient(total, tf.cast(upstream, tf.float32)), x.dtype)
