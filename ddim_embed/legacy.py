@@ -29,10 +29,10 @@ def load_legacy_weights(model, path):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not HDF5, if the file or the model has a layer of another kind, if their
-            numbers of layers or shapes differ, or if values are not finite. The message names the
-            file and, where it is about one, its layer, the model's, and both shapes. The model is
-            then as it was.
+        ValueError: if it is not HDF5, if the file or the model has a layer of another kind, if
+            their numbers of layers or shapes differ, or if values are not finite. The message names
+            the file and, where it is about one, its layer, the model's, and both shapes. The model
+            is then as it was.
     """
     targets = _model_layers(model)
     with open_hdf5(path) as file:
@@ -47,7 +47,7 @@ def load_legacy_weights(model, path):
 
 
 def _model_layers(model):
-    """Per kind, pairs (layer path, variables) in the order of creation, which is that of `weights`."""
+    """Per kind, pairs (layer path, variables) in the order of creation, that of `model.weights`."""
     layers = {kind: [] for kind in _KINDS}
     for path, group in itertools.groupby(model.weights, lambda v: v.path.rpartition("/")[0]):
         variables = list(group)
@@ -100,8 +100,8 @@ def _check_shapes(kind, sources, targets, path):
         own_shapes = [tuple(variable.shape) for variable in variables]
         if shapes != own_shapes:
             raise ValueError(
-                f"{path} does not fit the model: layer `{layer}` in the file, shapes {shapes}, stands "
-                f"where the model has `{own_layer}`, shapes {own_shapes}. The file has "
+                f"{path} does not fit the model: layer `{layer}` in the file, shapes {shapes}, "
+                f"stands where the model has `{own_layer}`, shapes {own_shapes}. The file has "
                 f"{len(sources)} {kind} layers, the model {len(targets)}."
             )
 

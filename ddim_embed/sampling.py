@@ -80,7 +80,7 @@ def sample(
     if last_step not in LAST_STEPS:
         raise ValueError(f"`last_step` must be one of {LAST_STEPS}. Received: {last_step!r}")
     evaluate = _recomputed(denoise) if remat else denoise
-    grid = _grid(schedule, num_steps)[::-1]
+    grid = time_grid(schedule, num_steps)[::-1]
     images = tf.convert_to_tensor(latents)
     for rates, next_rates in zip(grid[:-1], grid[1:], strict=True):
         pred_noises = evaluate(images, rates)
@@ -108,15 +108,26 @@ def invert(denoise, schedule, images, num_steps=10):
     Raises:
         ValueError: if `num_steps` is less than 1.
     """
-    grid = _grid(schedule, num_steps)
+    grid = time_grid(schedule, num_steps)
     images = tf.convert_to_tensor(images)
     for rates, next_rates in zip(grid[:-1], grid[1:], strict=True):
         images = ddim_step(images, denoise(images, rates), rates, next_rates)
     return images
 
 
-def _grid(schedule, num_steps):
-    """`Rates` of Python floats at t = 0, 1/N, ..., 1: constants in whatever graph uses them."""
+def time_grid(schedule, num_steps):
+    """The noise levels of N steps, from t=0 to t=1.
+
+    Args:
+        schedule: a function of `schedules`.
+        num_steps: N, at least 1.
+
+    Returns:
+        N + 1 `Rates` of Python floats: constants in whatever graph uses them.
+
+    Raises:
+        ValueError: if `num_steps` is less than 1.
+    """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1. Received: {num_steps}")
     with tf.init_scope():  # eager, even while a tf.function is traced

@@ -285,9 +285,10 @@ def _check_layout(path, datasets, expected):
     differing = [name for name in expected | found if expected.get(name) != found.get(name)]
     if differing:
         name = differing[0]
+        count = "1 array differs" if len(differing) == 1 else f"{len(differing)} arrays differ"
         raise ValueError(
-            f"{path} has the weights of another model; {len(differing)} arrays differ. The first is "
-            f"{_describe(name)}: shape {found.get(name, 'missing')} in the file, "
+            f"{path} has the weights of another model: {count}. The first is {_describe(name)}: "
+            f"shape {found.get(name, 'missing')} in the file, "
             f"{expected.get(name, 'missing')} in the model."
         )
 
@@ -319,7 +320,8 @@ def _to_half(values, path, name):
     if not np.isfinite(halved).all():
         raise ValueError(
             f"{path}: {_describe(name)} does not fit float16, whose largest value is "
-            f"{np.finfo(np.float16).max}. Received: {np.abs(values).max()}. Save it with `half=False`."
+            f"{np.finfo(np.float16).max}. Received: {np.abs(values).max()}. "
+            f"Save it with `half=False`."
         )
     return halved
 

@@ -1,0 +1,65 @@
+"""Figures as matplotlib `Figure` objects: nothing is shown, no global state is touched."""
+
+import numpy as np
+
+
+def image_grid(rows, labels=None, cell=1.0):
+    """Lays image sets out as rows of one figure.
+
+    Pixels are clipped to [0, 1]. A row whose values reach far beyond that range holds latents or
+    differences; it is scaled so that three standard deviations fill the range.
+
+    Args:
+        rows: list of arrays `(n, height, width, channels)` with 1 or 3 channels; rows may differ in n.
+        labels: None, or a word per row.
+        cell: size of an image in inches.
+
+    Returns:
+        A `matplotlib.figure.Figure`; call its `savefig(path)`.
+
+    Raises:
+        ValueError: for rows that are not images, or another number of labels.
+    """
+    from matplotlib.figure import Figure  # not at the top: importing the library draws nothing
+
+    rows = [np.asarray(row, np.float32) for row in rows]
+    for row in rows:
+        if row.ndim != 4 or row.shape[-1] not in (1, 3) or not len(row):
+            raise ValueError(
+                "Each row must have shape (n, height, width, 1 or 3), n at least 1. "
+                f"Received shape: {row.shape}"
+            )
+    if not rows or (labels is not None and len(labels) != len(rows)):
+        raise ValueError(
+            f"`labels` must be one per row. Received: {len(labels or ())} for {len(rows)} rows"
+        )
+    columns = max(len(row) for row in rows)
+    margin = 0.0 if labels is None else 1.2
+    figure = Figure((columns * cell + margin, len(rows) * cell))
+    left = margin / (columns * cell + margin)
+    for i, row in enumerate(rows):
+        bottom, height = 1 - (i + 1) / len(rows), 1 / len(rows)
+        if labels is not None:
+            figure.text(left * 0.95, bottom + height / 2, labels[i], ha="right", va="center")
+        for j, image in enumerate(displayable(row)):
+            width = (1 - left) / columns
+            axes = figure.add_axes(
+                (left + j * width + 0.02 * width, bottom + 0.02 * height, 0.96 * width, 0.96 * height)
+            )
+            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, "gray", vmin=0, vmax=1)
+            axes.axis("off")
+    return figure
+
+
+def displayable(images):
+    """Images as they are shown: pixels clipped to [0, 1], anything else scaled to three deviations.
+
+    Args:
+        images: float, `(n, height, width, channels)`.
+
+    Returns:
+        The same shape, in [0, 1].
+    """
+    if images.min() < -0.5 or images.max() > 1.5:
+        images = 0.5 + (images - images.mean()) / (6 * images.std())
+    return np.clip(images, 0, 1)

@@ -1,0 +1,201 @@
+"""A trained denoiser as one differentiable map from latents to pixels."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed import sampling
+from ddim_embed.diffusion import has_gpu
+from ddim_embed.frozen import FrozenDenoiser
+from ddim_embed.layers import Normalizer, dtype_policy, register
+from ddim_embed.schedules import get_schedule
+from ddim_embed.unet import UNet
+
+# Larger batches gain nothing on a CPU, and memory grows with them.
+DECODE_BATCH = 64
+
+
+@register
+class Generator(keras.Model):
+    """The DDIM's deterministic map from Gaussian latents to pixels, with weights that stay put.
+
+    A `keras.Model` for the sake of its weights file, which holds the normaliser and the denoiser.
+    Decoding runs from a frozen snapshot of them, taken at the first decode.
+
+    Args:
+        image_shape: (height, width, channels) of pixels and of latents.
+        widths, block_depth, attention: sizes of the denoiser, as for `UNet`.
+        schedule: name of a schedule.
+        num_steps: N, network evaluations of a decode.
+        last_step: "predicted_image" or "transfer", as for `sampling.sample`.
+        precision: "float32" or "bfloat16", of the convolutions.
+        padding: rows and columns at each border that hold no data and count in no error.
+
+    Raises:
+        ValueError: for values that the parts refuse.
+    """
+
+    def __init__(
+        self,
+        image_shape=(32, 32, 1),
+        widths=(32, 64, 96, 128),
+        block_depth=2,
+        attention=None,
+        schedule="continuous_cosine",
+        num_steps=10,
+        last_step="predicted_image",
+        precision="float32",
+        padding=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        dtype_policy(precision)
+        if last_step not in sampling.LAST_STEPS:
+            raise ValueError(
+                f"`last_step` must be one of {sampling.LAST_STEPS}. Received: {last_step!r}"
+            )
+        self.image_shape = tuple(image_shape)
+        self.schedule_name = schedule
+        self.schedule = get_schedule(schedule)
+        self.num_steps = num_steps
+        self.last_step = last_step
+        self.precision = precision
+        self.padding = padding
+        self.grid = sampling.time_grid(self.schedule, num_steps)
+        self.normalizer = Normalizer(self.image_shape[-1], name="normalizer")
+        self.network = UNet(self.image_shape[-1], widths, block_depth, attention)
+        self.trainable = False
+        self.built = True
+        self.dataset = self.root = None  # where shipped weights came from; set by load_generator
+        self._frozen = {}  # precision -> snapshot
+        self._compiled_decode = tf.function(
+            self.decode_tensor, autograph=False, jit_compile=has_gpu() or None
+        )
+
+    @classmethod
+    def from_diffusion(cls, model, image_shape, **kwargs):
+        """The generator of a trained `DiffusionModel`: its averaged network and its normaliser.
+
+        Args:
+            model: a `DiffusionModel` whose network is a `UNet`.
+            image_shape: (height, width, channels).
+            **kwargs: `num_steps`, `last_step`, `precision`, `padding`.
+        """
+        network = model.ema_network
+        generator = cls(
+            image_shape,
+            widths=network.widths,
+            block_depth=network.block_depth,
+            attention=network.attention,
+            schedule=model.schedule_name,
+            **kwargs,
+        )
+        generator.network.set_weights(network.get_weights())
+        generator.normalizer.set_weights(model.normalizer.get_weights())
+        return generator
+
+    def denoiser(self, precision=None):
+        """The frozen `denoise(noisy_images, rates)` for the levels of `grid`, by default in the
+        generator's own precision."""
+        precision = precision or self.precision
+        if precision not in self._frozen:
+            with tf.init_scope():  # the snapshot outlives the graph that asks for it first
+                self._frozen[precision] = FrozenDenoiser(
+                    self.network, self.grid, self.image_shape[:2], precision
+                )
+        return self._frozen[precision]
+
+    def decode_tensor(self, latents, remat=False, precision=None):
+        """`decode` as a plain differentiable function of tensors, for use inside a `tf.function`.
+
+        Args:
+            latents: float32, `(batch, height, width, channels)`.
+            remat: whether its gradient recomputes activations, so that memory hardly grows with
+                `num_steps`.
+            precision: None for the generator's own.
+
+        Returns:
+            Pixels of the same shape, not clipped.
+        """
+        denoise = self.denoiser(precision)
+        images = sampling.sample(
+            denoise, self.schedule, latents, self.num_steps, self.last_step, remat
+        )
+        return self.normalizer.inverse(images)
+
+    def decode(self, latents, precision=None):
+        """Latents -> pixels, differentiable with respect to the latents, **not clipped**.
+
+        Clip for metrics and display only.
+
+        Args:
+            latents: float, `(n, height, width, channels)`, any n from 1; decoded in parts.
+            precision: None for the generator's own, or "float32" where errors are reported.
+
+        Returns:
+            float32 tensor of the same shape.
+
+        Raises:
+            ValueError: for another shape, or values that are not finite.
+        """
+        latents = tf.convert_to_tensor(self._check(latents, "latents"), tf.float32)
+        parts = [latents[i : i + DECODE_BATCH] for i in range(0, len(latents), DECODE_BATCH)]
+        decoded = [self._compiled_decode(part, precision=precision) for part in parts]
+        return decoded[0] if len(decoded) == 1 else tf.concat(decoded, axis=0)
+
+    def latents(self, n, seed=0):
+        """n standard Gaussian latents, a function of `seed` alone: `(n, height, width, channels)`."""
+        return tf.random.stateless_normal((n, *self.image_shape), (seed, 0)).numpy()
+
+    def sample(self, n, seed=0):
+        """Generates n images; returns pixels as `decode` does, as an array."""
+        return self.decode(self.latents(n, seed)).numpy()
+
+    def call(self, latents):
+        return self.decode_tensor(latents)
+
+    def _check(self, values, name):
+        if tf.is_tensor(values):
+            shape = tuple(values.shape)
+        else:
+            values = np.asarray(values, np.float32)
+            shape = values.shape
+            if not np.isfinite(values).all():
+                raise ValueError(f"`{name}` must be finite; some values are NaN or infinite.")
+        if len(shape) != 4 or shape[1:] != self.image_shape or shape[0] == 0:
+            raise ValueError(
+                f"`{name}` must have shape (n, {', '.join(map(str, self.image_shape))}), n at least "
+                f"1. Received shape: {shape}"
+            )
+        return values
+
+    def check_pixels(self, pixels):
+        """Returns pixels as a float32 array, or says what is wrong with them.
+
+        Raises:
+            ValueError: for another shape than `(n, *image_shape)`, n = 0, values that are not finite
+                or not in [0, 1].
+        """
+        pixels = self._check(np.asarray(pixels), "pixels")
+        if pixels.min() < 0 or pixels.max() > 1:
+            raise ValueError(
+                "`pixels` must be in [0, 1]. Received values from "
+                f"{pixels.min():.4g} to {pixels.max():.4g}"
+            )
+        return pixels
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return super().get_config() | {
+            "image_shape": self.image_shape,
+            "widths": self.network.widths,
+            "block_depth": self.network.block_depth,
+            "attention": self.network.attention,
+            "schedule": self.schedule_name,
+            "num_steps": self.num_steps,
+            "last_step": self.last_step,
+            "precision": self.precision,
+            "padding": self.padding,
+        }

@@ -1,0 +1,55 @@
+"""How far a reconstruction is from its image. Pixels are clipped to [0, 1] first.
+
+Errors are reported of what is displayed, so clipping belongs here, and only here: a loss through a
+clip has no gradient at saturated pixels.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+
+def mse(pixels, reconstruction, padding=0):
+    """Mean squared error per image, in float64.
+
+    Args:
+        pixels, reconstruction: float, `(n, height, width, channels)`; clipped to [0, 1].
+        padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
+
+    Returns:
+        float64 array `(n,)`.
+
+    Raises:
+        ValueError: if the shapes differ or the padding leaves no pixel.
+    """
+    pixels, reconstruction = _content(pixels, reconstruction, padding, np.float64)
+    return np.mean((pixels - reconstruction) ** 2, axis=(1, 2, 3))
+
+
+def psnr(pixels, reconstruction, padding=0):
+    """Peak signal-to-noise ratio per image in decibels (tf.image.psnr); arguments as for `mse`."""
+    pixels, reconstruction = _content(pixels, reconstruction, padding, np.float32)
+    return tf.image.psnr(pixels, reconstruction, max_val=1.0).numpy()
+
+
+def ssim(pixels, reconstruction, padding=0):
+    """Structural similarity per image (tf.image.ssim, 11x11 window); arguments as for `mse`."""
+    pixels, reconstruction = _content(pixels, reconstruction, padding, np.float32)
+    return tf.image.ssim(pixels, reconstruction, max_val=1.0).numpy()
+
+
+def _content(pixels, reconstruction, padding, dtype):
+    pixels, reconstruction = np.asarray(pixels, dtype), np.asarray(reconstruction, dtype)
+    if pixels.shape != reconstruction.shape or pixels.ndim != 4:
+        raise ValueError(
+            "`pixels` and `reconstruction` must have the same shape (n, height, width, channels). "
+            f"Received: {pixels.shape} and {reconstruction.shape}"
+        )
+    if padding < 0 or 2 * padding >= min(pixels.shape[1:3]):
+        raise ValueError(
+            f"`padding` must leave some of {pixels.shape[1]}x{pixels.shape[2]} pixels. "
+            f"Received: {padding}"
+        )
+    window = slice(padding, -padding or None)
+    return tuple(
+        np.clip(images, 0, 1)[:, window, window] for images in (pixels, reconstruction)
+    )
