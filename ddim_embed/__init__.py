@@ -1,10 +1,10 @@
 """Embedding images into the latent space of denoising diffusion implicit models.
 
-    import ddim_embed as de
+import ddim_embed as de
 
-    generator = de.load_generator("fashion_mnist")
-    pixels, labels = de.load_images("fashion_mnist", "test", limit=64)
-    result = de.embed(generator, pixels, method="unet")
+generator = de.load_generator("fashion_mnist")
+pixels, labels = de.load_images("fashion_mnist", "test", limit=64)
+result = de.embed(generator, pixels, method="unet")
 """
 
 from ddim_embed import metrics, sampling, schedules

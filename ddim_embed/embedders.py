@@ -70,7 +70,9 @@ class ConvEmbedder(keras.Model):
         }
 
 
-def build_embedder(network, channels=1, widths=(32, 64, 96, 128), block_depth=2, precision="float32"):
+def build_embedder(
+    network, channels=1, widths=(32, 64, 96, 128), block_depth=2, precision="float32"
+):
     """Builds an embedding network by its name in Table 1.
 
     Args:

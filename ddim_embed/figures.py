@@ -44,9 +44,16 @@ def image_grid(rows, labels=None, cell=1.0):
         for j, image in enumerate(displayable(row)):
             width = (1 - left) / columns
             axes = figure.add_axes(
-                (left + j * width + 0.02 * width, bottom + 0.02 * height, 0.96 * width, 0.96 * height)
+                (
+                    left + j * width + 0.02 * width,
+                    bottom + 0.02 * height,
+                    0.96 * width,
+                    0.96 * height,
+                )
             )
-            axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, "gray", vmin=0, vmax=1)
+            axes.imshow(
+                image.squeeze(-1) if image.shape[-1] == 1 else image, "gray", vmin=0, vmax=1
+            )
             axes.axis("off")
     return figure
 

@@ -38,17 +38,19 @@ class FrozenDenoiser:
         # The embedding is recomputed in float32: the network's own may be rounded.
         embeddings = network.embedding.embed(tf.constant(variances)).numpy()[:, 0, 0]
         self._input_conv = self._conv(network.input_conv)
-        size = np.array(image_size)
-        self._down, self._middle, self._up = [], [], []
-        for level, blocks in enumerate(network.down_blocks):
-            self._down.append([self._block(block, size // 2**level) for block in blocks])
-        levels = len(network.down_blocks)
-        self._middle = [self._block(block, size // 2**levels) for block in network.middle_blocks]
-        for level, blocks in zip(reversed(range(levels)), network.up_blocks, strict=True):
-            self._up.append([self._block(block, size // 2**level) for block in blocks])
-        first = (self._down + [self._middle])[0]
-        source = (list(network.down_blocks) + [network.middle_blocks])[0][0]
-        first[0] = self._block(source, size, constants=embeddings)
+        down, middle, up = network.levels
+        sizes = [np.array(image_size) // 2**level for level in range(len(network.widths))]
+        # The constant channels enter at the very first block.
+        first = network.blocks[0]
+
+        def freeze(blocks, size):
+            return [
+                self._block(block, size, embeddings if block is first else None) for block in blocks
+            ]
+
+        self._down = [freeze(*level) for level in zip(down, sizes, strict=False)]
+        self._middle = freeze(middle, sizes[-1])
+        self._up = [freeze(*level) for level in zip(up, sizes[-2::-1], strict=True)]
         self._output_conv = self._conv(network.output_conv)
 
     def __call__(self, noisy_images, rates):
@@ -99,7 +101,9 @@ class FrozenDenoiser:
         scale = 1 / np.sqrt(block.norm.moving_variance.numpy() + block.norm.epsilon)
         shift = -block.norm.moving_mean.numpy() * scale
         kernel1, bias1 = (value.numpy() for value in block.conv1.weights)
-        kernel2, bias2 = (tf.constant(tf.cast(value, dtype).numpy()) for value in block.conv2.weights)
+        kernel2, bias2 = (
+            tf.constant(tf.cast(value, dtype).numpy()) for value in block.conv2.weights
+        )
         if constants is None:
             constants = np.zeros((1, 0), np.float32)
         channels = kernel1.shape[2] - constants.shape[1]
@@ -146,6 +150,7 @@ def add_swish(x, added):
     Returns:
         The shape and dtype of `x`.
     """
+
     def gradient(upstream):
         return _add_swish_gradient(x, added, upstream), None
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 def _without(config, *names):
     return {key: value for key, value in config.items() if key not in names}
 
+
 register = keras.saving.register_keras_serializable(package="ddim_embed")
 
 
@@ -106,7 +107,9 @@ class SinusoidalEmbedding(keras.layers.Layer):
         frequencies = tf.exp(
             tf.linspace(math.log(self.min_frequency), math.log(self.max_frequency), self.dims // 2)
         )
-        angles = 2 * math.pi * tf.cast(frequencies, tf.float32) * tf.cast(noise_variances, tf.float32)
+        angles = (
+            2 * math.pi * tf.cast(frequencies, tf.float32) * tf.cast(noise_variances, tf.float32)
+        )
         return tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
 
     def compute_output_shape(self, input_shape):
@@ -343,5 +346,7 @@ ATTENTIONS = {
 
 def _check_attention(name):
     if name is not None and name not in ATTENTIONS:
-        raise ValueError(f"`attention` must be None or one of {sorted(ATTENTIONS)}. Received: {name!r}")
+        raise ValueError(
+            f"`attention` must be None or one of {sorted(ATTENTIONS)}. Received: {name!r}"
+        )
     return name

@@ -50,6 +50,4 @@ def _content(pixels, reconstruction, padding, dtype):
             f"Received: {padding}"
         )
     window = slice(padding, -padding or None)
-    return tuple(
-        np.clip(images, 0, 1)[:, window, window] for images in (pixels, reconstruction)
-    )
+    return tuple(np.clip(images, 0, 1)[:, window, window] for images in (pixels, reconstruction))

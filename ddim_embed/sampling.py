@@ -53,9 +53,7 @@ def ddim_step(noisy_images, pred_noises, rates, next_rates):
     return next_rates.signal * pred_images + next_rates.noise * pred_noises
 
 
-def sample(
-    denoise, schedule, latents, num_steps=10, last_step="predicted_image", remat=False
-):
+def sample(denoise, schedule, latents, num_steps=10, last_step="predicted_image", remat=False):
     """Reverse diffusion: from latents at t=1 to images, in `num_steps` network evaluations.
 
     Algorithm 2 of Asperti et al. Both conventions evaluate the network at t = 1, 1-1/N, ..., 1/N;
@@ -132,7 +130,9 @@ def time_grid(schedule, num_steps):
         raise ValueError(f"`num_steps` must be at least 1. Received: {num_steps}")
     with tf.init_scope():  # eager, even while a tf.function is traced
         signal, noise = schedule(tf.constant(np.linspace(0, 1, num_steps + 1)))
-    return [Rates(*pair) for pair in zip(signal.numpy().tolist(), noise.numpy().tolist(), strict=True)]
+    return [
+        Rates(*pair) for pair in zip(signal.numpy().tolist(), noise.numpy().tolist(), strict=True)
+    ]
 
 
 def _recomputed(denoise):

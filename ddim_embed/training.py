@@ -149,9 +149,7 @@ def _named_variables(model):
     variables = [*model.variables, *model.optimizer.variables]
     # Keras may list the optimizer's among the model's; each is kept once.
     variables = list({id(variable): variable for variable in variables}.values())
-    return [
-        (f"{index:04d}_{variable.name}", variable) for index, variable in enumerate(variables)
-    ]
+    return [(f"{index:04d}_{variable.name}", variable) for index, variable in enumerate(variables)]
 
 
 def _read_history(path, step):

@@ -45,7 +45,9 @@ class UNet(keras.Model):
         super().__init__(**kwargs)
         widths = tuple(int(width) for width in widths)
         if not widths or min(widths) < 1:
-            raise ValueError(f"`widths` must be positive integers, at least one. Received: {widths}")
+            raise ValueError(
+                f"`widths` must be positive integers, at least one. Received: {widths}"
+            )
         if block_depth < 1:
             raise ValueError(f"`block_depth` must be at least 1. Received: {block_depth}")
         if channels < 1:
@@ -56,18 +58,21 @@ class UNet(keras.Model):
         self.attention = attention
         self.conditioned = conditioned
 
-        def blocks(width, attention):
-            return [
-                ResidualBlock(width, attention, dtype=self.dtype_policy) for _ in range(block_depth)
-            ]
-
         outer_attention = None if attention == "spatial" else attention
         policy = self.dtype_policy
+        levels = [*widths, *reversed(widths[:-1])]
         self.input_conv = keras.layers.Conv2D(widths[0], 1, dtype=policy, name="input_conv")
         self.embedding = SinusoidalEmbedding(EMBEDDING_DIMS, dtype=policy) if conditioned else None
-        self.down_blocks = [blocks(width, outer_attention) for width in widths[:-1]]
-        self.middle_blocks = blocks(widths[-1], attention)
-        self.up_blocks = [blocks(width, outer_attention) for width in reversed(widths[:-1])]
+        # One flat list: Keras versions differ in how they name nested ones in a weights file.
+        self.blocks = [
+            ResidualBlock(
+                width,
+                attention if level == len(widths) - 1 else outer_attention,
+                dtype=policy,
+            )
+            for level, width in enumerate(levels)
+            for _ in range(block_depth)
+        ]
         self.pool = keras.layers.AveragePooling2D(2, dtype=policy)
         self.upsample = keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=policy)
         self.output_conv = keras.layers.Conv2D(
@@ -89,13 +94,21 @@ class UNet(keras.Model):
         depth = self.block_depth
         self.input_conv.build((None, None, None, self.channels))
         width = self.widths[0] + (EMBEDDING_DIMS if self.conditioned else 0)
-        for blocks in self.down_blocks:
+        down, middle, up = self.levels
+        for blocks in [*down, middle]:
             width = build_blocks(blocks, width, [0] * depth)
-        width = build_blocks(self.middle_blocks, width, [0] * depth)
-        for blocks, skip_width in zip(self.up_blocks, reversed(self.widths[:-1]), strict=True):
+        for blocks, skip_width in zip(up, reversed(self.widths[:-1]), strict=True):
             width = build_blocks(blocks, width, [skip_width] * depth)
         self.output_conv.build((None, None, None, width))
         self.built = True
+
+    @property
+    def levels(self):
+        """The blocks per level: `(down, middle, up)`, lists of lists of `block_depth` blocks each,
+        `middle` one of them."""
+        depth, count = self.block_depth, len(self.widths) - 1
+        groups = [self.blocks[i : i + depth] for i in range(0, len(self.blocks), depth)]
+        return groups[:count], groups[count], groups[count + 1 :]
 
     def call(self, inputs, training=None):
         images, noise_variances = inputs if self.conditioned else (inputs, None)
@@ -106,14 +119,15 @@ class UNet(keras.Model):
             shape = tf.concat([tf.shape(x)[:3], [EMBEDDING_DIMS]], axis=0)
             x = tf.concat([x, tf.broadcast_to(embedding, shape)], axis=-1)
         skips = []
-        for blocks in self.down_blocks:
+        down, middle, up = self.levels
+        for blocks in down:
             for block in blocks:
                 x = block(x, training=training)
                 skips.append(x)
             x = self.pool(x)
-        for block in self.middle_blocks:
+        for block in middle:
             x = block(x, training=training)
-        for blocks in self.up_blocks:
+        for blocks in up:
             x = self.upsample(x)
             for block in blocks:
                 x = block(tf.concat([x, skips.pop()], axis=-1), training=training)

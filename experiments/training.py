@@ -1,0 +1,220 @@
+"""The verbs `train` and `train-embedders`: both resumable, both ending in shipped weights."""
+
+import os
+import sys
+
+import keras
+
+import ddim_embed as de
+from ddim_embed import metrics
+from ddim_embed.layers import dtype_policy
+from experiments.configuration import NETWORKS
+
+# Statistics of that many images are the data set's, for all that float32 can tell.
+_NORMALIZER_IMAGES = 60_000
+_WARMUP_STEPS = 200
+
+
+def train(config):
+    """Trains the denoiser and records the generator's weights.
+
+    Args:
+        config: an `Experiment`.
+
+    Returns:
+        The path of the weights file.
+    """
+    keras.utils.set_random_seed(config.seed)
+    network = de.UNet(
+        config.channels, config.widths, config.block_depth, dtype=dtype_policy(config.precision)
+    )
+    model = de.DiffusionModel(network, seed=config.seed)
+    model.normalizer.adapt(load(config, "train", limit=_NORMALIZER_IMAGES))
+    model.compile(_adam(config.learning_rate, config.train_steps))
+    history = de.train(
+        model,
+        lambda step: stream(config, config.batch_size, step),
+        config.train_steps,
+        config.run_folder / "generator",
+        description="generator",
+        progress=sys.stderr.isatty() or not config.smoke,
+    )
+    generator = de.Generator.from_diffusion(
+        model, config.image_shape, num_steps=config.num_steps, padding=config.padding
+    )
+    validation = model.evaluate(
+        load(config, "test", limit=config.images), batch_size=64, verbose=0, return_dict=True
+    )
+    path, _ = de.record_weights(
+        config.weights,
+        config.name,
+        "generator",
+        generator,
+        config=_generator_config(generator),
+        data=_data(config),
+        budget={
+            "steps": config.train_steps,
+            "batch_size": config.batch_size,
+            "images_seen": config.train_steps * config.batch_size,
+            "seconds": history[-1]["seconds"],
+            "precision": config.precision,
+            "seed": config.seed,
+            "command": _command(),
+        },
+        errors={"test_noise_mae": validation["loss"], "test_images": config.images},
+    )
+    print(f"{path}: test noise error {validation['loss']:.4f}")
+    return path
+
+
+def train_embedders(config, networks=NETWORKS):
+    """Trains embedding networks through the frozen generator and records their weights.
+
+    Args:
+        config: an `Experiment`.
+        networks: names of Table 1.
+
+    Returns:
+        The paths of the weights files.
+    """
+    generator = de.load_generator(config.name, config.weights, config.num_steps, config.precision)
+    return [_train_embedder(config, generator, network) for network in networks]
+
+
+def _train_embedder(config, generator, network):
+    keras.utils.set_random_seed(config.seed)
+    embedder = de.build_embedder(
+        network, config.channels, config.widths, config.block_depth, config.precision
+    )
+    folder = config.run_folder / network
+    history = []
+    if config.pairs:
+        pairs = de.LatentPairs(
+            generator, config.pairs, config.run_folder / "pairs.h5", seed=config.seed
+        )
+        regression = de.LatentRegression(embedder, generator)
+        regression.compile(_adam(config.warm_start_learning_rate, config.warm_start_steps))
+        history = de.train(
+            regression,
+            lambda step: pairs.batches(config.warm_start_batch_size, step),
+            config.warm_start_steps,
+            folder / "warm_start",
+            description=f"{network}, warm start",
+        )
+    warm_seconds = history[-1]["seconds"] if history else 0.0
+
+    trainer = de.EmbedderTrainer(
+        embedder, generator, remat=config.remat, adapt_statistics=not config.pairs
+    )
+    trainer.compile(
+        _adam(config.embedder_learning_rate, config.embedder_steps, global_clipnorm=1.0)
+    )
+    history = de.train(
+        trainer,
+        lambda step: stream(config, config.embedder_batch_size, step),
+        config.embedder_steps,
+        folder / "unrolled",
+        description=f"{network}, through the sampler",
+    )
+    pixels = load(config, "test", limit=config.images)
+    # In float32, as every error that is reported: the weights are, only the policy is not.
+    exact = de.build_embedder(network, config.channels, config.widths, config.block_depth)
+    exact.set_weights(embedder.get_weights())
+    result = de.embed(generator, pixels, de.Network(network, exact))
+    path, _ = de.record_weights(
+        config.weights,
+        config.name,
+        network,
+        exact,
+        config=_embedder_config(config),
+        data=_data(config),
+        budget={
+            "pairs": config.pairs,
+            "warm_start_steps": config.warm_start_steps if config.pairs else 0,
+            "warm_start_batch_size": config.warm_start_batch_size,
+            "warm_start_seconds": warm_seconds,
+            "steps": config.embedder_steps,
+            "batch_size": config.embedder_batch_size,
+            "seconds": history[-1]["seconds"],
+            "precision": config.precision,
+            "seed": config.seed,
+            "command": _command(),
+        },
+        errors={
+            "test_mse": float(result.mse.mean()),
+            "test_psnr": float(metrics.psnr(pixels, result.reconstruction, config.padding).mean()),
+            "test_images": len(pixels),
+        },
+    )
+    print(f"{path}: test error {result.mse.mean():.5f} on {len(pixels)} images")
+    return path
+
+
+def load(config, split, limit=None):
+    """Pixels of the experiment's data, without labels."""
+    pixels, _ = de.load_images(
+        config.data,
+        _split(config, split),
+        image_size=config.image_size,
+        source=config.source,
+        limit=limit,
+        channels=config.channels,
+    )
+    return pixels
+
+
+def stream(config, batch_size, start_step):
+    """Batches of training pixels from step `start_step` on."""
+    return de.stream_images(
+        config.data,
+        _split(config, "train"),
+        batch_size,
+        image_size=config.image_size,
+        source=config.source,
+        channels=config.channels,
+        seed=config.seed,
+        start_step=start_step,
+    )
+
+
+def _split(config, split):
+    """The bundled sample has test images only; a smoke run makes do with them."""
+    return "test" if config.smoke else split
+
+
+def _adam(learning_rate, steps, **kwargs):
+    warmup = min(_WARMUP_STEPS, steps // 10)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else learning_rate,
+        max(1, steps - warmup),
+        alpha=0.01,
+        warmup_target=learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    return keras.optimizers.Adam(schedule, **kwargs)
+
+
+def _generator_config(generator):
+    config = generator.get_config()
+    kept = (
+        "image_shape", "widths", "block_depth", "attention", "schedule", "last_step", "padding",
+    )  # fmt: skip
+    return {key: config[key] for key in kept}
+
+
+def _embedder_config(config):
+    return {
+        "channels": config.channels,
+        "widths": list(config.widths),
+        "block_depth": config.block_depth,
+    }
+
+
+def _data(config):
+    return f"{config.data}, train"
+
+
+def _command():
+    """The command that ran, as a user would repeat it."""
+    name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    return " ".join(["python -m", f"experiments.{name}", *sys.argv[1:]])
