@@ -20,9 +20,8 @@ from ddim_embed.pretrained import load_embedder, load_generator
 from ddim_embed.schedules import Rates
 from ddim_embed.training import train
 from ddim_embed.unet import UNet
+from ddim_embed.version import __version__
 from ddim_embed.weights import load_weights, record_weights, save_weights
-
-__version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
@@ -37,6 +36,7 @@ __all__ = [
     "Network",
     "Rates",
     "UNet",
+    "__version__",
     "build_embedder",
     "embed",
     "image_grid",

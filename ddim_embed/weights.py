@@ -76,13 +76,13 @@ def load_weights(model, path, sha256=None):
 def weights_root(root=None):
     """Returns the folder of the weights files, a `Path`.
 
-    `root` if given; else the environment variable DDIM_EMBED_WEIGHTS; else `pretrained` inside the
+    `root` if given; else the environment variable DDIM_EMBED_WEIGHTS; else `pretrained_weights` inside the
     package, where a wheel has them; else `weights` beside the package, where a checkout has them.
     """
     root = root or os.environ.get(ENVIRONMENT_VARIABLE)
     if root:
         return Path(root)
-    installed = _PACKAGE / "pretrained"
+    installed = _PACKAGE / "pretrained_weights"
     return installed if installed.is_dir() else _PACKAGE.parent / "weights"
 
 

@@ -319,8 +319,8 @@ class TestManifest:
         monkeypatch.delenv("DDIM_EMBED_WEIGHTS", raising=False)
         monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "package")
         assert weights_root() == tmp_path / "weights"
-        (tmp_path / "package" / "pretrained").mkdir(parents=True)
-        assert weights_root() == tmp_path / "package" / "pretrained"
+        (tmp_path / "package" / "pretrained_weights").mkdir(parents=True)
+        assert weights_root() == tmp_path / "package" / "pretrained_weights"
         monkeypatch.setenv("DDIM_EMBED_WEIGHTS", str(tmp_path / "mine"))
         assert weights_root() == tmp_path / "mine"
         assert weights_root(tmp_path / "given") == tmp_path / "given"
