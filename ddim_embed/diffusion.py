@@ -16,8 +16,8 @@ class DiffusionModel(keras.Model):
 
     The loss is the mean absolute error of the predicted noise. `ema_network` follows the weights of
     `network`, BatchNorm statistics included, by an exponential moving average; it is the one to
-    sample from. Noise is a function of `seed` and of the optimizer's step count alone, so a run that
-    was restored from a checkpoint draws what the uninterrupted run would have drawn.
+    sample from. Noise is a function of `seed` and of the optimizer's step count alone, so a run
+    that was restored from a checkpoint draws what the uninterrupted run would have drawn.
 
     Args:
         network: a conditioned `UNet`, or any `keras.Model` with `channels` and `get_config` that

@@ -1,8 +1,8 @@
 """Training embedding networks: through the unrolled sampler, or on latents known to be right.
 
 The paper's loss needs the gradient of a whole decode for every image (Sec. 5.2). Regression on
-pairs (latents, decode(latents)) needs none: its optimum is the mean of emb(x), which is a good place
-for the former to start.
+pairs (latents, decode(latents)) needs none: its optimum is the mean of emb(x), which is a good
+place for the former to start.
 """
 
 from pathlib import Path
@@ -20,8 +20,8 @@ class EmbedderTrainer(keras.Model):
     """Trains an embedding network on the error of the image that its latents decode to.
 
     The loss is the mean absolute error between pixels and decode(embed(pixels)), before clipping: a
-    clip has no gradient where it acts. The gradient runs through all steps of the sampler; no weight
-    of the generator is a variable of this model.
+    clip has no gradient where it acts. The gradient runs through all steps of the sampler; no
+    weight of the generator is a variable of this model.
 
     Args:
         embedder: a network of `build_embedder`.

@@ -1,7 +1,8 @@
 """A denoiser frozen for decoding: trained weights specialised to known noise levels.
 
-What training needs and decoding does not is folded away, exactly: BatchNorm's statistics become part
-of the kernels, and the embedded noise variance, constant at each step, becomes a map that is added.
+What training needs and decoding does not is folded away, exactly: BatchNorm's statistics become
+part of the kernels, and the embedded noise variance, constant at each step, becomes a map that is
+added.
 """
 
 import keras
@@ -13,7 +14,7 @@ from ddim_embed.schedules import Rates
 
 
 class FrozenDenoiser:
-    """`denoise(noisy_images, rates)` from a snapshot of a conditioned `UNet`, at fixed noise levels.
+    """`denoise(noisy_images, rates)` from a snapshot of a conditioned `UNet`, at fixed levels.
 
     Equal to the network in inference mode up to rounding. Only the gradient with respect to the
     images is defined: the weights are constants.

@@ -144,7 +144,7 @@ class Generator(keras.Model):
         return decoded[0] if len(decoded) == 1 else tf.concat(decoded, axis=0)
 
     def latents(self, n, seed=0):
-        """n standard Gaussian latents, a function of `seed` alone: `(n, height, width, channels)`."""
+        """n Gaussian latents `(n, height, width, channels)`, a function of `seed` alone."""
         return tf.random.stateless_normal((n, *self.image_shape), (seed, 0)).numpy()
 
     def sample(self, n, seed=0):
@@ -164,8 +164,8 @@ class Generator(keras.Model):
                 raise ValueError(f"`{name}` must be finite; some values are NaN or infinite.")
         if len(shape) != 4 or shape[1:] != self.image_shape or shape[0] == 0:
             raise ValueError(
-                f"`{name}` must have shape (n, {', '.join(map(str, self.image_shape))}), n at least "
-                f"1. Received shape: {shape}"
+                f"`{name}` must have shape (n, {', '.join(map(str, self.image_shape))}), n at "
+                f"least 1. Received shape: {shape}"
             )
         return values
 
@@ -173,8 +173,8 @@ class Generator(keras.Model):
         """Returns pixels as a float32 array, or says what is wrong with them.
 
         Raises:
-            ValueError: for another shape than `(n, *image_shape)`, n = 0, values that are not finite
-                or not in [0, 1].
+            ValueError: for another shape than `(n, *image_shape)`, n = 0, values that are not
+                finite or not in [0, 1].
         """
         pixels = self._check(np.asarray(pixels), "pixels")
         if pixels.min() < 0 or pixels.max() > 1:

@@ -167,7 +167,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 @register
 @tf.custom_gradient
 def swish(x):
-    """x * sigmoid(x), elementwise, with a gradient that makes one pass over memory instead of six."""
+    """x * sigmoid(x), elementwise, with a gradient of one pass over memory instead of six."""
 
     def gradient(upstream):
         return _swish_gradient(x, upstream)
@@ -319,7 +319,7 @@ class SqueezeExcitation(_Attention):
 
 @register
 class NAFNetAttention(_Attention):
-    """Simplified channel attention: each channel times a linear map of all means (Chen et al., 2022)."""
+    """Simplified channel attention (Chen et al., 2022): channels times linear maps of all means."""
 
     def build(self, input_shape):
         channels = input_shape[-1]

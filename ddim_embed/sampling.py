@@ -4,6 +4,8 @@ A denoiser is any function `denoise(noisy_images, rates) -> pred_noises`: a trai
 closed form. All images here are in model space.
 """
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 
@@ -36,7 +38,8 @@ def ddim_step(noisy_images, pred_noises, rates, next_rates):
     Args:
         noisy_images: float, `(batch, height, width, channels)`, model space.
         pred_noises: same shape; the noise predicted at `rates`.
-        rates, next_rates: `Rates`, each broadcastable to `(batch, 1, 1, 1)`; `rates.signal` positive.
+        rates, next_rates: `Rates`, each broadcastable to `(batch, 1, 1, 1)`; `rates.signal`
+            positive.
 
     Returns:
         The images at `next_rates`, same shape and dtype.
@@ -80,7 +83,7 @@ def sample(denoise, schedule, latents, num_steps=10, last_step="predicted_image"
     evaluate = _recomputed(denoise) if remat else denoise
     grid = time_grid(schedule, num_steps)[::-1]
     images = tf.convert_to_tensor(latents)
-    for rates, next_rates in zip(grid[:-1], grid[1:], strict=True):
+    for rates, next_rates in itertools.pairwise(grid):
         pred_noises = evaluate(images, rates)
         if next_rates is grid[-1] and last_step == "predicted_image":
             return predict_images(images, pred_noises, rates)
@@ -108,7 +111,7 @@ def invert(denoise, schedule, images, num_steps=10):
     """
     grid = time_grid(schedule, num_steps)
     images = tf.convert_to_tensor(images)
-    for rates, next_rates in zip(grid[:-1], grid[1:], strict=True):
+    for rates, next_rates in itertools.pairwise(grid):
         images = ddim_step(images, denoise(images, rates), rates, next_rates)
     return images
 
@@ -142,7 +145,8 @@ def _recomputed(denoise):
         @tf.custom_gradient
         def run(images):
             def gradient(upstream, variables=None):
-                # Waits for the upstream gradient; else all steps would be recomputed, and kept, at once.
+                # Waits for the upstream gradient; else all steps would be recomputed, and kept, at
+                # once.
                 with tf.control_dependencies([upstream]):
                     kept = tf.identity(images)
                 with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -12,7 +12,8 @@ import tensorflow as tf
 MAX_SIGNAL_RATE = 0.95  # t=0 of the continuous cosine schedule is not quite clean ...
 MIN_SIGNAL_RATE = 0.02  # ... and t=1 not quite pure noise, where dividing by signal stays safe
 
-# The betas of Ho et al. (2020) sum over 1000 steps; in continuous time their integral plays that role.
+# The betas of Ho et al. (2020) sum over 1000 steps; in continuous time their integral plays that
+# role.
 _DDPM_STEPS = 1000
 _BETA_START, _BETA_END = 1e-4, 0.02
 

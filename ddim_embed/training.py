@@ -25,7 +25,7 @@ def train(
     description="training",
     progress=True,
 ):
-    """Trains a compiled model up to `num_steps` optimizer steps, going on from a checkpoint in `folder`.
+    """Trains a compiled model up to `num_steps` optimizer steps; goes on from a checkpoint, if any.
 
     A checkpoint holds every variable of the model and its optimizer and is replaced in one rename,
     so that a kill leaves the old one or the new one. What a step draws must depend on the
@@ -79,8 +79,8 @@ def train(
                 values = {name: float(value) for name, value in logs.items()}
                 if not np.isfinite(list(values.values())).all():
                     raise FloatingPointError(
-                        f"Training stopped at step {step}: a loss is not finite ({values}). A lower "
-                        f"learning rate may help; the last checkpoint is in {folder}."
+                        f"Training stopped at step {step}: a loss is not finite ({values}). A "
+                        f"lower learning rate may help; the last checkpoint is in {folder}."
                     )
                 history.append({"step": step, "seconds": round(seconds(), 1)} | values)
                 bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()})

@@ -13,16 +13,17 @@ class UNet(keras.Model):
     """The residual U-Net of Asperti et al., Sec. 4.
 
     A 1x1 convolution of the image, joined by the embedded noise variance where `conditioned`; per
-    width but the last, `block_depth` residual blocks and a 2x2 average pool; `block_depth` blocks at
-    the last width; then the way back with bilinear upsampling, each block joined by its skip; a 1x1
-    convolution that starts at zero.
+    width but the last, `block_depth` residual blocks and a 2x2 average pool; `block_depth` blocks
+    at the last width; then the way back with bilinear upsampling, each block joined by its skip; a
+    1x1 convolution that starts at zero.
 
     Args:
         channels: image channels, in and out.
         widths: channels per level, the full resolution first.
         block_depth: residual blocks per level and direction.
         attention: None, "spatial", "squeeze_excitation" or "nafnet". The channel attentions stand
-            in every block, the spatial one only in those of the last width, where positions are few.
+            in every block, the spatial one only in those of the last width, where positions are
+            few.
         conditioned: whether the call takes noise variances.
 
     Call: `[images, noise_variances]` of shapes `(batch, height, width, channels)` and
@@ -30,7 +31,8 @@ class UNet(keras.Model):
     float32 at any `dtype` policy. Height and width must be multiples of `2**(len(widths) - 1)`.
 
     Raises:
-        ValueError: for sizes that cannot be built, or images whose size the pooling does not divide.
+        ValueError: for sizes that cannot be built, or images whose size the pooling does not
+            divide.
     """
 
     def __init__(
@@ -42,7 +44,8 @@ class UNet(keras.Model):
         conditioned=True,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Without autocast the noise variances reach their embedding unrounded; layers cast images.
+        super().__init__(autocast=False, **kwargs)
         widths = tuple(int(width) for width in widths)
         if not widths or min(widths) < 1:
             raise ValueError(
@@ -139,8 +142,8 @@ class UNet(keras.Model):
         fits = all(size is None or size % divisor == 0 for size in (height, width))
         if not fits or channels != self.channels:
             raise ValueError(
-                f"Images for this U-Net must have {self.channels} channels and a height and width that "
-                f"{divisor} divides. Received shape: {tuple(shape)}"
+                f"Images for this U-Net must have {self.channels} channels and a height and width "
+                f"that {divisor} divides. Received shape: {tuple(shape)}"
             )
 
     def compute_output_shape(self, input_shape):
