@@ -1,9 +1,21 @@
-"""What an experiment is: one frozen dataclass, whose fields are also the command line's flags."""
+"""What an experiment is: one frozen dataclass, whose fields are also the command line's flags.
+
+No import of the library here: `--help` and a wrong flag need not wait for TensorFlow.
+"""
 
 import dataclasses
+import math
 from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Suppress
 
 NETWORKS = ("conv1", "conv3_16", "conv3_64", "conv5_128", "unet")
+DATA = ("mnist", "fashion_mnist", "cifar10", "oxford_flowers102", "celeba")
+
+
+class UsageError(ValueError):
+    """Something that was asked for cannot be: words for the user, not a fault of the program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -11,22 +23,31 @@ class Experiment:
     """The configuration of one data set.
 
     Attributes:
-        name: data set; names the folders of weights and results.
+        name: names the module, and the folders of weights and results.
         data: what `load_images` takes: a catalogue name or a path.
         source: where data come from, as for `load_images`.
+        report_source: where the images of a report come from; None for `source`.
         image_size: height and width in pixels, padding included.
-        channels: image channels.
+        channels: image channels, 1 or 3.
         padding: rows and columns at each border that hold no data and count in no error.
-        widths, block_depth: sizes of the denoiser, and of the `unet` embedding network.
+        widths: of the denoiser, and of the `unet` embedding network, level by level.
+        block_depth: residual blocks at each level of them.
         num_steps: sampler steps.
-        precision: "float32" or "bfloat16", in training; errors are always computed in float32.
-        train_steps, batch_size, learning_rate: the denoiser's training (Adam, cosine decay).
+        precision: of training; errors are always computed in float32.
+        train_steps: steps of the denoiser's training (Adam, cosine decay).
+        batch_size: images in each of them.
+        learning_rate: its highest value there.
         pairs: generated images for the warm start of the embedding networks; 0 for none.
-        warm_start_steps, warm_start_batch_size, warm_start_learning_rate: regression on them.
-        embedder_steps, embedder_batch_size, embedder_learning_rate: training through the sampler.
+        warm_start_steps: steps of regression on them.
+        warm_start_batch_size: pairs in each of them.
+        warm_start_learning_rate: its highest value there.
+        embedder_steps: steps of training through the sampler.
+        embedder_batch_size: images in each of them.
+        embedder_learning_rate: its highest value there.
         remat: whether that training recomputes activations to save memory.
-        images: test images that a report embeds.
-        shown: images in each figure.
+        checkpoint_seconds: seconds of training between checkpoints.
+        images: test images that errors are measured on; the number that `sample` generates.
+        shown: images in each row of a figure.
         seed: of everything random.
         weights: folder of weights; None for the shipped one.
         results: folder of results; `<results>/<name>/` is written to.
@@ -36,16 +57,17 @@ class Experiment:
         paper_table2: Table 2 of the paper (data set, generated), or None.
     """
 
-    name: str
+    name: Suppress[str]
     data: str
-    source: str = "auto"
+    source: Literal["auto", "sample", "tfds", "npz", "folder", "celeba"] = "auto"
+    report_source: Literal["auto", "sample", "tfds", "npz", "folder", "celeba"] | None = None
     image_size: int = 32
     channels: int = 1
     padding: int = 0
     widths: tuple[int, ...] = (32, 64, 96, 128)
     block_depth: int = 2
     num_steps: int = 10
-    precision: str = "bfloat16"
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
     train_steps: int = 10_000
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -57,15 +79,16 @@ class Experiment:
     embedder_batch_size: int = 16
     embedder_learning_rate: float = 2e-4
     remat: bool = False
-    images: int = 1_000
+    checkpoint_seconds: float = 120.0
+    images: int = 400
     shown: int = 8
     seed: int = 0
     weights: Path | None = None
     results: Path = Path("results")
     runs: Path = Path("runs")
     smoke: bool = False
-    paper_mse: dict[str, float] = dataclasses.field(default_factory=dict)
-    paper_table2: tuple[float, float] | None = None
+    paper_mse: Suppress[dict[str, float]] = dataclasses.field(default_factory=dict)
+    paper_table2: Suppress[tuple[float, float] | None] = None
 
     @property
     def image_shape(self):
@@ -80,19 +103,20 @@ class Experiment:
     @property
     def result_folder(self):
         """Where results of this experiment are written."""
-        return self.results / self.name
+        return self.results / (f"{self.name}-smoke" if self.smoke else self.name)
 
 
 def shrink(config):
     """The `--smoke` version of a configuration: the bundled sample, tiny networks, few steps.
 
-    Weights and checkpoints go to a folder of their own, so that nothing real is overwritten.
+    Results, weights and checkpoints go to a folder of their own, so that nothing real is
+    overwritten.
     """
-    folder = config.results / f"{config.name}-smoke"
-    return dataclasses.replace(
+    config = dataclasses.replace(
         config,
         data="fashion_mnist",
         source="sample",
+        report_source=None,
         image_size=16,
         padding=0,
         widths=(8, 16),
@@ -107,8 +131,68 @@ def shrink(config):
         embedder_batch_size=4,
         images=8,
         shown=4,
-        weights=folder / "weights",
-        results=folder,
-        runs=folder / "runs",
         smoke=True,
     )
+    folder = config.result_folder
+    return dataclasses.replace(config, weights=folder / "weights", runs=folder / "runs")
+
+
+_POSITIVE = (
+    "block_depth", "num_steps", "train_steps", "batch_size", "learning_rate", "warm_start_steps",
+    "warm_start_batch_size", "warm_start_learning_rate", "embedder_steps", "embedder_batch_size",
+    "embedder_learning_rate", "images", "shown",
+)  # fmt: skip
+
+
+def check(config):
+    """Sees to it that values are in their ranges.
+
+    Args:
+        config: an `Experiment`.
+
+    Raises:
+        UsageError: names the flag, what was expected and what came.
+    """
+    for name in _POSITIVE:
+        value = getattr(config, name)
+        # Written so that NaN fails, too.
+        _require(0 < value < math.inf, name, "positive", value)
+    for name in ("padding", "pairs", "seed"):
+        _require(getattr(config, name) >= 0, name, "at least 0", getattr(config, name))
+    _require(config.checkpoint_seconds >= 0, "checkpoint_seconds", "at least 0 (seconds)",
+             config.checkpoint_seconds)  # fmt: skip
+    _require(config.channels in (1, 3), "channels", "1 or 3", config.channels)
+    _require(config.widths and min(config.widths) > 0, "widths", "positive numbers", config.widths)
+    # The data come in multiples of 8; the U-Net halves them once less than it has levels.
+    multiple = max(8, 2 ** (len(config.widths) - 1))
+    _require(
+        config.image_size > 0 and config.image_size % multiple == 0,
+        "image_size",
+        f"a positive multiple of {multiple}",
+        config.image_size,
+    )
+    _require(
+        2 * config.padding < config.image_size,
+        "padding",
+        f"less than half of --image-size {config.image_size}",
+        config.padding,
+    )
+    _require(
+        config.data in DATA or Path(config.data).expanduser().exists(),
+        "data",
+        f"one of {', '.join(DATA)}, or the path of an .npz file or of a folder of images",
+        config.data,
+    )
+    if config.pairs:
+        _require(
+            config.pairs >= config.warm_start_batch_size,
+            "pairs",
+            f"0, or at least --warm-start-batch-size {config.warm_start_batch_size}",
+            config.pairs,
+        )
+
+
+def _require(condition, name, expected, received):
+    if not condition:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(f"{flag} must be {expected}. Received: {received}")

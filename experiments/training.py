@@ -1,6 +1,5 @@
 """The verbs `train` and `train-embedders`: both resumable, both ending in shipped weights."""
 
-import os
 import sys
 
 import keras
@@ -8,18 +7,19 @@ import keras
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.layers import dtype_policy
-from experiments.configuration import NETWORKS
+from experiments.configuration import NETWORKS, UsageError
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
 _NORMALIZER_IMAGES = 60_000
 _WARMUP_STEPS = 200
 
 
-def train(config):
+def train(config, command=None):
     """Trains the denoiser and records the generator's weights.
 
     Args:
         config: an `Experiment`.
+        command: what a user would type to repeat it; kept in the manifest.
 
     Returns:
         The path of the weights file.
@@ -37,7 +37,8 @@ def train(config):
         config.train_steps,
         config.run_folder / "generator",
         description="generator",
-        progress=sys.stderr.isatty() or not config.smoke,
+        checkpoint_seconds=config.checkpoint_seconds,
+        progress=_progress(config),
     )
     generator = de.Generator.from_diffusion(
         model, config.image_shape, num_steps=config.num_steps, padding=config.padding
@@ -59,7 +60,7 @@ def train(config):
             "seconds": history[-1]["seconds"],
             "precision": config.precision,
             "seed": config.seed,
-            "command": _command(),
+            "command": command,
         },
         errors={"test_noise_mae": validation["loss"], "test_images": config.images},
     )
@@ -67,21 +68,22 @@ def train(config):
     return path
 
 
-def train_embedders(config, networks=NETWORKS):
+def train_embedders(config, networks=NETWORKS, command=None):
     """Trains embedding networks through the frozen generator and records their weights.
 
     Args:
         config: an `Experiment`.
         networks: names of Table 1.
+        command: what a user would type to repeat it; kept in the manifest.
 
     Returns:
         The paths of the weights files.
     """
     generator = de.load_generator(config.name, config.weights, config.num_steps, config.precision)
-    return [_train_embedder(config, generator, network) for network in networks]
+    return [_train_embedder(config, generator, network, command) for network in networks]
 
 
-def _train_embedder(config, generator, network):
+def _train_embedder(config, generator, network, command):
     keras.utils.set_random_seed(config.seed)
     embedder = de.build_embedder(
         network, config.channels, config.widths, config.block_depth, config.precision
@@ -90,7 +92,11 @@ def _train_embedder(config, generator, network):
     history = []
     if config.pairs:
         pairs = de.LatentPairs(
-            generator, config.pairs, config.run_folder / "pairs.h5", seed=config.seed
+            generator,
+            config.pairs,
+            config.run_folder / "pairs.h5",
+            seed=config.seed,
+            progress=_progress(config),
         )
         regression = de.LatentRegression(embedder, generator)
         regression.compile(_adam(config.warm_start_learning_rate, config.warm_start_steps))
@@ -100,6 +106,8 @@ def _train_embedder(config, generator, network):
             config.warm_start_steps,
             folder / "warm_start",
             description=f"{network}, warm start",
+            checkpoint_seconds=config.checkpoint_seconds,
+            progress=_progress(config),
         )
     warm_seconds = history[-1]["seconds"] if history else 0.0
 
@@ -115,6 +123,8 @@ def _train_embedder(config, generator, network):
         config.embedder_steps,
         folder / "unrolled",
         description=f"{network}, through the sampler",
+        checkpoint_seconds=config.checkpoint_seconds,
+        progress=_progress(config),
     )
     pixels = load(config, "test", limit=config.images)
     # In float32, as every error that is reported: the weights are, only the policy is not.
@@ -138,7 +148,7 @@ def _train_embedder(config, generator, network):
             "seconds": history[-1]["seconds"],
             "precision": config.precision,
             "seed": config.seed,
-            "command": _command(),
+            "command": command,
         },
         errors={
             "test_mse": float(result.mse.mean()),
@@ -151,30 +161,41 @@ def _train_embedder(config, generator, network):
 
 
 def load(config, split, limit=None):
-    """Pixels of the experiment's data, without labels."""
-    pixels, _ = de.load_images(
-        config.data,
-        _split(config, split),
-        image_size=config.image_size,
-        source=config.source,
-        limit=limit,
-        channels=config.channels,
-    )
+    """Pixels of the experiment's data, without labels.
+
+    Raises:
+        UsageError: for data that the flags name and `load_images` refuses.
+        ConnectionError: if they are not there and cannot be fetched.
+    """
+    try:
+        pixels, _ = de.load_images(
+            config.data,
+            _split(config, split),
+            image_size=config.image_size,
+            source=config.source,
+            limit=limit,
+            channels=config.channels,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     return pixels
 
 
 def stream(config, batch_size, start_step):
-    """Batches of training pixels from step `start_step` on."""
-    return de.stream_images(
-        config.data,
-        _split(config, "train"),
-        batch_size,
-        image_size=config.image_size,
-        source=config.source,
-        channels=config.channels,
-        seed=config.seed,
-        start_step=start_step,
-    )
+    """Batches of training pixels from step `start_step` on; raises as `load` does."""
+    try:
+        return de.stream_images(
+            config.data,
+            _split(config, "train"),
+            batch_size,
+            image_size=config.image_size,
+            source=config.source,
+            channels=config.channels,
+            seed=config.seed,
+            start_step=start_step,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _split(config, split):
@@ -211,10 +232,9 @@ def _embedder_config(config):
 
 
 def _data(config):
-    return f"{config.data}, train"
+    return f"{config.data}, {_split(config, 'train')}"
 
 
-def _command():
-    """The command that ran, as a user would repeat it."""
-    name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    return " ".join(["python -m", f"experiments.{name}", *sys.argv[1:]])
+def _progress(config):
+    """A smoke run is over before a bar is read; only a terminal can erase one."""
+    return sys.stderr.isatty() or not config.smoke

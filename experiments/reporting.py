@@ -1,0 +1,259 @@
+"""The verbs `report` and `sample`: tables, figures and a page, with the weights there are."""
+
+import dataclasses
+import json
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+import ddim_embed as de
+from ddim_embed import metrics
+from experiments import page, results, training
+from experiments.configuration import NETWORKS
+
+# Images between two moves of a progress bar; a multiple of the batch that decoding uses.
+_CHUNK = 256
+
+
+def report(config, command):
+    """Embeds test images with every network that has weights, and writes what comes out.
+
+    Writes `report.json`, figures and `index.html` to `config.result_folder`.
+
+    Args:
+        config: an `Experiment`.
+        command: what a user would type to repeat it.
+
+    Returns:
+        The report, as in `report.json`.
+
+    Raises:
+        FileNotFoundError: if there is no generator.
+        ConnectionError: if the data are not there and cannot be fetched.
+    """
+    started = time.perf_counter()
+    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    source = config.report_source or config.source
+    pixels = training.load(dataclasses.replace(config, source=source), "test", config.images)
+    if len(pixels) < config.images:
+        print(f"There are {len(pixels)} images, not {config.images}, in --report-source {source}.")
+    embedders = _load_embedders(config)
+
+    # A unit of the bar is one decode of one image: each network's, and generating for Table 2.
+    total = len(pixels) * (len(embedders) + 1 + ("unet" in embedders))
+    with tqdm(total=total, desc="report", unit="image", disable=not _progress(config)) as bar:
+        embeddings = {
+            network: embed_in_parts(generator, pixels, de.Network(network, embedder), bar)
+            for network, embedder in embedders.items()
+        }
+        _, generated = _generate(generator, len(pixels), config.seed, bar)
+        table2 = {"dataset": None, "generated": None}
+        if "unet" in embedders:
+            method = de.Network("unet", embedders["unet"])
+            of_generated = embed_in_parts(generator, generated, method, bar)
+            table2["dataset"] = float(embeddings["unet"].mse.mean())
+            table2["generated"] = float(of_generated.mse.mean())
+
+    contents = {
+        "dataset": config.name,
+        "images": len(pixels),
+        "table1": [
+            _table1_row(config, generator, embedders[network], network, pixels, embedding)
+            for network, embedding in embeddings.items()
+        ],
+        "table2": table2,
+        "config": _as_json(config),
+        "versions": results.versions(),
+        "seed": config.seed,
+        "commit": results.commit(),
+    }
+    folder = config.result_folder
+    figures = _figures(config, generator, pixels, embeddings) | {
+        "samples.png": _samples(config, generated)
+    }
+    for stale in page.CAPTIONS.keys() - figures.keys():
+        (folder / stale).unlink(missing_ok=True)
+    for name, figure in figures.items():
+        results.save_figure(folder / name, figure)
+    with results.replacing(folder / "report.json") as path:
+        path.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
+    index = page.write_page(folder, command)
+    _print_tables(config, contents)
+    print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
+    return contents
+
+
+def sample(config):
+    """Generates `config.images` images; writes `samples.npz` (latents, pixels) and `samples.png`.
+
+    Args:
+        config: an `Experiment`.
+
+    Raises:
+        FileNotFoundError: if there is no generator.
+    """
+    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    with tqdm(
+        total=config.images, desc="sample", unit="image", disable=not _progress(config)
+    ) as bar:
+        latents, pixels = _generate(generator, config.images, config.seed, bar)
+    folder = config.result_folder
+    with results.replacing(folder / "samples.npz") as path:
+        np.savez_compressed(path, latents=latents, pixels=pixels)
+    results.save_figure(folder / "samples.png", _samples(config, pixels))
+    print(f"{folder / 'samples.png'} and samples.npz: {len(pixels)} images")
+
+
+def embed_in_parts(generator, pixels, method, bar):
+    """`de.embed`, with a progress bar that moves.
+
+    Args:
+        generator, pixels, method: as for `de.embed`; a configured method loads nothing twice.
+        bar: a tqdm bar, moved by one per image.
+
+    Returns:
+        An `Embedding` of all images.
+    """
+    parts = []
+    for i in range(0, len(pixels), _CHUNK):
+        parts.append(de.embed(generator, pixels[i : i + _CHUNK], method))
+        bar.update(len(parts[-1].mse))
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("latents", "reconstruction", "mse")
+    }
+    seconds = sum(part.seconds for part in parts)
+    return dataclasses.replace(parts[0], seconds=seconds, **arrays)
+
+
+def _load_embedders(config):
+    embedders = {}
+    for network in NETWORKS:
+        try:
+            embedders[network] = de.load_embedder(config.name, network, config.weights)
+        except FileNotFoundError as error:
+            print(f"Left out: {network}. {error}")
+            continue
+        # The first call builds a graph, and that with the first odd batch builds one for any
+        # batch; neither is a part of an image's embedding.
+        blank = np.zeros((de.Network.batch_size + 1, *config.image_shape), np.float32)
+        embedders[network].predict(blank, verbose=0)
+    return embedders
+
+
+def _generate(generator, count, seed, bar):
+    """Latents and what they decode to, clipped: as images of a data set are."""
+    latents = generator.latents(count, seed)
+    parts = []
+    for i in range(0, count, _CHUNK):
+        parts.append(np.clip(generator.decode(latents[i : i + _CHUNK], precision="float32"), 0, 1))
+        bar.update(len(parts[-1]))
+    return latents, np.concatenate(parts)
+
+
+def _table1_row(config, generator, embedder, network, pixels, embedding):
+    measured = (pixels, embedding.reconstruction, generator.padding)
+    return {
+        "network": network,
+        "parameters": embedder.count_params(),
+        "mse": float(embedding.mse.mean()),
+        "paper_mse": config.paper_mse.get(network),
+        "psnr": _finite(metrics.psnr(*measured).mean()),
+        "ssim": _finite(metrics.ssim(*measured).mean()),
+        "seconds_per_image": embedding.seconds / len(pixels),
+    }
+
+
+def _finite(value):
+    """A perfect reconstruction has an infinite PSNR, for which JSON has no number."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _figures(config, generator, pixels, embeddings):
+    """The paper's figures by file name; those of the `unet` only where there is one."""
+    shown = pixels[: config.shown]
+    figures = {
+        "fig01_images_as_latents.png": _images_as_latents(generator, shown),
+        "fig02_faint_images_as_latents.png": _faint_images_as_latents(
+            generator, shown, config.seed
+        ),
+    }
+    if embeddings:
+        rows = [_displayed(e.reconstruction[: config.shown]) for e in embeddings.values()]
+        figures["fig15_networks.png"] = de.image_grid([shown, *rows], ["image", *embeddings])
+    if "unet" in embeddings:
+        unet = embeddings["unet"]
+        figures["fig03_embedding.png"] = _examples(pixels, unet, [slice(0, config.shown)])
+        # Other images than those of Figure 3, if there are more.
+        starts = range(config.shown, min(3 * config.shown, len(pixels)), config.shown) or (0,)
+        blocks = [slice(start, start + config.shown) for start in starts]
+        figures["fig16_examples.png"] = _examples(pixels, unet, blocks, difference=True)
+    return figures
+
+
+def _images_as_latents(generator, pixels):
+    images = generator.normalizer(pixels).numpy()
+    return de.image_grid([pixels, _displayed(generator.decode(images))], ["image x", "decode(x)"])
+
+
+def _faint_images_as_latents(generator, pixels, seed):
+    """The latents of Fig. 2: x as it is at t = 1, without the noise and with it."""
+    images = generator.normalizer(pixels).numpy()
+    rates = generator.grid[-1]
+    faint = rates.signal * images
+    # Another stream than that of the samples, so that no image here is one of theirs.
+    noisy = faint + rates.noise * generator.latents(len(pixels), seed + 1)
+    rows = [pixels, _displayed(generator.decode(faint)), _displayed(generator.decode(noisy))]
+    return de.image_grid(rows, ["image x", f"{rates.signal:.2g} x", "with noise"])
+
+
+def _examples(pixels, embedding, blocks, difference=False):
+    rows, labels = [], []
+    for block in blocks:
+        reconstruction = _displayed(embedding.reconstruction[block])
+        rows += [pixels[block], embedding.latents[block], reconstruction]
+        labels += ["image", "latents", "decoded"]
+        if difference:
+            rows.append(np.abs(pixels[block] - reconstruction))
+            labels.append("difference")
+    return de.image_grid(rows, labels)
+
+
+def _samples(config, pixels):
+    """At most as many rows as there are images in one."""
+    pixels = pixels[: config.shown**2]
+    rows = [pixels[i : i + config.shown] for i in range(0, len(pixels), config.shown)]
+    return de.image_grid(rows)
+
+
+def _displayed(pixels):
+    return np.clip(pixels, 0, 1)
+
+
+def _as_json(config):
+    """The configuration as JSON values: paths become words."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def _print_tables(config, contents):
+    print(f"\nTable 1, {config.name}: mean squared error on {contents['images']} test images")
+    print(
+        f"{'':12}{'parameters':>12}{'ours':>10}{'paper':>10}{'psnr':>8}{'ssim':>8}{'ms/image':>10}"
+    )
+    for row in contents["table1"]:
+        print(
+            f"{row['network']:12}{row['parameters']:>12,}{page.number(row['mse'], 5):>10}"
+            f"{page.number(row['paper_mse'], 5):>10}{page.number(row['psnr'], 2):>8}"
+            f"{page.number(row['ssim'], 3):>8}{1000 * row['seconds_per_image']:>10.2f}"
+        )
+    print("\nTable 2: mean squared error of the unet")
+    paper = config.paper_table2 or (None, None)
+    for (name, mse), value in zip(contents["table2"].items(), paper, strict=True):
+        print(f"{name:12}{page.number(mse, 5):>22}{page.number(value, 5):>10}")
+    print()
+
+
+def _progress(config):
+    return sys.stderr.isatty() or not config.smoke

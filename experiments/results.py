@@ -1,0 +1,71 @@
+"""Result files: written whole or not at all, and with a note of what made them."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a temporary path beside `path`, renamed to it at the end of the `with` block.
+
+    After an error in the block `path` is as it was.
+
+    Args:
+        path: the file to make or replace; its folder is made if missing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays: it tells matplotlib and Pillow the format.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_figure(path, figure):
+    """Writes a matplotlib figure as PNG."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def versions():
+    """Versions of what numbers depend on: a dict from package to version."""
+    import ddim_embed
+
+    packages = ("tensorflow", "keras", "numpy")
+    return (
+        {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in packages}
+        | {"ddim_embed": ddim_embed.__version__}
+    )
+
+
+def commit():
+    """The commit of this checkout, with "-dirty" if tracked files differ from it.
+
+    None where the experiments are not in a checkout of their own, or git is missing.
+    """
+    top = _git("rev-parse", "--show-toplevel")
+    head = _git("rev-parse", "HEAD")
+    if not top or not head or Path(top).resolve() != _ROOT:
+        return None
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return f"{head}-dirty" if changed else head
+
+
+def _git(*arguments):
+    # Without the optional lock: a report must not disturb a git command that runs beside it.
+    command = ["git", "--no-optional-locks", "-C", str(_ROOT), *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,212 @@
+"""The command line that all experiments share: `main(CONFIG)`.
+
+TensorFlow is imported by the verbs, not here: `--help` and a wrong flag answer at once.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.configuration import NETWORKS, Experiment, UsageError, check, shrink
+
+VERBS = ("report", "train", "train-embedders", "sample", "embed")
+
+
+def main(config, arguments=None):
+    """Runs one verb of an experiment.
+
+    Args:
+        config: an `Experiment`, whose values are the flags' defaults.
+        arguments: list of words; by default those of the command line.
+
+    Raises:
+        SystemExit: with code 2 for a wrong verb, flag or value; with code 1 where weights, data or
+            readable images are missing. The reason is printed to stderr.
+    """
+    arguments = [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    command = shlex.join(["python", "-m", f"experiments.{config.name}", *arguments])
+    verb, config, options = _parse(config, arguments)
+    try:
+        check(config)
+        _import_tensorflow()
+        _VERBS[verb](config, command=command, **options)
+    except UsageError as error:
+        sys.exit(_say(error, code=2))
+    except (FileNotFoundError, ConnectionError) as error:
+        # `errno` is set on the system's own errors, which are faults of the program here. Those
+        # without are the library's words on weights or data that are not there yet.
+        if error.errno is not None:
+            raise
+        sys.exit(_say(error, code=1))
+
+
+def _import_tensorflow():
+    """Imports TensorFlow and finds its devices without the messages of both.
+
+    They come before TensorFlow has its logging up and heeds `TF_CPP_MIN_LOG_LEVEL`; setting that
+    to 0 or 1 shows them.
+    """
+    quiet = os.environ["TF_CPP_MIN_LOG_LEVEL"] >= "2" and "tensorflow" not in sys.modules
+    with _no_stderr() if quiet else contextlib.nullcontext():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    # Each training run traces its own step, of which TensorFlow warns after the fifth.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _no_stderr():
+    """Discards what C++ writes to the file descriptor; exceptions pass."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _say(error, code):
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _parse(config, arguments):
+    """Words -> (verb, configuration, other options)."""
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        arguments = ["report", *arguments]
+    verb, parsed, options = _read(config, arguments)
+    if parsed.smoke:
+        # Once more, so that tiny sizes are defaults, and flags still come before defaults.
+        tiny = shrink(dataclasses.replace(config, results=parsed.results))
+        verb, parsed, options = _read(tiny, arguments)
+    return verb, parsed, options
+
+
+def _read(config, arguments):
+    flags = Annotated[Experiment, tyro.conf.arg(name="")]
+
+    def report(config: flags = config):
+        """Embeds test images with every network: tables, figures and a page (the default)."""
+        return "report", config, {}
+
+    def train(config: flags = config):
+        """Trains the generator. A killed run goes on from its last checkpoint."""
+        return "train", config, {}
+
+    def train_embedders(
+        networks: tyro.conf.Positional[tuple[str, ...]] = NETWORKS, config: flags = config
+    ):
+        """Trains embedding networks through the frozen generator. A killed run goes on.
+
+        Args:
+            networks: which of them.
+        """
+        return "train-embedders", config, {"networks": networks or NETWORKS}
+
+    def sample(config: flags = config):
+        """Generates images: the number is --images, the first ones are shown in a picture."""
+        return "sample", config, {}
+
+    def embed(
+        files: tyro.conf.Positional[tuple[Path, ...]],
+        method: str = "unet",
+        out: Path | None = None,
+        config: flags = config,
+    ):
+        """Embeds images of your own: latents, reconstructions and a table of errors.
+
+        Args:
+            files: images in any usual format; cropped to the central square and resized.
+            method: an embedding network, or another of the library's methods.
+            out: folder for what is found; None for `<results>/<name>/embed`.
+        """
+        return "embed", config, {"files": files, "method": method, "out": out}
+
+    verbs = dict(zip(VERBS, (report, train, train_embedders, sample, embed), strict=True))
+    try:
+        return tyro.extras.subcommand_cli_from_dict(
+            verbs,
+            prog=f"python -m experiments.{config.name}",
+            description=f"The experiment {config.name}. `VERB --help` lists the flags of a verb.",
+            args=arguments,
+        )
+    except SystemExit as stop:
+        if stop.code == 2:  # tyro names the flags that look alike; here are all
+            fields = [f.name for f in dataclasses.fields(Experiment)]
+            hidden = ("name", "paper_mse", "paper_table2")
+            names = ["--" + f.replace("_", "-") for f in fields if f not in hidden]
+            print(f"Verbs: {', '.join(VERBS)}\nFlags: {', '.join(names)}", file=sys.stderr)
+        raise
+
+
+def _report(config, command):
+    from experiments import reporting
+
+    if config.smoke:
+        _make_smoke_weights(config)
+    reporting.report(config, command)
+
+
+def _train(config, command):
+    from experiments import training
+
+    training.train(config, command)
+
+
+def _train_embedders(config, command, networks):
+    for network in networks:
+        if network not in NETWORKS:
+            raise UsageError(f"A network must be one of {', '.join(NETWORKS)}. Received: {network}")
+    from experiments import training
+
+    if config.smoke:
+        _make_smoke_weights(config, networks=())
+    training.train_embedders(config, networks, command)
+
+
+def _sample(config, command):
+    from experiments import reporting
+
+    if config.smoke:
+        _make_smoke_weights(config, networks=())
+    reporting.sample(config)
+
+
+def _embed(config, command, files, method, out):
+    if not files:
+        raise UsageError("`embed` needs at least one image: embed FILES... --method unet")
+    import ddim_embed as de
+
+    if method not in de.METHODS:
+        raise UsageError(f"--method must be one of {', '.join(de.METHODS)}. Received: {method}")
+    from experiments import embedding
+
+    if config.smoke:
+        _make_smoke_weights(config, [method] if method in NETWORKS else [])
+    embedding.embed_files(config, files, method, out or config.result_folder / "embed")
+
+
+def _make_smoke_weights(config, networks=NETWORKS):
+    """Trains, for seconds, what a smoke run needs: a generator, and some of these networks."""
+    from ddim_embed.weights import read_manifest
+    from experiments import training
+
+    made = read_manifest(config.weights)
+    if f"{config.name}/generator" not in made:
+        training.train(config)
+    if networks and not any(f"{config.name}/{network}" in made for network in networks):
+        training.train_embedders(config, networks)
+
+
+_VERBS = dict(zip(VERBS, (_report, _train, _train_embedders, _sample, _embed), strict=True))

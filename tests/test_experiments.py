@@ -1,0 +1,386 @@
+"""Every experiment in tiny sizes, the command line's words, and what a report says."""
+
+import csv
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ddim_embed as de
+from ddim_embed.data import catalogue, loading
+from experiments import page, results, runner
+from experiments.celeba import CELEBA
+from experiments.cifar10 import CIFAR10
+from experiments.configuration import DATA, NETWORKS, Experiment, UsageError, check, shrink
+from experiments.fashion_mnist import FASHION_MNIST
+from experiments.mnist import MNIST
+from experiments.oxford_flowers import OXFORD_FLOWERS
+from experiments.runner import main
+
+EXPERIMENTS = (MNIST, FASHION_MNIST, CIFAR10, OXFORD_FLOWERS, CELEBA)
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory):
+    """The folder that all verbs of Fashion-MNIST have written to, with all five networks."""
+    root = tmp_path_factory.mktemp("fashion")
+    flags = ["--smoke", "--results", root]
+    main(FASHION_MNIST, ["train", *flags])
+    main(FASHION_MNIST, ["train-embedders", *flags])
+    main(FASHION_MNIST, flags)  # no verb: the report
+    main(FASHION_MNIST, ["sample", *flags, "--images", "6"])
+    return root / "fashion_mnist-smoke"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three good files, two of them of one stem, and three bad ones."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, shape in (("cat.png", (40, 30, 3)), ("cat.jpg", (9, 9)), ("more/dog.png", (16, 16))):
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(folder / name)
+    (folder / "empty.png").touch()
+    (folder / "words.png").write_text("no image")
+    return [
+        folder / name
+        for name in ("cat.png", "empty.png", "cat.jpg", "words.png", "more/dog.png", "missing.png")
+    ]
+
+
+def embed(results_folder, files, *flags):
+    flags = ["--smoke", "--results", results_folder.parent, *flags]
+    main(FASHION_MNIST, ["embed", *files, *flags])
+
+
+def stopped(capsys, config, arguments):
+    """Runs the command line to its exit; returns the code and what it said."""
+    with pytest.raises(SystemExit) as stop:
+        main(config, arguments)
+    return stop.value.code, capsys.readouterr().err
+
+
+# Smoke runs
+
+
+@pytest.mark.parametrize(
+    ("config", "network"),
+    [(MNIST, "conv1"), (CIFAR10, "unet"), (OXFORD_FLOWERS, "unet"), (CELEBA, "unet")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_every_verb_of_every_experiment(config, network, tmp_path, pictures, capsys):
+    name, folder = config.name, tmp_path / f"{config.name}-smoke"
+    flags = ["--smoke", "--results", tmp_path, "--shown", "2"]
+    folder.mkdir()
+    (folder / "fig03_embedding.png").write_bytes(b"an earlier report's, with another unet")
+    main(config, ["train", *flags])
+    main(config, ["train-embedders", network, *flags])
+    main(config, ["report", *flags])
+    main(config, ["sample", *flags])
+    main(config, ["embed", pictures[0], "--method", network, *flags])
+
+    report = json.loads((folder / "report.json").read_text())
+    assert report["dataset"] == name
+    assert [row["network"] for row in report["table1"]] == [network]
+    assert report["table1"][0]["paper_mse"] == config.paper_mse[network]
+    for file in ("index.html", "samples.png", "samples.npz", "embed/cat.png"):
+        assert (folder / file).stat().st_size
+    with np.load(folder / "samples.npz") as samples:
+        assert samples["pixels"].shape[-1] == config.channels
+    # What has no weights is left out, here and in figures, and what makes them is said.
+    output = capsys.readouterr().out
+    assert f"python -m experiments.{name} train-embedders conv3_16`" in output
+    assert (folder / "fig03_embedding.png").exists() == (network == "unet")
+    assert (report["table2"]["generated"] is not None) == (network == "unet")
+
+
+def test_smoke_makes_what_it_needs_and_writes_nothing_real(tmp_path):
+    main(FASHION_MNIST, ["sample", "--smoke", "--results", tmp_path, "--images", "3"])
+
+    assert [path.name for path in tmp_path.iterdir()] == ["fashion_mnist-smoke"]
+    with np.load(tmp_path / "fashion_mnist-smoke" / "samples.npz") as samples:
+        assert len(samples["latents"]) == len(samples["pixels"]) == 3
+
+
+def test_flags_come_before_the_sizes_of_a_smoke_run(tmp_path):
+    arguments = ["train", "--smoke", "--widths", "8", "8", "--results", str(tmp_path)]
+    _, config, _ = runner._parse(CELEBA, arguments)
+
+    assert config == dataclasses.replace(
+        shrink(dataclasses.replace(CELEBA, results=tmp_path)), widths=(8, 8)
+    )
+
+
+# The report
+
+
+def test_report_has_the_documented_schema(fashion):
+    report = json.loads((fashion / "report.json").read_text())
+
+    assert set(report) == {
+        "dataset", "images", "table1", "table2", "config", "versions", "seed", "commit",
+    }  # fmt: skip
+    assert report["dataset"] == "fashion_mnist"
+    assert report["images"] == 8
+    assert report["seed"] == 0
+    assert [row["network"] for row in report["table1"]] == list(NETWORKS)
+    for row in report["table1"]:
+        assert set(row) == {
+            "network", "parameters", "mse", "paper_mse", "psnr", "ssim", "seconds_per_image",
+        }  # fmt: skip
+        assert row["paper_mse"] == FASHION_MNIST.paper_mse[row["network"]]
+        assert row["seconds_per_image"] > 0
+    assert set(report["table2"]) == {"dataset", "generated"}
+    assert set(report["config"]) == {field.name for field in dataclasses.fields(Experiment)}
+    assert set(report["versions"]) == {"python", "tensorflow", "keras", "numpy", "ddim_embed"}
+
+
+def test_numbers_of_a_report_are_those_that_one_computes_by_hand(fashion):
+    report = json.loads((fashion / "report.json").read_text())
+    weights = fashion / "weights"
+    generator = de.load_generator("fashion_mnist", weights, num_steps=2)
+    pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=8)
+    mean, std = generator.normalizer.mean, np.sqrt(generator.normalizer.variance)
+    generated = np.clip(generator.sample(8, seed=0), 0, 1)
+
+    def error(images, embedder):
+        latents = embedder((images - mean) / std)
+        decoded = np.clip(generator.decode(latents), 0, 1)
+        return np.mean((decoded.astype(np.float64) - images) ** 2)
+
+    for row in report["table1"]:
+        embedder = de.load_embedder("fashion_mnist", row["network"], weights)
+        # float32: other batches, other orders of summation.
+        np.testing.assert_allclose(row["mse"], error(pixels, embedder), rtol=1e-4)
+        assert row["parameters"] == sum(w.size for w in embedder.get_weights())
+    unet = de.load_embedder("fashion_mnist", "unet", weights)
+    np.testing.assert_allclose(report["table2"]["dataset"], report["table1"][-1]["mse"])
+    np.testing.assert_allclose(report["table2"]["generated"], error(generated, unet), rtol=1e-4)
+
+
+def test_samples_decode_to_the_pixels_beside_them(fashion):
+    generator = de.load_generator("fashion_mnist", fashion / "weights", num_steps=2)
+    with np.load(fashion / "samples.npz") as samples:
+        latents, pixels = samples["latents"], samples["pixels"]
+
+    np.testing.assert_array_equal(latents, generator.latents(6, seed=0))
+    # float32, two steps; other batches, other orders of summation.
+    np.testing.assert_allclose(pixels, np.clip(generator.decode(latents), 0, 1), atol=1e-5)
+
+
+def test_page_shows_every_figure_and_needs_nothing_from_elsewhere(fashion):
+    text = (fashion / "index.html").read_text()
+
+    assert set(re.findall(r'src="([^"]+)"', text)) == {path.name for path in fashion.glob("*.png")}
+    assert set(page.CAPTIONS) <= {path.name for path in fashion.glob("*.png")}
+    for link in re.findall(r'(?:src|href)="?([^">]+)', text):
+        assert (fashion / link).is_file()
+    assert "://" not in text
+    assert "python -m experiments.fashion_mnist --smoke" in text
+    for network in NETWORKS:
+        assert f"<td>{network}</td>" in text
+
+
+def test_page_escapes_text_and_shows_later_results(fashion, tmp_path):
+    report = json.loads((fashion / "report.json").read_text()) | {"dataset": "<b>x</b>"}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    (tmp_path / "later.json").write_text('"<script>"')
+    Image.new("L", (8, 8)).save(tmp_path / 'a"&b.png')
+
+    text = page.write_page(tmp_path, command="<i>").read_text()
+
+    assert "<b>x" not in text and "<script>" not in text and "<i>" not in text
+    assert 'src="a&quot;&amp;b.png"' in text
+    assert "later.json" in text
+
+
+def test_results_are_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), results.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+
+    assert [p.name for p in tmp_path.iterdir()] == ["report.json"]
+    assert path.read_text() == "old"
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_ROOT", tmp_path)
+    assert results.commit() is None
+
+
+# Images of one's own
+
+
+def test_embed_reads_what_it_can(fashion, pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    embed(fashion, pictures, "--method", "conv1", "--out", out)
+
+    with np.load(out / "latents.npz") as found:
+        latents, files = found["latents"], found["files"]
+    kept = [pictures[0], pictures[2], pictures[4]]
+    assert files.tolist() == [str(path) for path in kept]
+    generator = de.load_generator("fashion_mnist", fashion / "weights", num_steps=2)
+    decoded = np.clip(generator.decode(latents), 0, 1)
+    names = ("cat.png", "cat-2.png", "dog.png")
+    for name, image in zip(names, decoded, strict=True):
+        saved = np.asarray(Image.open(out / name)) / 255
+        np.testing.assert_allclose(saved, image.squeeze(-1), atol=0.6 / 255)  # rounded to 8 bits
+
+    with open(out / "errors.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows if row["error"]] == [str(pictures[i]) for i in (1, 3, 5)]
+    assert [row["reconstruction"] for row in rows if not row["error"]] == list(names)
+    pixels, _, _ = de.read_image_files(kept, generator.image_shape)
+    expected = de.metrics.mse(pixels, decoded)
+    found = [float(row["mse"]) for row in rows if not row["error"]]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)  # float32
+    assert capsys.readouterr().err.count("Skipped") == 3
+
+
+def test_embed_keeps_the_files_that_it_reads(fashion, pictures):
+    before = pictures[0].read_bytes()
+    embed(fashion, pictures[:1], "--out", pictures[0].parent)
+
+    assert pictures[0].read_bytes() == before
+    assert (pictures[0].parent / "cat-2.png").exists()
+
+
+def test_embed_pads_what_the_data_set_pads(fashion, pictures, tmp_path):
+    weights, out = tmp_path / "weights", tmp_path / "out"
+    generator = de.Generator((32, 32, 1), widths=(8, 16), block_depth=1, padding=2)
+    config = {"image_shape": (32, 32, 1), "widths": (8, 16), "block_depth": 1, "padding": 2}
+    notes = {"data": "", "budget": {}, "errors": {}}
+    de.record_weights(weights, "fashion_mnist", "generator", generator, config=config, **notes)
+    embedder = de.build_embedder("conv1", channels=1)
+    sizes = {"channels": 1, "widths": [8, 16], "block_depth": 1}
+    de.record_weights(weights, "fashion_mnist", "conv1", embedder, config=sizes, **notes)
+
+    flags = ["--method", "conv1", "--weights", weights, "--num-steps", "2", "--out", out]
+    main(FASHION_MNIST, ["embed", pictures[0], *flags])
+
+    assert Image.open(out / "cat.png").size == (28, 28)
+    with np.load(out / "latents.npz") as found:
+        assert found["latents"].shape == (1, 32, 32, 1)
+
+
+def test_embed_without_a_readable_file_says_so(fashion, pictures, capsys):
+    flags = ["--smoke", "--results", fashion.parent]
+    code, words = stopped(capsys, FASHION_MNIST, ["embed", pictures[1], *flags])
+    assert code == 1
+    assert words.splitlines()[-1] == "error: None of the 1 files can be read as an image."
+
+
+# Wrong words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["trian"], ["report", "train", "train-embedders", "sample", "embed"]),
+        (["--imagse", "3"], ["--images", "--seed", "--num-steps"]),
+        (["train", "--precision", "float16"], ["float32", "bfloat16"]),
+        (["--source", "web"], ["tfds", "npz", "celeba"]),
+        (["--images", "many"], ["--images", "many"]),
+        (["--images", "-4"], ["--images must be positive", "-4"]),
+        (["--learning-rate", "nan"], ["--learning-rate must be positive", "nan"]),
+        (["--seed", "-1"], ["--seed must be at least 0"]),
+        (["--channels", "2"], ["1 or 3"]),
+        (["--image-size", "30"], ["multiple of 8"]),
+        (["--padding", "16"], ["--padding must be less than half"]),
+        (["--widths"], ["--widths"]),
+        (["--pairs", "3"], ["--pairs must be 0, or at least --warm-start-batch-size 32"]),
+        (["--data", "no/such/folder"], ["mnist", "oxford_flowers102", "folder of images"]),
+        (["train-embedders", "conv9"], [*NETWORKS, "conv9"]),
+        (["embed"], ["at least one image", "FILES"]),
+        (["embed", "x.png", "--method", "magic"], [*NETWORKS, "magic"]),
+        (["train", "--source", "sample", "--data", "mnist"], ["fashion_mnist", "sample"]),
+    ],
+)
+def test_wrong_words_name_the_right_ones(arguments, expected, capsys):
+    code, words = stopped(capsys, FASHION_MNIST, arguments)
+
+    assert code == 2
+    words = " ".join(words.replace("│", " ").split())
+    for word in expected:
+        assert word in words
+
+
+def test_help_explains_every_flag(capsys):
+    for verb in runner.VERBS:
+        with pytest.raises(SystemExit) as stop:
+            main(FASHION_MNIST, [verb, "--help"])
+        assert stop.value.code == 0
+    fields = {field.name for field in dataclasses.fields(Experiment)}
+    explained = set(re.findall(r"^        (\w+): \S", Experiment.__doc__, re.M))
+    assert explained == fields
+    words = capsys.readouterr().out
+    assert "--paper" not in words and "--name" not in words
+
+
+def test_lists_that_are_written_twice_agree():
+    assert tuple(de.NETWORKS) == NETWORKS
+    assert tuple(catalogue.CATALOGUE) == DATA
+    source = Experiment.__annotations__["source"]
+    assert source.__args__ == loading.SOURCES
+
+
+@pytest.mark.parametrize("config", EXPERIMENTS)
+def test_shipped_configurations_are_valid(config):
+    check(config)
+    check(shrink(config))
+    assert set(config.paper_mse) == set(NETWORKS)
+    with pytest.raises(UsageError, match="num-steps"):
+        check(dataclasses.replace(config, num_steps=0))
+
+
+def test_missing_data_are_said_in_a_line_with_what_fetches_them(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(catalogue, "probe", lambda url: "no network")
+    code, words = stopped(capsys, CELEBA, ["train", "--runs", tmp_path])
+
+    assert code == 1
+    assert len(words.splitlines()) == 1
+    assert "tfds build celeba" in words
+
+
+def test_faults_of_the_program_keep_their_traceback(monkeypatch):
+    def fail(*args, **kwargs):
+        Path("/no/such/file").read_text()
+
+    monkeypatch.setitem(runner._VERBS, "train", fail)
+    with pytest.raises(FileNotFoundError):
+        main(MNIST, ["train"])
+
+
+def python_m(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_missing_weights_are_said_in_a_line_with_what_makes_them(tmp_path):
+    run = python_m("experiments.celeba", "--weights", tmp_path, "--results", tmp_path)
+
+    assert run.returncode == 1
+    assert len(run.stderr.splitlines()) == 1
+    assert "python -m experiments.celeba train`" in run.stderr
+    assert not run.stdout
+
+
+def test_help_does_not_wait_for_tensorflow():
+    words = "import experiments.celeba, sys; print('tensorflow' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "False"
+    run = python_m("experiments.celeba", "--nonsense")
+    assert run.returncode == 2
+    assert "--num-steps" in run.stderr

@@ -1,0 +1,149 @@
+"""Training killed by SIGKILL and started again ends where an uninterrupted run ends."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from experiments.fashion_mnist import FASHION_MNIST
+from experiments.runner import main
+
+# Real processes, each forked from a server that has imported TensorFlow and run nothing: importing
+# it anew for each of them would take minutes.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tensorflow", "ddim_embed", "experiments.training"])
+
+TIMEOUT = 120
+FLAGS = ["--smoke", "--checkpoint-seconds", "0"]  # as often as there are steps
+TRAIN = ["train", *FLAGS, "--train-steps", "60"]
+TRAIN_EMBEDDERS = [
+    "train-embedders", "unet", *FLAGS, "--warm-start-steps", "60", "--embedder-steps", "60",
+]  # fmt: skip
+
+
+def start(folder, command):
+    process = PROCESSES.Process(target=main, args=(FASHION_MNIST, [*command, "--results", folder]))
+    process.start()
+    return process
+
+
+def run(folder, command):
+    process = start(folder, command)
+    process.join(TIMEOUT)
+    assert process.exitcode == 0
+
+
+def run_and_kill(folder, command, moment):
+    """Kills the process at the first sight of `moment()`, which must come before its end."""
+    process = start(folder, command)
+    deadline = time.monotonic() + TIMEOUT
+    while not moment():
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.0005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(TIMEOUT)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def step_of(folder):
+    """The optimizer's step in a checkpoint: none is ever seen half-written."""
+    try:
+        with h5py.File(folder / "checkpoint.h5", locking=False) as file:
+            return int(next(file[name][()] for name in file if name.endswith("_iteration")))
+    except FileNotFoundError:
+        return 0
+
+
+def read_arrays(path):
+    arrays = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return arrays
+
+
+def assert_same(path, other):
+    """Bit for bit: on a CPU the kernels are deterministic, and all that is drawn is a function of
+    the seed and the step."""
+    arrays, others = read_arrays(path), read_arrays(other)
+    assert arrays.keys() == others.keys() and arrays
+    for name in arrays:
+        np.testing.assert_array_equal(arrays[name], others[name], err_msg=name)
+
+
+def logged_steps(folder):
+    """Not the losses: their averages start anew where a run goes on."""
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    run(folder, TRAIN)
+    run(folder, TRAIN_EMBEDDERS)
+    return folder
+
+
+def paths(folder):
+    smoke = folder / "fashion_mnist-smoke"
+    return smoke / "runs" / "fashion_mnist", smoke / "weights" / "fashion_mnist"
+
+
+def test_a_killed_training_of_the_generator_ends_in_the_same_weights(uninterrupted, tmp_path):
+    runs, weights = paths(tmp_path)
+    folder = runs / "generator"
+    seen = []
+    moments = (
+        folder.exists,  # before the first checkpoint
+        lambda: step_of(folder) >= 5,
+        # While a checkpoint is written.
+        lambda: step_of(folder) >= 20 and (folder / "checkpoint.h5.tmp").exists(),
+    )
+    for moment in moments:
+        run_and_kill(tmp_path, TRAIN, moment)
+        seen.append(step_of(folder))
+    run(tmp_path, TRAIN)
+
+    assert 0 <= seen[0] < 5 <= seen[1] < 20 <= seen[2] < 60
+    expected_runs, expected_weights = paths(uninterrupted)
+    assert_same(folder / "checkpoint.h5", expected_runs / "generator" / "checkpoint.h5")
+    assert_same(weights / "generator.weights.h5", expected_weights / "generator.weights.h5")
+    assert logged_steps(folder) == [50, 60]
+
+
+def test_a_killed_training_of_an_embedder_ends_in_the_same_weights(uninterrupted, tmp_path):
+    run(tmp_path, TRAIN)  # its result is the uninterrupted run's, as the test above shows
+    runs, weights = paths(tmp_path)
+    warm_start, unrolled = runs / "unet" / "warm_start", runs / "unet" / "unrolled"
+    moments = (
+        lambda: (runs / "pairs.tmp").exists() or (runs / "pairs.h5").exists(),
+        lambda: step_of(warm_start) >= 10,
+        lambda: step_of(unrolled) >= 10 and (unrolled / "checkpoint.h5.tmp").exists(),
+    )
+    for moment in moments:
+        run_and_kill(tmp_path, TRAIN_EMBEDDERS, moment)
+    assert 10 <= step_of(unrolled) < 60
+    run(tmp_path, TRAIN_EMBEDDERS)
+
+    expected_runs, expected_weights = paths(uninterrupted)
+    for stage in ("warm_start", "unrolled"):
+        expected = expected_runs / "unet" / stage
+        assert_same(runs / "unet" / stage / "checkpoint.h5", expected / "checkpoint.h5")
+        assert logged_steps(runs / "unet" / stage) == [50, 60]
+    assert_same(weights / "unet.weights.h5", expected_weights / "unet.weights.h5")
+
+
+def test_a_finished_run_changes_nothing(uninterrupted):
+    runs, _ = paths(uninterrupted)
+    before = (runs / "generator" / "checkpoint.h5").read_bytes()
+    main(FASHION_MNIST, [*TRAIN, "--results", str(uninterrupted)])
+    assert (runs / "generator" / "checkpoint.h5").read_bytes() == before
