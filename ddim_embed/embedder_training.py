@@ -190,7 +190,7 @@ class LatentPairs:
 
     def _load_or_decode(self, generator, path, progress):
         path.parent.mkdir(parents=True, exist_ok=True)
-        identity = f"seed {self._seed}, weights {_fingerprint(generator)}"
+        identity = f"seed {self._seed}, weights {generator.fingerprint()}"
         pixels = np.zeros((self._num_parts * DECODE_BATCH, *self._shape), np.float16)
         done = 0
         if path.exists():
@@ -217,10 +217,3 @@ class LatentPairs:
             file.attrs["identity"] = identity
             file["pixels"] = pixels
         temporary.replace(path)
-
-
-def _fingerprint(generator):
-    """Two sums over the weights and the sampler's settings: enough to notice another generator."""
-    weights = [np.float64(weight).ravel() for weight in generator.get_weights()]
-    sums = sum(w.sum() for w in weights), sum((w**2).sum() for w in weights)
-    return f"{sums[0]:.6e} {sums[1]:.6e} {generator.num_steps} {generator.last_step}"

@@ -48,7 +48,8 @@ class Generator(keras.Model):
         padding=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # `precision` alone decides what is rounded, whatever Keras' global policy.
+        super().__init__(**kwargs | {"dtype": "float32"})
         dtype_policy(precision)
         if last_step not in sampling.LAST_STEPS:
             raise ValueError(
@@ -63,7 +64,7 @@ class Generator(keras.Model):
         self.padding = padding
         self.grid = sampling.time_grid(self.schedule, num_steps)
         self.normalizer = Normalizer(self.image_shape[-1], name="normalizer")
-        self.network = UNet(self.image_shape[-1], widths, block_depth, attention)
+        self.network = UNet(self.image_shape[-1], widths, block_depth, attention, dtype="float32")
         self.trainable = False
         self.built = True
         self.dataset = self.root = None  # where shipped weights came from; set by load_generator
@@ -168,6 +169,12 @@ class Generator(keras.Model):
                 f"least 1. Received shape: {shape}"
             )
         return values
+
+    def fingerprint(self):
+        """Words that tell this generator from another: two sums over its weights, its sampler."""
+        weights = np.concatenate([np.float64(weight).ravel() for weight in self.get_weights()])
+        sums = f"{weights.sum():.6e} {(weights**2).sum():.6e}"
+        return f"{sums} {self.schedule_name} {self.num_steps} {self.last_step}"
 
     def check_pixels(self, pixels):
         """Returns pixels as a float32 array, or says what is wrong with them.

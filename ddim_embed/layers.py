@@ -165,10 +165,13 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 
 @register
-@tf.custom_gradient
 def swish(x):
     """x * sigmoid(x), elementwise, with a gradient of one pass over memory instead of six."""
+    return _swish(x)  # Keras could not load a layer whose activation is the decorated function
 
+
+@tf.custom_gradient
+def _swish(x):
     def gradient(upstream):
         return _swish_gradient(x, upstream)
 

@@ -14,12 +14,17 @@ CHECKPOINT = "checkpoint.h5"
 HISTORY = "history.jsonl"
 
 
+class CheckpointError(ValueError):
+    """A checkpoint belongs to another model or run than the one that would go on from it."""
+
+
 def train(
     model,
     batches,
     num_steps,
     folder,
     *,
+    identity="",
     checkpoint_seconds=120,
     log_steps=50,
     description="training",
@@ -37,23 +42,27 @@ def train(
         batches: function from a step number to an iterable of the batches from that step on.
         num_steps: optimizer steps in all; a finished run returns at once.
         folder: where the checkpoint and `history.jsonl` lie; made if missing.
+        identity: words that tell this run from another with the same variables: what it depends on
+            but does not hold, such as the weights of a frozen generator.
         checkpoint_seconds: seconds between checkpoints.
         log_steps: steps over which each line of the history averages.
         description: words for the progress bar.
         progress: whether to show it.
 
     Returns:
-        The history, a list of `{"step": ..., "seconds": ..., metric: mean over log_steps, ...}`.
+        The history, a list of `{"step": ..., "seconds": ..., metric: mean over log_steps, ...}`;
+        the first line after a resume averages over the steps since.
 
     Raises:
-        ValueError: if a checkpoint in `folder` belongs to a model with other variables.
-        FloatingPointError: if a loss is not finite; the last checkpoint stays as it was.
+        CheckpointError: if a checkpoint in `folder` has other variables or another identity.
+        FloatingPointError: if a loss or a weight is not finite; the last checkpoint stays as it
+            was.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     history, seconds_before = [], 0.0
     if (folder / CHECKPOINT).exists():
-        seconds_before = restore_checkpoint(folder / CHECKPOINT, model)
+        seconds_before = restore_checkpoint(folder / CHECKPOINT, model, identity)
         history = _read_history(folder / HISTORY, int(model.optimizer.iterations))
     step = int(model.optimizer.iterations)
     if step >= num_steps:
@@ -67,7 +76,7 @@ def train(
 
     def save():
         _write_history(folder / HISTORY, history)
-        save_checkpoint(folder / CHECKPOINT, model, seconds())
+        save_checkpoint(folder / CHECKPOINT, model, seconds(), identity)
 
     bar = tqdm(initial=step, total=num_steps, desc=description, unit="step", disable=not progress)
     with bar:
@@ -95,52 +104,76 @@ def train(
     return history
 
 
-def save_checkpoint(path, model, seconds=0.0):
+def save_checkpoint(path, model, seconds=0.0, identity=""):
     """Writes all variables of a model and its optimizer, replacing `path` in one rename.
 
     Args:
         path: the file, HDF5.
         model: a built and compiled `keras.Model`.
         seconds: training time so far, kept with it.
+        identity: of the run, kept with it.
+
+    Raises:
+        FloatingPointError: if a variable is not finite; the file stays as it was.
     """
     temporary = Path(f"{path}.tmp")
     with h5py.File(temporary, "w") as file:
         file.attrs["seconds"] = seconds
+        file.attrs["identity"] = identity
         for name, variable in _named_variables(model):
-            file[name] = variable.numpy()
+            values = variable.numpy()
+            if not np.isfinite(values).all():
+                raise FloatingPointError(
+                    f"`{variable.path}` is not finite; the checkpoint {path} stays as it was. A "
+                    f"lower learning rate may help."
+                )
+            file[name] = values
     # On the disk before it takes the old one's place: a power cut may come, too.
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
 
 
-def restore_checkpoint(path, model):
+def restore_checkpoint(path, model, identity=""):
     """Sets all variables of a model and its optimizer from `save_checkpoint`'s file.
 
     Returns:
         The training seconds stored with it.
 
     Raises:
-        ValueError: if the file is of a model with other variables; nothing is changed then.
+        CheckpointError: if the file is of a model with other variables, or of a run with another
+            identity; nothing is changed then.
     """
     variables = _named_variables(model)
     with h5py.File(path, "r") as file:
-        shapes = {name: file[name].shape for name in file}
-        expected = {name: tuple(variable.shape) for name, variable in variables}
-        if shapes != expected:
+        # Matched by number: Keras puts a count of the models made so far into optimizers' names.
+        stored = {name.partition("_")[0]: name for name in file}
+        expected = {name.partition("_")[0]: name for name, _ in variables}
+        shapes = {number: file[name].shape for number, name in stored.items()}
+        own_shapes = {name.partition("_")[0]: tuple(v.shape) for name, v in variables}
+        if shapes != own_shapes:
             differing = sorted(
-                name for name in shapes | expected if shapes.get(name) != expected.get(name)
+                number
+                for number in shapes | own_shapes
+                if shapes.get(number) != own_shapes.get(number)
             )[:3]
             details = "; ".join(
-                f"{name}: expected {expected.get(name)}, found {shapes.get(name)}"
-                for name in differing
+                f"{expected.get(number) or stored[number]}: expected {own_shapes.get(number)}, "
+                f"found {shapes.get(number)}"
+                for number in differing
             )
-            raise ValueError(
+            raise CheckpointError(
                 f"The checkpoint {path} is of another model ({details}). Train in another folder, "
                 f"or delete it to start anew."
             )
+        found = file.attrs.get("identity", "")
+        if found != identity:
+            raise CheckpointError(
+                f"The checkpoint {path} is of another run (expected {identity!r}, found "
+                f"{found!r}). Train in another folder, or delete it to start anew."
+            )
         for name, variable in variables:
-            variable.assign(file[name][()])
+            variable.assign(file[stored[name.partition("_")[0]]][()])
         return float(file.attrs["seconds"])
 
 

@@ -76,8 +76,9 @@ def load_weights(model, path, sha256=None):
 def weights_root(root=None):
     """Returns the folder of the weights files, a `Path`.
 
-    `root` if given; else the environment variable DDIM_EMBED_WEIGHTS; else `pretrained_weights` inside the
-    package, where a wheel has them; else `weights` beside the package, where a checkout has them.
+    `root` if given; else the environment variable DDIM_EMBED_WEIGHTS; else `pretrained_weights`
+    inside the package, where a wheel has them; else `weights` beside the package, where a checkout
+    has them.
     """
     root = root or os.environ.get(ENVIRONMENT_VARIABLE)
     if root:

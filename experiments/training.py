@@ -7,6 +7,7 @@ import keras
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.layers import dtype_policy
+from ddim_embed.training import CheckpointError
 from experiments.configuration import NETWORKS, UsageError
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
@@ -31,14 +32,13 @@ def train(config, command=None):
     model = de.DiffusionModel(network, seed=config.seed)
     model.normalizer.adapt(load(config, "train", limit=_NORMALIZER_IMAGES))
     model.compile(_adam(config.learning_rate, config.train_steps))
-    history = de.train(
+    history = _run(
+        config,
         model,
         lambda step: stream(config, config.batch_size, step),
         config.train_steps,
         config.run_folder / "generator",
         description="generator",
-        checkpoint_seconds=config.checkpoint_seconds,
-        progress=_progress(config),
     )
     generator = de.Generator.from_diffusion(
         model, config.image_shape, num_steps=config.num_steps, padding=config.padding
@@ -100,14 +100,14 @@ def _train_embedder(config, generator, network, command):
         )
         regression = de.LatentRegression(embedder, generator)
         regression.compile(_adam(config.warm_start_learning_rate, config.warm_start_steps))
-        history = de.train(
+        history = _run(
+            config,
             regression,
             lambda step: pairs.batches(config.warm_start_batch_size, step),
             config.warm_start_steps,
             folder / "warm_start",
+            identity=generator.fingerprint(),
             description=f"{network}, warm start",
-            checkpoint_seconds=config.checkpoint_seconds,
-            progress=_progress(config),
         )
     warm_seconds = history[-1]["seconds"] if history else 0.0
 
@@ -117,14 +117,14 @@ def _train_embedder(config, generator, network, command):
     trainer.compile(
         _adam(config.embedder_learning_rate, config.embedder_steps, global_clipnorm=1.0)
     )
-    history = de.train(
+    history = _run(
+        config,
         trainer,
         lambda step: stream(config, config.embedder_batch_size, step),
         config.embedder_steps,
         folder / "unrolled",
+        identity=generator.fingerprint(),
         description=f"{network}, through the sampler",
-        checkpoint_seconds=config.checkpoint_seconds,
-        progress=_progress(config),
     )
     pixels = load(config, "test", limit=config.images)
     # In float32, as every error that is reported: the weights are, only the policy is not.
@@ -158,6 +158,22 @@ def _train_embedder(config, generator, network, command):
     )
     print(f"{path}: test error {result.mse.mean():.5f} on {len(pixels)} images")
     return path
+
+
+def _run(config, model, batches, num_steps, folder, **kwargs):
+    """`de.train` as the configuration wants it."""
+    try:
+        return de.train(
+            model,
+            batches,
+            num_steps,
+            folder,
+            checkpoint_seconds=config.checkpoint_seconds,
+            progress=_progress(config),
+            **kwargs,
+        )
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
 
 
 def load(config, split, limit=None):

@@ -1,0 +1,99 @@
+"""Tiny models, made once: as a trained one they have statistics, and an output that matters."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import ddim_embed as de
+
+
+def set_random_weights(model, seed=0):
+    """Gives a model weights of trained-like size, the same on every machine; returns the model.
+
+    Kernels keep the scale of their input; BatchNorm's and the normaliser's statistics, biases and
+    the output convolution are not what they were initialised to.
+    """
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if weight.name.endswith("variance"):
+            values = rng.uniform(0.5, 1.5, weight.shape)
+        elif weight.name == "kernel":
+            values = rng.normal(size=weight.shape) / np.sqrt(np.prod(weight.shape[:-1]))
+        else:
+            values = rng.normal(size=weight.shape) * 0.2
+        weight.assign(values)
+    return model
+
+
+def fit_output(network, grid, size=16):
+    """Makes a random denoiser predict about what is right for Gaussian data, noise_rate * images.
+
+    Without it the sampler's first step, which divides by a signal rate of 0.02, blows errors up
+    fifty times. The output convolution is linear in its kernel, so least squares fits it.
+    """
+    kernel, bias = network.output_conv.weights
+    latents = tf.random.stateless_normal((2, size, size, network.channels), (1, 2))
+    bias.assign(np.zeros(bias.shape))
+    features, targets = [], []
+    for rates in grid:
+        variances = tf.fill((2, 1, 1, 1), rates.noise**2)
+        channels = []
+        for index in range(kernel.shape[2]):
+            kernel.assign(np.eye(kernel.shape[2])[index, :, None] * np.ones(kernel.shape))
+            channels.append(network([latents, variances])[..., 0].numpy().ravel())
+        features.append(np.stack(channels, -1))
+        targets.append(rates.noise * latents.numpy().reshape(-1, network.channels))
+    solution = np.linalg.lstsq(np.concatenate(features), np.concatenate(targets), rcond=None)[0]
+    kernel.assign(solution[None, None])
+
+
+def make_generator(seed=0, **kwargs):
+    """A tiny generator with random weights; its pixels lie mostly in [0, 1]."""
+    options = {"image_shape": (16, 16, 1), "widths": (8, 16), "block_depth": 1, "num_steps": 3}
+    generator = de.Generator(**(options | kwargs))
+    set_random_weights(generator, seed)
+    fit_output(generator.network, generator.grid[1:], generator.image_shape[0])
+    channels = generator.image_shape[-1]
+    generator.normalizer.mean.assign(np.linspace(0.4, 0.6, channels))
+    generator.normalizer.variance.assign(np.linspace(0.04, 0.05, channels))
+    return generator
+
+
+def make_diffusion(seed=0, widths=(4, 8), **kwargs):
+    """A tiny, adapted `DiffusionModel` with the same weights on every machine, not compiled."""
+    network = set_random_weights(de.UNet(1, widths=widths, block_depth=1), seed=5)
+    model = de.DiffusionModel(network, ema=0.9, seed=seed, **kwargs)
+    model.normalizer.adapt(make_pixels(16))
+    return model
+
+
+def make_pixels(n, shape=(8, 8, 1), seed=0):
+    """Smooth random pixels in [0, 1], the same on every machine."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.meshgrid(np.linspace(0, 3, shape[0]), np.linspace(0, 3, shape[1]))
+    phases = rng.uniform(0, 6, (n, 1, 1, shape[2]))
+    waves = np.sin(rows.T[..., None] + phases) * np.cos(columns.T[..., None] - phases)
+    return (0.5 + 0.45 * waves).astype(np.float32)
+
+
+def assert_close(actual, expected, rtol):
+    """Differences are small beside the largest value: cancellation has no relative precision."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=rtol * np.abs(expected).max())
+
+
+@pytest.fixture(scope="session")
+def tiny_generator():
+    """A generator of 16x16 grey images; do not change its weights."""
+    return make_generator()
+
+
+@pytest.fixture(scope="session")
+def tiny_pixels():
+    """Five images for `tiny_generator`."""
+    return make_pixels(5, (16, 16, 1))

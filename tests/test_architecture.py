@@ -1,0 +1,248 @@
+"""The house: in which direction imports run, what they cost, and what every class can do."""
+
+import ast
+import graphlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import set_random_weights
+
+import ddim_embed
+from ddim_embed import diffusion, embedders, generator, layers, unet
+
+ROOT = Path(ddim_embed.__file__).resolve().parent.parent
+
+# From the ground up; a module imports from its own line or from those above it. A new module takes
+# its place here.
+HOUSE = [
+    {"version"},
+    {"data", "samples"},
+    {"schedules", "layers"},
+    {"unet"},
+    {"diffusion", "training"},
+    {"sampling"},
+    {"frozen"},
+    {"generator"},
+    {"embedders", "embedder_training", "weights", "legacy", "pretrained", "metrics"},
+    {"methods"},
+    {"figures"},
+    {"__init__"},
+]
+LEAVES = {"metrics", "schedules", "layers", "version"}  # these import nothing of the package
+
+
+def imported(path):
+    """The full names of the modules that a file may import, in functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import; the house writes full names"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def parts(name):
+    return name.split(".")
+
+
+def modules():
+    """Name in the package -> its files."""
+    found = {}
+    for path in sorted((ROOT / "ddim_embed").rglob("*.py")):
+        name = path.relative_to(ROOT / "ddim_embed").parts[0].removesuffix(".py")
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def graph():
+    """Module of the package -> modules of the package that it imports."""
+    found = modules()
+    return {
+        name: {
+            parts(target)[1]
+            for path in paths
+            for target in imported(path)
+            if parts(target)[0] == "ddim_embed" and len(parts(target)) > 1
+            if parts(target)[1] in found and parts(target)[1] != name
+        }
+        for name, paths in found.items()
+    }
+
+
+class TestImports:
+    def test_every_module_has_its_place(self):
+        placed = set().union(*HOUSE)
+        assert not modules().keys() - placed, "name the new module in HOUSE"
+
+    def test_run_in_one_direction(self):
+        floor = {name: level for level, names in enumerate(HOUSE) for name in names}
+        edges = graph()
+        assert len(edges) > 10 and "sampling" in edges["generator"]  # the parser sees imports
+        against = [
+            f"{name} imports {target}"
+            for name, targets in edges.items()
+            for target in targets
+            if floor[target] > floor[name]
+        ]
+        assert not against
+        graphlib.TopologicalSorter(edges).prepare()  # raises CycleError
+
+    def test_leaves_import_nothing_of_the_package(self):
+        edges = graph()
+        assert {name for name in LEAVES if edges[name]} == set()
+
+    def test_the_library_knows_no_experiment(self):
+        outside = {"experiments", "benchmarks", "tests", "explorer"}
+        for paths in modules().values():
+            for path in paths:
+                assert not outside & {parts(name)[0] for name in imported(path)}, path
+
+    def test_experiments_use_the_library(self):
+        files = list((ROOT / "experiments").glob("*.py"))
+        assert any("ddim_embed" in imported(path) for path in files)
+
+    def test_importing_the_library_loads_no_more_than_it_needs(self):
+        """Nor does it print, or make a file."""
+        code = (
+            "import sys, json, tensorflow, keras; before = set(sys.modules); import ddim_embed; "
+            "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules} "
+            "- {name.partition('.')[0] for name in before})))"
+        )
+        before = {path for path in (ROOT / "ddim_embed").rglob("*") if path.suffix != ".pyc"}
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+        )
+        # Keras itself imports matplotlib and scikit-learn where they are installed.
+        loaded = set(json.loads(result.stdout))  # the only line
+        assert "ddim_embed" in loaded
+        assert not loaded & {"matplotlib", "tensorflow_datasets", "sklearn", "experiments", "PIL"}
+        after = {path for path in (ROOT / "ddim_embed").rglob("*") if path.suffix != ".pyc"}
+        assert {p for p in after ^ before if p.name != "__pycache__"} == set()
+
+
+def test_no_file_names_a_path_of_the_developer_s_machine():
+    # Written so that this file does not match itself. Not after a letter, dot, slash or colon:
+    # there it is part of a relative path or of an address.
+    folders = "|".join(["work", "root", "home", "Users", "private"])
+    pattern = re.compile(rf"(?<![\w.~:/>}})-])/(?:{folders})/[\w.]")
+    folders = ["ddim_embed", "experiments", "tests", "benchmarks", "notebooks", "weights", ".ci"]
+    suffixes = {".py", ".md", ".toml", ".cfg", ".txt", ".ipynb", ".json", ".yml", ".html", ""}
+    files = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
+    for folder in folders:
+        files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files = [path for path in files if path.suffix in suffixes]
+    assert len(files) > 30
+    assert pattern.search("open('" + "/home" + "/me/x')")
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in files
+        for match in pattern.finditer(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert not found
+
+
+# One object of each registered class, and what to call it with.
+IMAGES = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
+VARIANCES = np.array([0.2, 0.7], np.float32).reshape(2, 1, 1, 1)
+UNET = {"channels": 8, "widths": (4, 6), "block_depth": 1}
+SERIALISABLE = {
+    layers.Normalizer: (lambda: layers.Normalizer(8), IMAGES),
+    layers.SinusoidalEmbedding: (lambda: layers.SinusoidalEmbedding(6, 2.0, 50.0), VARIANCES),
+    layers.BatchNorm: (lambda: layers.BatchNorm(momentum=0.8, epsilon=0.1), IMAGES),
+    layers.ResidualBlock: (lambda: layers.ResidualBlock(5, attention="nafnet"), IMAGES),
+    layers.SpatialAttention: (lambda: layers.SpatialAttention(), IMAGES),
+    layers.SqueezeExcitation: (lambda: layers.SqueezeExcitation(ratio=2), IMAGES),
+    layers.NAFNetAttention: (lambda: layers.NAFNetAttention(), IMAGES),
+    unet.UNet: (lambda: unet.UNet(**UNET, attention="squeeze_excitation"), [IMAGES, VARIANCES]),
+    embedders.ConvEmbedder: (lambda: embedders.ConvEmbedder(8, ((3, 5), (1, None))), IMAGES),
+    diffusion.DiffusionModel: (
+        lambda: diffusion.DiffusionModel(unet.UNet(**UNET), "linear", ema=0.5, seed=4),
+        [IMAGES, VARIANCES],
+    ),
+    generator.Generator: (
+        lambda: generator.Generator(
+            (4, 4, 8), (4, 6), 1, "spatial", "cosine", 2, "transfer", padding=1
+        ),
+        IMAGES,
+    ),
+}
+
+
+class TestSerialisation:
+    @pytest.mark.parametrize("cls", SERIALISABLE, ids=lambda cls: cls.__name__)
+    @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+    def test_round_trip(self, cls, policy):
+        make, inputs = SERIALISABLE[cls]
+        keras.config.set_dtype_policy(policy)
+        try:
+            original = make()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        original(inputs)  # builds the layers
+        set_random_weights(original)
+        config = json.loads(json.dumps(keras.saving.serialize_keras_object(original)))
+        restored = keras.saving.deserialize_keras_object(config)
+        assert type(restored) is cls
+        assert keras.saving.serialize_keras_object(restored)["config"] == original_config(original)
+        restored(inputs)
+        shapes = [weight.shape for weight in original.weights]
+        assert [weight.shape for weight in restored.weights] == shapes
+        restored.set_weights(original.get_weights())
+        fresh = cls.from_config(original.get_config())
+        fresh(inputs)
+        fresh.set_weights(original.get_weights())
+        if isinstance(original, generator.Generator):  # its snapshot was taken above
+            for model in (original, restored, fresh):
+                model._frozen.clear()
+        expected = tf.cast(original(inputs), tf.float32)
+        assert np.isfinite(expected).all() and np.std(expected) > 0
+        for model in (restored, fresh):
+            output = tf.cast(model(inputs), tf.float32)
+            np.testing.assert_allclose(output, expected, rtol=1e-6, atol=1e-6)  # float32
+
+    def test_no_registered_class_is_missing_here(self):
+        registered = {
+            value
+            for name, value in keras.saving.get_custom_objects().items()
+            if name.startswith("ddim_embed>") and isinstance(value, type)
+        }
+        assert registered == SERIALISABLE.keys()
+
+    def test_every_layer_and_model_is_registered_or_a_trainer(self):
+        """What is registered loads from a file; trainers are made for a run and never saved."""
+        trainers = {"EmbedderTrainer", "LatentRegression"}
+        classes = {
+            value
+            for name in modules()
+            if name not in {"__init__", "samples"}
+            for value in vars(__import__(f"ddim_embed.{name}", fromlist=["x"])).values()
+            if isinstance(value, type)
+            and issubclass(value, keras.layers.Layer)
+            and value.__module__.startswith("ddim_embed.")
+            and not value.__name__.startswith("_")
+        }
+        assert {cls.__name__ for cls in classes - SERIALISABLE.keys()} == trainers
+
+    def test_swish_is_found_by_its_name(self):
+        layer = keras.layers.Conv2D(2, 1, activation=layers.swish)
+        restored = keras.layers.Conv2D.from_config(json.loads(json.dumps(layer.get_config())))
+        assert restored.activation is layers.swish
+
+
+def original_config(model):
+    """Through JSON and back, where tuples become lists: on both sides of the comparison."""
+    return keras.saving.serialize_keras_object(model)["config"]
+
+
+def test_the_public_names_are_there():
+    for name in ddim_embed.__all__:
+        assert hasattr(ddim_embed, name), name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", ddim_embed.__version__)

@@ -1,0 +1,144 @@
+"""One face for every method: what comes back is certified, and what is wrong is named."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import make_generator, make_pixels, set_random_weights
+
+import ddim_embed as de
+from ddim_embed import metrics
+from ddim_embed.embedders import NETWORKS
+from ddim_embed.methods import METHODS, Network, certify, embed
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return set_random_weights(de.build_embedder("conv3_16"))
+
+
+@pytest.mark.parametrize("n", range(1, 6))
+def test_a_network_s_embedding(tiny_generator, tiny_pixels, embedder, n):
+    pixels = tiny_pixels[:n]
+    result = embed(tiny_generator, pixels, Network(embedder=embedder))
+    latents = embedder(tiny_generator.normalizer(pixels))
+    np.testing.assert_allclose(result.latents, latents, rtol=1e-5, atol=1e-5)  # float32
+    assert result.latents.dtype == result.reconstruction.dtype == np.float32
+    assert isinstance(result.latents, np.ndarray) and result.latents.shape == pixels.shape
+    assert result.evaluations == 1 and result.seconds > 0
+    np.testing.assert_allclose(result.latents_mean, np.mean(latents, (1, 2, 3)), atol=1e-5)
+    np.testing.assert_allclose(result.latents_std, np.std(latents, (1, 2, 3)), rtol=1e-4)
+
+
+def test_batches_change_nothing(tiny_generator, tiny_pixels, embedder):
+    whole = embed(tiny_generator, tiny_pixels, Network(embedder=embedder))
+    parts = embed(tiny_generator, tiny_pixels, Network(embedder=embedder, batch_size=2))
+    np.testing.assert_allclose(parts.latents, whole.latents, rtol=1e-5, atol=1e-5)  # float32
+
+
+class TestCertificate:
+    """The error is that of the latents that are handed back."""
+
+    def test_is_what_anyone_can_compute_again(self):
+        generator = make_generator(padding=2)
+        pixels, latents = make_pixels(3, (16, 16, 1)), generator.latents(3)
+        result = certify(generator, pixels, latents, evaluations=7, seconds=0.5)
+        assert (result.evaluations, result.seconds) == (7, 0.5)
+        np.testing.assert_array_equal(result.latents, latents)
+        np.testing.assert_allclose(result.reconstruction, generator.decode(latents), atol=1e-5)
+        assert result.reconstruction.min() < 0  # not clipped
+        expected = metrics.mse(pixels, result.reconstruction, padding=2)
+        assert result.mse.dtype == np.float64 and result.mse.shape == (3,)
+        np.testing.assert_allclose(result.mse, expected, rtol=1e-12)
+        clipped = np.clip(result.reconstruction, 0, 1)
+        by_hand = (pixels.astype(np.float64) - clipped)[:, 2:14, 2:14] ** 2
+        np.testing.assert_allclose(result.mse, by_hand.mean((1, 2, 3)), rtol=1e-12)
+
+    def test_is_in_float32_for_a_bfloat16_generator(self):
+        exact, rounded = make_generator(), make_generator(precision="bfloat16")
+        latents = exact.latents(2)
+        result = certify(rounded, make_pixels(2, (16, 16, 1)), latents, evaluations=1, seconds=0)
+        np.testing.assert_allclose(result.reconstruction, exact.decode(latents), atol=1e-5)
+
+    def test_perfect_latents_have_no_error(self, tiny_generator):
+        """Images that the generator makes, and their own latents."""
+        latents = tiny_generator.latents(2)
+        pixels = np.clip(tiny_generator.decode(latents), 0, 1)
+        result = certify(tiny_generator, pixels, latents, evaluations=0, seconds=0)
+        np.testing.assert_allclose(result.mse, 0, atol=1e-10)  # float32, squared
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, tiny_generator):
+    root = tmp_path_factory.mktemp("weights")
+    config = {"image_shape": [16, 16, 1], "widths": [8, 16], "block_depth": 1, "padding": 1}
+    about = {"data": "random", "budget": {}, "errors": {}, "half": False}
+    de.record_weights(root, "noise", "generator", tiny_generator, config=config, **about)
+    embedder = set_random_weights(de.build_embedder("conv1"))
+    de.record_weights(root, "noise", "conv1", embedder, config={"channels": 1}, **about)
+    return root
+
+
+class TestShippedNetworks:
+    """By name, through real files in a folder of the test's own."""
+
+    def test_embed_by_name(self, root, tiny_generator, tiny_pixels):
+        generator = de.load_generator("noise", root=root, num_steps=3)
+        latents = generator.latents(2)
+        np.testing.assert_allclose(
+            generator.decode(latents), tiny_generator.decode(latents), rtol=1e-5, atol=1e-5
+        )
+        result = embed(generator, tiny_pixels, method="conv1")
+        embedder = de.load_embedder("noise", "conv1", root=root)
+        expected = embedder(generator.normalizer(tiny_pixels))
+        np.testing.assert_allclose(result.latents, expected, rtol=1e-5, atol=1e-5)  # float32
+        again = embed(generator, tiny_pixels, Network("conv1"), seed=3)
+        np.testing.assert_array_equal(again.latents, result.latents)
+
+    def test_options_of_loading(self, root):
+        generator = de.load_generator("noise", root=root, num_steps=2, precision="bfloat16")
+        assert (generator.num_steps, generator.precision, generator.padding) == (2, "bfloat16", 1)
+        assert de.load_generator("noise", root=root).num_steps == 10
+
+    def test_weights_that_are_not_there(self, root, tiny_pixels):
+        generator = de.load_generator("noise", root=root, num_steps=3)
+        with pytest.raises(FileNotFoundError, match=r"noise/unet.*noise/conv1"):
+            embed(generator, tiny_pixels)  # unet is the default
+        with pytest.raises(FileNotFoundError, match="silence/generator"):
+            de.load_generator("silence", root=root)
+
+
+def test_every_network_is_a_method_by_its_name():
+    assert list(METHODS)[: len(NETWORKS)] == list(NETWORKS)
+    for name in NETWORKS:
+        assert METHODS[name]() == Network(network=name)
+        assert METHODS[name](batch_size=3).batch_size == 3
+    assert de.METHODS is METHODS
+
+
+def test_methods_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Network().batch_size = 3
+
+
+class TestErrors:
+    def test_unknown_method(self, tiny_generator, tiny_pixels):
+        with pytest.raises(ValueError, match=r"conv1.*unet.*Received: 'vae'"):
+            embed(tiny_generator, tiny_pixels, method="vae")
+
+    def test_a_generator_of_one_s_own_has_no_shipped_networks(self, tiny_generator, tiny_pixels):
+        with pytest.raises(ValueError, match=r"Network\(embedder=model\)"):
+            embed(tiny_generator, tiny_pixels, method="unet")
+
+    @pytest.mark.parametrize(
+        "pixels, words",
+        [
+            (np.zeros((0, 16, 16, 1)), "at least 1"),
+            (np.zeros((1, 16, 16, 3)), r"\(n, 16, 16, 1\).*Received shape: \(1, 16, 16, 3\)"),
+            (np.full((1, 16, 16, 1), np.nan), "finite"),
+            (np.full((1, 16, 16, 1), 1.5), r"in \[0, 1\].*1.5"),
+        ],
+    )
+    def test_pixels(self, tiny_generator, embedder, pixels, words):
+        with pytest.raises(ValueError, match=words):
+            embed(tiny_generator, pixels, Network(embedder=embedder))

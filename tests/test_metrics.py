@@ -1,0 +1,86 @@
+"""Errors against their definitions, for any images."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddim_embed import metrics
+
+seeds = st.integers(0, 10_000)
+
+
+def pair(seed, shape=(2, 12, 12, 1), low=0.0, high=1.0):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0, 1, shape), rng.uniform(low, high, shape)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=seeds, padding=st.integers(0, 4), channels=st.sampled_from([1, 3]))
+def test_mse_is_that_of_clipped_pixels_inside_the_padding(seed, padding, channels):
+    pixels, reconstruction = pair(seed, (3, 12, 10, channels), -1, 2)
+    errors = metrics.mse(pixels, reconstruction, padding)
+    assert errors.shape == (3,) and errors.dtype == np.float64
+    clipped = np.clip(reconstruction, 0, 1)[:, padding : 12 - padding, padding : 10 - padding]
+    inside = pixels[:, padding : 12 - padding, padding : 10 - padding]
+    np.testing.assert_allclose(errors, ((inside - clipped) ** 2).mean((1, 2, 3)), rtol=1e-12)
+
+
+def test_mse_is_computed_in_float64():
+    """float32 would lose the square of a difference of 1e-4 beside a sum over many pixels."""
+    pixels = np.full((1, 64, 64, 1), 0.5, np.float32)
+    reconstruction = pixels + np.float32(2**-13)
+    assert metrics.mse(pixels, reconstruction)[0] == 2.0**-26
+
+
+def test_what_is_beyond_the_range_counts_as_its_border():
+    pixels = np.array([0.0, 1.0, 0.25, 0.75]).reshape(1, 2, 2, 1)
+    reconstruction = np.array([-5.0, 3.0, 0.25, 9.0]).reshape(1, 2, 2, 1)
+    assert metrics.mse(pixels, reconstruction)[0] == 0.25**2 / 4
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=seeds, padding=st.integers(0, 2))
+def test_psnr_is_the_logarithm_of_mse(seed, padding):
+    pixels, reconstruction = pair(seed, low=-0.5, high=1.5)
+    expected = -10 * np.log10(metrics.mse(pixels, reconstruction, padding))
+    found = metrics.psnr(pixels, reconstruction, padding)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)  # tf.image.psnr is float32
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=seeds)
+def test_ssim_is_one_for_equals_and_less_for_others(seed):
+    pixels, other = pair(seed)
+    np.testing.assert_allclose(metrics.ssim(pixels, pixels), 1, rtol=1e-5)  # float32
+    found = metrics.ssim(pixels, other)
+    assert found.shape == (2,) and (found < 0.9).all()
+    np.testing.assert_allclose(found, metrics.ssim(other, pixels), rtol=1e-4, atol=1e-6)
+
+
+def test_ssim_of_constants_is_its_luminance_term():
+    pixels, other = np.full((1, 12, 12, 1), 0.3), np.full((1, 12, 12, 1), 0.6)
+    c = 0.01**2
+    expected = (2 * 0.3 * 0.6 + c) / (0.3**2 + 0.6**2 + c)
+    # The other term divides variances, zero but for float32 rounding, by 9e-4.
+    assert metrics.ssim(pixels, other)[0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_ssim_clips_and_leaves_the_padding_out():
+    pixels, other = pair(3, (1, 16, 16, 1), -1, 2)
+    expected = metrics.ssim(pixels[:, 2:-2, 2:-2], np.clip(other, 0, 1)[:, 2:-2, 2:-2])
+    np.testing.assert_allclose(metrics.ssim(pixels, other, 2), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", [metrics.mse, metrics.psnr, metrics.ssim])
+class TestErrors:
+    def test_shapes(self, metric):
+        with pytest.raises(ValueError, match=r"\(2, 12, 12, 1\) and \(1, 12, 12, 1\)"):
+            metric(np.zeros((2, 12, 12, 1)), np.zeros((1, 12, 12, 1)))
+        with pytest.raises(ValueError, match="same shape"):
+            metric(np.zeros((12, 12, 1)), np.zeros((12, 12, 1)))
+
+    @pytest.mark.parametrize("padding", [-1, 6, 7])
+    def test_padding(self, metric, padding):
+        with pytest.raises(ValueError, match=f"12x14 pixels. Received: {padding}"):
+            metric(np.zeros((1, 12, 14, 1)), np.zeros((1, 12, 14, 1)), padding)

@@ -1,0 +1,92 @@
+"""Every schedule against its paper's formula."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddim_embed import schedules
+from ddim_embed.schedules import SCHEDULES, get_schedule
+
+each_schedule = pytest.mark.parametrize("name", sorted(SCHEDULES))
+times = st.floats(0, 1, width=32)
+
+
+def rates_at(name, values, dtype=np.float64):
+    rates = SCHEDULES[name](tf.constant(values, dtype))
+    return rates.signal.numpy(), rates.noise.numpy()
+
+
+@each_schedule
+@given(values=st.lists(times, min_size=1, max_size=5))
+def test_signal_and_noise_are_sides_of_a_unit_triangle(name, values):
+    signal, noise = rates_at(name, values)
+    np.testing.assert_allclose(signal**2 + noise**2, 1, rtol=1e-12)  # float64
+    assert (signal > 0).all() and (noise >= 0).all()
+
+
+@each_schedule
+def test_the_signal_falls_and_the_noise_grows(name):
+    signal, noise = rates_at(name, np.linspace(0, 1, 500))
+    assert (np.diff(signal) < 0).all()
+    assert (np.diff(noise) > 0).all()
+
+
+@each_schedule
+def test_shape_and_dtype_are_those_of_the_times(name):
+    for dtype in (tf.float32, tf.float64):
+        rates = SCHEDULES[name](tf.zeros((2, 1, 1, 1), dtype))
+        assert isinstance(rates, schedules.Rates)
+        assert rates.signal.shape == rates.noise.shape == (2, 1, 1, 1)
+        assert rates.signal.dtype == rates.noise.dtype == dtype
+    assert SCHEDULES[name](1).signal.dtype == tf.float32  # an integer is a time, too
+
+
+@given(time=times)
+def test_continuous_cosine_runs_evenly_between_two_angles(time):
+    start, end = math.acos(0.95), math.acos(0.02)
+    signal, noise = rates_at("continuous_cosine", time)
+    assert signal == pytest.approx(math.cos((1 - time) * start + time * end), rel=1e-12)
+    assert noise == pytest.approx(math.sin((1 - time) * start + time * end), rel=1e-12)
+
+
+def test_continuous_cosine_ends_at_095_and_002():
+    np.testing.assert_allclose(rates_at("continuous_cosine", [0, 1])[0], [0.95, 0.02], rtol=1e-12)
+
+
+def test_cosine_is_that_of_nichol_and_dhariwal():
+    def f(t):
+        return np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
+
+    t = np.linspace(0, 0.99, 100)
+    np.testing.assert_allclose(rates_at("cosine", t)[0] ** 2, f(t) / f(0), rtol=1e-10)
+    # f(1) is 0; the clip at 1e-6 keeps the division by the signal rate defined.
+    assert rates_at("cosine", 1.0)[0] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize(
+    "name, betas",
+    [
+        ("linear", np.linspace(1e-4, 0.02, 1000)),
+        ("quadratic", np.linspace(1e-4**0.5, 0.02**0.5, 1000) ** 2),
+    ],
+)
+def test_the_continuous_limit_agrees_with_the_discrete_product(name, betas):
+    alpha_bar = np.cumprod(1 - betas)
+    signal, noise = rates_at(name, np.arange(1, 1001) / 1000)
+    # A sum over 1000 steps differs from its integral by one part in 1000.
+    np.testing.assert_allclose(signal, np.sqrt(alpha_bar), atol=2e-3)
+    np.testing.assert_allclose(noise, np.sqrt(1 - alpha_bar), atol=2e-3)
+    # ... and the end points are those of the integral: it is not another schedule close by.
+    np.testing.assert_allclose(-2 * np.log(signal[-1]), betas.sum(), rtol=2e-3)
+
+
+def test_schedules_are_found_by_name():
+    assert set(SCHEDULES) == {"continuous_cosine", "cosine", "linear", "quadratic"}
+    assert get_schedule("cosine") is schedules.cosine
+    assert get_schedule(schedules.linear) is schedules.linear
+    with pytest.raises(ValueError, match=r"continuous_cosine.*Received: 'cosin'"):
+        get_schedule("cosin")
