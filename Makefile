@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/fashion_mnist/index.html
 	$(BIN)/python -m experiments.fashion_mnist
@@ -14,6 +14,13 @@ test: lint
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.bench-installed  ## ours beside plain Keras and PyTorch; writes benchmarks/results.json
+	$(BIN)/python -m benchmarks.run
+
+$(VENV)/.bench-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.6"
+	touch $@
 
 # The stamp is newer than requirements.txt exactly when they are installed: a second call does nothing.
 $(VENV)/.installed: requirements.txt

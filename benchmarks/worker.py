@@ -1,0 +1,46 @@
+"""One contender in a process of its own, so that no library disturbs another's threads or memory.
+
+Reads requests as JSON lines from standard input and answers each with one line.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+
+from benchmarks.work import SIZES
+
+
+def main():
+    """Answers requests `{"piece", "size", "batch", "calls", ...}` with seconds per call."""
+    contender, precision = sys.argv[1:]
+    module = importlib.import_module(f"benchmarks.{contender}")
+    # The libraries print, too; the answers go where nothing else does.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    made = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        key = (request["piece"], request["size"], request["batch"])
+        if key not in made:
+            made.clear()  # one model at a time: memory is measured
+            arguments = request.get("arguments", {})
+            size = SIZES[request["size"]]
+            made[key] = module.make(
+                request["piece"], size, request["batch"], precision, **arguments
+            )
+            made[key]()  # builds graphs and caches
+        seconds = []
+        for _ in range(request["calls"]):
+            started = time.perf_counter()
+            made[key]()
+            seconds.append(time.perf_counter() - started)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        answers.write(json.dumps({"seconds": seconds, "peak_mib": peak}) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
