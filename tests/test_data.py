@@ -550,7 +550,12 @@ def test_without_a_network_it_fails_at_once_with_advice(no_prepared, monkeypatch
 
 def test_probe_gives_up_in_time(monkeypatch):
     monkeypatch.setattr(catalogue, "_PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(catalogue.urllib.request, "urlopen", lambda *_, **__: time.sleep(5))
+
+    def never_in_time(*_, **__):
+        time.sleep(5)
+        raise OSError("too late")
+
+    monkeypatch.setattr(catalogue.urllib.request, "urlopen", never_in_time)
     start = time.monotonic()
     assert "no answer" in catalogue.probe("http://localhost/")
     assert time.monotonic() - start < 2
