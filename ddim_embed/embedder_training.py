@@ -13,10 +13,34 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from ddim_embed.diffusion import has_gpu
 from ddim_embed.generator import DECODE_BATCH
 
 
-class EmbedderTrainer(keras.Model):
+class _EmbedderModel(keras.Model):
+    """What both ways of training an embedding network share: `embedder` is all that they train."""
+
+    def __init__(self, embedder, generator, **kwargs):
+        super().__init__(**kwargs)
+        self.embedder = embedder
+        # A function, not the generator itself: Keras would track its weights as this model's.
+        self._normalize = generator.normalizer.__call__
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.built = True
+
+    def compile(self, optimizer, jit_compile=None, **kwargs):
+        """Sets the optimizer; arguments as for `DiffusionModel.compile`."""
+        if jit_compile is None:
+            jit_compile = has_gpu()
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        self.optimizer.build(self.embedder.trainable_variables)
+
+    def _descend(self, tape, loss):
+        variables = self.embedder.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+
+class EmbedderTrainer(_EmbedderModel):
     """Trains an embedding network on the error of the image that its latents decode to.
 
     The loss is the mean absolute error between pixels and decode(embed(pixels)), before clipping: a
@@ -36,22 +60,12 @@ class EmbedderTrainer(keras.Model):
     """
 
     def __init__(self, embedder, generator, remat=False, adapt_statistics=False, **kwargs):
-        super().__init__(**kwargs)
-        self.embedder = embedder
-        # Functions, not the generator itself: Keras would track its weights as this model's.
-        self._normalize = generator.normalizer.__call__
+        super().__init__(embedder, generator, **kwargs)
         self._decode = generator.decode_tensor
         self._padding = generator.padding
         self._remat = remat
         self._adapt_statistics = adapt_statistics
-        self.loss_tracker = keras.metrics.Mean(name="loss")
         self.mse_tracker = keras.metrics.Mean(name="mse")
-        self.built = True
-
-    def compile(self, optimizer, jit_compile=False, **kwargs):
-        """Sets the optimizer; arguments as for `keras.Model.compile`."""
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.embedder.trainable_variables)
 
     @property
     def metrics(self):
@@ -67,8 +81,7 @@ class EmbedderTrainer(keras.Model):
             tape.watch([variable.value for variable in self.embedder.trainable_variables])
             reconstruction = self(pixels, training=self._adapt_statistics)
             loss = tf.reduce_mean(tf.abs(pixels - reconstruction))
-        variables = self.embedder.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        self._descend(tape, loss)
         return self._track(loss, pixels, reconstruction)
 
     def test_step(self, pixels):
@@ -84,7 +97,7 @@ class EmbedderTrainer(keras.Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
-class LatentRegression(keras.Model):
+class LatentRegression(_EmbedderModel):
     """The warm start: regresses the latents of generated images.
 
     The loss is the mean squared error of the latents, whose minimum is the mean of emb(x).
@@ -95,18 +108,6 @@ class LatentRegression(keras.Model):
 
     `fit` takes pairs of pixels and latents, each `(batch, height, width, channels)`.
     """
-
-    def __init__(self, embedder, generator, **kwargs):
-        super().__init__(**kwargs)
-        self.embedder = embedder
-        self._normalize = generator.normalizer.__call__
-        self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.built = True
-
-    def compile(self, optimizer, jit_compile=False, **kwargs):
-        """Sets the optimizer; arguments as for `keras.Model.compile`."""
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        self.optimizer.build(self.embedder.trainable_variables)
 
     @property
     def metrics(self):
@@ -120,8 +121,7 @@ class LatentRegression(keras.Model):
         pixels, latents = pair
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((latents - self(pixels, training=True)) ** 2)
-        variables = self.embedder.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        self._descend(tape, loss)
         self.loss_tracker.update_state(loss, sample_weight=tf.shape(pixels)[0])
         return {metric.name: metric.result() for metric in self.metrics}
 
