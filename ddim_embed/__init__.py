@@ -12,10 +12,11 @@ from ddim_embed.data import load_images, read_image_files, stream_images
 from ddim_embed.diffusion import DiffusionModel
 from ddim_embed.embedder_training import EmbedderTrainer, LatentPairs, LatentRegression
 from ddim_embed.embedders import NETWORKS, ConvEmbedder, build_embedder
+from ddim_embed.embedding import Embedding
 from ddim_embed.figures import image_grid
 from ddim_embed.generator import Generator
 from ddim_embed.legacy import load_legacy_weights
-from ddim_embed.methods import METHODS, Embedding, Network, embed
+from ddim_embed.methods import METHODS, Hybrid, Network, embed
 from ddim_embed.pretrained import load_embedder, load_generator
 from ddim_embed.schedules import Rates
 from ddim_embed.training import train
@@ -31,6 +32,7 @@ __all__ = [
     "EmbedderTrainer",
     "Embedding",
     "Generator",
+    "Hybrid",
     "LatentPairs",
     "LatentRegression",
     "Network",

@@ -139,7 +139,7 @@ class Generator(keras.Model):
         Raises:
             ValueError: for another shape, or values that are not finite.
         """
-        latents = tf.convert_to_tensor(self._check(latents, "latents"), tf.float32)
+        latents = tf.convert_to_tensor(self.check_latents(latents), tf.float32)
         parts = [latents[i : i + DECODE_BATCH] for i in range(0, len(latents), DECODE_BATCH)]
         decoded = [self._compiled_decode(part, precision=precision) for part in parts]
         return decoded[0] if len(decoded) == 1 else tf.concat(decoded, axis=0)
@@ -175,6 +175,15 @@ class Generator(keras.Model):
         weights = np.concatenate([np.float64(weight).ravel() for weight in self.get_weights()])
         sums = f"{weights.sum():.6e} {(weights**2).sum():.6e}"
         return f"{sums} {self.schedule_name} {self.num_steps} {self.last_step}"
+
+    def check_latents(self, latents):
+        """Returns latents as a float32 array (a tensor as it is), or says what is wrong with them.
+
+        Raises:
+            ValueError: for another shape than `(n, *image_shape)`, n = 0, or values that are not
+                finite.
+        """
+        return self._check(latents, "latents")
 
     def check_pixels(self, pixels):
         """Returns pixels as a float32 array, or says what is wrong with them.

@@ -68,7 +68,7 @@ def embed_files(config, files, method, folder):
 def _configured(config, method):
     """The method with its weights loaded, so that they are loaded once."""
     if method in NETWORKS:
-        return de.Network(method, de.load_embedder(config.name, method, config.weights))
+        return de.Network(method, embedder=de.load_embedder(config.name, method, config.weights))
     return de.METHODS[method]()
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
+from ddim_embed.embedding import concatenate
 from experiments import page, results, training
 from experiments.configuration import NETWORKS
 
@@ -123,12 +124,7 @@ def embed_in_parts(generator, pixels, method, bar):
     for i in range(0, len(pixels), _CHUNK):
         parts.append(de.embed(generator, pixels[i : i + _CHUNK], method))
         bar.update(len(parts[-1].mse))
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("latents", "reconstruction", "mse")
-    }
-    seconds = sum(part.seconds for part in parts)
-    return dataclasses.replace(parts[0], seconds=seconds, **arrays)
+    return concatenate(parts)
 
 
 def _load_embedders(config):

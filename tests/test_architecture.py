@@ -31,6 +31,7 @@ HOUSE = [
     {"frozen"},
     {"generator"},
     {"embedders", "embedder_training", "weights", "legacy", "pretrained", "metrics"},
+    {"embedding"},
     {"methods"},
     {"figures"},
     {"__init__"},

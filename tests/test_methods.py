@@ -9,7 +9,8 @@ from conftest import make_generator, make_pixels, set_random_weights
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.embedders import NETWORKS
-from ddim_embed.methods import METHODS, Network, certify, embed
+from ddim_embed.embedding import Found, certify
+from ddim_embed.methods import METHODS, Network, embed
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,8 @@ def test_a_network_s_embedding(tiny_generator, tiny_pixels, embedder, n):
     np.testing.assert_allclose(result.latents, latents, rtol=1e-5, atol=1e-5)  # float32
     assert result.latents.dtype == result.reconstruction.dtype == np.float32
     assert isinstance(result.latents, np.ndarray) and result.latents.shape == pixels.shape
-    assert result.evaluations == 1 and result.seconds > 0
+    np.testing.assert_array_equal(result.evaluations, np.ones(n))
+    assert result.seconds > 0
     np.testing.assert_allclose(result.latents_mean, np.mean(latents, (1, 2, 3)), atol=1e-5)
     np.testing.assert_allclose(result.latents_std, np.std(latents, (1, 2, 3)), rtol=1e-4)
 
@@ -42,8 +44,9 @@ class TestCertificate:
     def test_is_what_anyone_can_compute_again(self):
         generator = make_generator(padding=2)
         pixels, latents = make_pixels(3, (16, 16, 1)), generator.latents(3)
-        result = certify(generator, pixels, latents, evaluations=7, seconds=0.5)
-        assert (result.evaluations, result.seconds) == (7, 0.5)
+        result = certify(generator, pixels, Found(latents, 7), 0.5)
+        np.testing.assert_array_equal(result.evaluations, [7, 7, 7])
+        assert result.seconds == 0.5
         np.testing.assert_array_equal(result.latents, latents)
         np.testing.assert_allclose(result.reconstruction, generator.decode(latents), atol=1e-5)
         assert result.reconstruction.min() < 0  # not clipped
@@ -57,14 +60,14 @@ class TestCertificate:
     def test_is_in_float32_for_a_bfloat16_generator(self):
         exact, rounded = make_generator(), make_generator(precision="bfloat16")
         latents = exact.latents(2)
-        result = certify(rounded, make_pixels(2, (16, 16, 1)), latents, evaluations=1, seconds=0)
+        result = certify(rounded, make_pixels(2, (16, 16, 1)), Found(latents, 1), 0)
         np.testing.assert_allclose(result.reconstruction, exact.decode(latents), atol=1e-5)
 
     def test_perfect_latents_have_no_error(self, tiny_generator):
         """Images that the generator makes, and their own latents."""
         latents = tiny_generator.latents(2)
         pixels = np.clip(tiny_generator.decode(latents), 0, 1)
-        result = certify(tiny_generator, pixels, latents, evaluations=0, seconds=0)
+        result = certify(tiny_generator, pixels, Found(latents, 0), 0)
         np.testing.assert_allclose(result.mse, 0, atol=1e-10)  # float32, squared
 
 
