@@ -21,27 +21,32 @@ def mse(pixels, reconstruction, padding=0):
     Raises:
         ValueError: if the shapes differ or the padding leaves no pixel.
     """
-    pixels, reconstruction = _content(pixels, reconstruction, padding, np.float64)
+    pixels, reconstruction = content(pixels, reconstruction, padding, np.float64)
     return np.mean((pixels - reconstruction) ** 2, axis=(1, 2, 3))
 
 
 def psnr(pixels, reconstruction, padding=0):
     """Peak signal-to-noise ratio per image in decibels (tf.image.psnr); arguments as for `mse`."""
-    pixels, reconstruction = _content(pixels, reconstruction, padding, np.float32)
+    pixels, reconstruction = content(pixels, reconstruction, padding, np.float32)
     return tf.image.psnr(pixels, reconstruction, max_val=1.0).numpy()
 
 
 def ssim(pixels, reconstruction, padding=0):
     """Structural similarity per image (tf.image.ssim, 11x11 window); arguments as for `mse`."""
-    pixels, reconstruction = _content(pixels, reconstruction, padding, np.float32)
+    pixels, reconstruction = content(pixels, reconstruction, padding, np.float32)
     return tf.image.ssim(pixels, reconstruction, max_val=1.0).numpy()
 
 
-def _content(pixels, reconstruction, padding, dtype):
+def content(pixels, reconstruction, padding, dtype):
+    """What counts of two sets of images: clipped to [0, 1], without the padding; else as `mse`.
+
+    Args:
+        dtype: of the two arrays that are returned.
+    """
     pixels, reconstruction = np.asarray(pixels, dtype), np.asarray(reconstruction, dtype)
     if pixels.shape != reconstruction.shape or pixels.ndim != 4:
         raise ValueError(
-            "`pixels` and `reconstruction` must have the same shape (n, height, width, channels). "
+            "Both sets of pixels must have the same shape (n, height, width, channels). "
             f"Received: {pixels.shape} and {reconstruction.shape}"
         )
     if padding < 0 or 2 * padding >= min(pixels.shape[1:3]):

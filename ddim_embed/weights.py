@@ -113,7 +113,8 @@ def record_weights(root, dataset, name, model, *, config, data, budget, errors, 
 
     Args:
         root: see `weights_root`.
-        dataset, name: plain names; `name` is "generator" or that of an embedding network.
+        dataset, name: plain names; `name` is "generator", "features" or that of an embedding
+            network; LPIPS is "lpips", "alexnet".
         model: a built `keras.Model`.
         config: dict, what is needed to build the model again.
         data: JSON value, what it was trained on.
@@ -149,7 +150,7 @@ def record_weights(root, dataset, name, model, *, config, data, budget, errors, 
 
 
 def find_weights(dataset, name, root=None):
-    """Finds the weights of a data set's generator or embedding network.
+    """Finds the weights of a data set's generator, feature classifier or embedding network.
 
     Args:
         dataset, name: as for `record_weights`.
@@ -169,11 +170,15 @@ def find_weights(dataset, name, root=None):
     manifest = read_manifest(root)
     entry = manifest.get(f"{dataset}/{name}")
     if entry is None or not path.is_file():
-        verb = "train" if name == "generator" else f"train-embedders {name}"
+        words = {
+            "generator": f"{dataset} train",
+            "features": f"features {dataset}",
+            "alexnet": "lpips_weights ARRAYS.npz tests/golden/lpips_portraits.npz",
+        }.get(name, f"{dataset} train-embedders {name}")
         raise FileNotFoundError(
             f"No weights `{dataset}/{name}` in {root}, which has: "
             f"{', '.join(sorted(manifest)) or 'none'}. "
-            f"Make them with `python -m experiments.{dataset} {verb}`."
+            f"Make them with `python -m experiments.{words}`."
         )
     return path, entry
 

@@ -1,6 +1,8 @@
 """The weights in the repository: whole, loadable, and as good as they are said to be."""
 
+import configparser
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,14 +10,19 @@ import pytest
 import ddim_embed as de
 from ddim_embed.weights import find_weights, read_manifest
 
+ROOT = Path(__file__).parent.parent
 ENTRIES = sorted(read_manifest())
 IMAGES = 64
 
 
 def load(entry):
     dataset, name = entry.split("/")
+    if entry == "lpips/alexnet":
+        return de.load_perceptual_distance()
     if name == "generator":
         return de.load_generator(dataset)
+    if name == "features":
+        return de.load_feature_classifier(dataset)
     return de.load_embedder(dataset, name)
 
 
@@ -29,6 +36,32 @@ def test_is_whole_and_loads(entry):
     model = load(entry)
     assert model.count_params() == description["parameters"]
     assert all(np.isfinite(weight).all() and np.ptp(weight) >= 0 for weight in model.get_weights())
+
+
+def test_the_metrics_have_theirs():
+    assert {"lpips/alexnet", "fashion_mnist/features", "mnist/features"} <= {*ENTRIES}
+
+
+def test_an_installed_package_carries_every_file():
+    """The patterns of setup.cfg, against what lies in the folder of weights."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = setup["options.package_data"]["ddim_embed.pretrained_weights"]
+    patterns = [pattern.strip() for pattern in listed.split(",")]
+    carried = {path for pattern in patterns for path in (ROOT / "weights").glob(pattern)}
+    expected = {find_weights(*entry.split("/"), ROOT / "weights")[0] for entry in ENTRIES}
+    expected |= {ROOT / "weights" / name for name in ("manifest.json", "lpips/LICENSES.md")}
+    assert expected <= carried
+
+
+def test_the_weights_of_others_come_with_their_licences():
+    text = (ROOT / "weights" / "lpips" / "LICENSES.md").read_text(encoding="utf-8")
+    words = " ".join(text.replace(">", " ").split())
+    assert "Copyright (c) Soumith Chintala 2016, All rights reserved." in words
+    assert "Richard Zhang, Phillip Isola, Alexei A. Efros, Eli Shechtman, Oliver Wang." in words
+    assert words.count('PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"') == 2
+    assert words.count("Redistributions in binary form must reproduce") == 2
+    assert words.count("Neither the name of the copyright holder") == 1
 
 
 class TestFashionMnist:
