@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ddim_embed.diffusion import has_gpu
 from ddim_embed.layers import dtype_policy, swish_gradient
 from ddim_embed.schedules import Rates
 
@@ -33,7 +34,9 @@ class FrozenDenoiser:
     def __init__(self, network, grid, image_size, precision="float32"):
         policy = keras.DTypePolicy(dtype_policy(precision))
         self._dtype = tf.as_dtype(policy.compute_dtype)
-        self._upsample = keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=policy)
+        self._upsample = linear(
+            keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=policy)
+        )
         variances = np.array([rates.noise**2 for rates in grid], np.float32).reshape(-1, 1, 1, 1)
         self._steps = {rates.noise: step for step, rates in enumerate(grid)}
         # The embedding is recomputed in float32: the network's own may be rounded.
@@ -53,6 +56,15 @@ class FrozenDenoiser:
         self._middle = freeze(middle, sizes[-1])
         self._up = [freeze(*level) for level in zip(up, sizes[-2::-1], strict=True)]
         self._output_conv = self._conv(network.output_conv)
+        self._compiled = tf.function(
+            self._evaluate,
+            input_signature=[
+                tf.TensorSpec([None, *image_size, network.channels], tf.float32),
+                tf.TensorSpec([], tf.int32),
+            ],
+            autograph=False,
+            jit_compile=has_gpu() or None,
+        )
 
     def __call__(self, noisy_images, rates):
         """Predicts noises.
@@ -67,11 +79,21 @@ class FrozenDenoiser:
         Raises:
             ValueError: if `rates` is not in the grid.
         """
+        return self._evaluate(noisy_images, self._step(rates))
+
+    def compiled(self, noisy_images, rates):
+        """As a call, for use outside any graph: one graph serves all levels and batch sizes."""
+        return self._compiled(noisy_images, self._step(rates))
+
+    def _step(self, rates):
         step = self._steps.get(rates.noise) if isinstance(rates, Rates) else None
         if step is None:
             raise ValueError(
                 f"This denoiser is frozen at noise rates {sorted(self._steps)}. Received: {rates}"
             )
+        return step
+
+    def _evaluate(self, noisy_images, step):
         x = self._input_conv(tf.cast(noisy_images, self._dtype))
         skips = []
         for blocks in self._down:
@@ -114,17 +136,15 @@ class FrozenDenoiser:
         values[:, channels:] += constants * scale[channels:]
         images = np.broadcast_to(values[:, None, None], (len(values), *size, len(shift)))
         maps = tf.nn.conv2d(tf.constant(images), kernel1, 1, "SAME").numpy() + bias1
-        maps = [tf.constant(m[None].astype(dtype.as_numpy_dtype)) for m in maps]
+        maps = tf.constant(maps[:, None].astype(dtype.as_numpy_dtype))
         kernel1 = kernel1 * scale[:, None]
         kernel1 = tf.constant(kernel1[:, :, :channels].astype(dtype.as_numpy_dtype))
 
         if block.projection is not None:
             kernel, bias = (value.numpy() for value in block.projection.weights)
             projection = tf.constant(kernel[:, :, :channels].astype(dtype.as_numpy_dtype))
-            biases = [
-                tf.constant(value.astype(dtype.as_numpy_dtype))
-                for value in bias + constants @ kernel[0, 0, channels:]
-            ]
+            biases = bias + constants @ kernel[0, 0, channels:]
+            biases = tf.constant(biases.astype(dtype.as_numpy_dtype))
 
         def run(x, step):
             step = step if len(maps) > 1 else 0
@@ -138,6 +158,27 @@ class FrozenDenoiser:
             return x + residual
 
         return run
+
+
+def linear(function):
+    """A linear function of one tensor whose gradient can be differentiated, too.
+
+    Products with the Jacobian are gradients of gradients; TensorFlow knows none of bilinear
+    resizing, and would silently leave its share out.
+    """
+
+    @tf.custom_gradient
+    def forward(x):
+        @tf.custom_gradient
+        def transposed(upstream):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = function(x)
+            return tape.gradient(y, x, output_gradients=upstream), function
+
+        return function(x), transposed
+
+    return forward
 
 
 @tf.custom_gradient

@@ -1,0 +1,354 @@
+"""Descent, L-BFGS and Gauss-Newton: closed forms, and what they share."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import oracles
+import pytest
+import tensorflow as tf
+from conftest import make_generator, make_pixels, set_random_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ddim_embed as de
+from ddim_embed import gauss_newton, quasi_newton
+from ddim_embed.embedding import CONVERGED_MSE, Embedding, Trace, concatenate
+from ddim_embed.iterates import Iterates
+
+SOLVERS = [
+    de.Descent(num_steps=4),
+    de.LBFGS(num_steps=8),
+    de.GaussNewton(num_steps=3, cg_steps=2),
+]
+each_solver = pytest.mark.parametrize("method", SOLVERS, ids=lambda m: type(m).__name__)
+
+
+class Linear(de.Generator):
+    """A generator of Gaussian data whose deviation differs from pixel to pixel: decode is linear.
+
+    Each latent is multiplied by a number of its own, one of `deviations`.
+    """
+
+    def __init__(self, deviations=(1.0, 0.5, 0.2), **kwargs):
+        options = {"image_shape": (4, 4, 1), "widths": (4, 4), "num_steps": 2, "block_depth": 1}
+        super().__init__(**options | kwargs)
+        self.normalizer.mean.assign([0.5])
+        self.normalizer.variance.assign([0.01])
+        deviation = np.resize(np.float32(deviations), (4, 4, 1))
+        self.oracle = oracles.gaussian(deviation)
+
+    def denoiser(self, precision=None):
+        return self.oracle
+
+    def reachable(self, n=3):
+        """Latents, and their pixels."""
+        latents = self.latents(n, seed=9)
+        return latents, self.decode(latents).numpy()
+
+
+class TestQuadratic:
+    """Where decode is linear the least squares have one solution."""
+
+    @pytest.mark.parametrize("values", [(1.0,), (1.0, 0.5), (1.0, 0.5, 0.2)])
+    def test_gauss_newton_needs_as_many_cg_steps_as_there_are_curvatures(self, values):
+        generator = Linear(values)
+        latents, pixels = generator.reachable()
+        method = de.GaussNewton(num_steps=4, cg_steps=len(values), damping=1e-7)
+        result = de.embed(generator, pixels, method)
+        assert result.mse.max() < 1e-10
+        np.testing.assert_allclose(result.latents, latents, atol=1e-2)
+        assert result.trace.mse[1].max() < 1e-6 < result.trace.mse[0].min()
+
+    def test_lbfgs_learns_the_curvatures(self):
+        generator = Linear()
+        latents, pixels = generator.reachable()
+        result = de.embed(generator, pixels, de.LBFGS(num_steps=40))
+        assert result.mse.max() < 1e-9
+        np.testing.assert_allclose(result.latents, latents, atol=2e-2)
+
+    def test_lbfgs_beats_descent_beats_nothing(self):
+        generator = Linear()
+        _, pixels = generator.reachable()
+        start = de.embed(generator, pixels, de.Descent(num_steps=1))
+        descent = de.embed(generator, pixels, de.Descent(num_steps=30))
+        lbfgs = de.embed(generator, pixels, de.LBFGS(num_steps=30))
+        assert (lbfgs.mse < 0.1 * descent.mse).all() and (descent.mse < start.mse).all()
+
+
+def test_descent_is_adam():
+    """Step by step as Keras' Adam on the same loss."""
+    generator, pixels = make_generator(), make_pixels(2, (16, 16, 1))
+    start = generator.latents(2, seed=3)
+    optimizer = keras.optimizers.Adam(0.02, epsilon=1e-12)
+    variable = tf.Variable(start)
+    iterates = []
+    for _ in range(4):
+        iterates.append(variable.numpy())
+        with tf.GradientTape() as tape:
+            difference = tf.abs(generator.decode_tensor(variable) - pixels)
+            loss = tf.reduce_sum(tf.reduce_mean(difference + 0.1 * variable**2, axis=(1, 2, 3)))
+        optimizer.apply([tape.gradient(loss, variable)], [variable])
+    method = de.Descent(num_steps=4, learning_rate=0.02, penalty=0.1)
+    result = de.embed(generator, pixels, method, latents=start)
+    errors = [de.metrics.mse(pixels, generator.decode(latents).numpy()) for latents in iterates]
+    best = np.argmin(errors, axis=0)
+    expected = np.stack([iterates[b][i] for i, b in enumerate(best)])
+    np.testing.assert_allclose(result.latents, expected, atol=1e-4)
+    np.testing.assert_allclose(result.trace.mse, np.minimum.accumulate(errors), rtol=1e-3)
+
+
+@pytest.mark.parametrize("attention", [None, "spatial", "squeeze_excitation", "nafnet"])
+def test_the_forecast_is_that_of_the_linear_model(attention):
+    """Products with the Jacobian against finite differences, for every kind of block."""
+    generator = make_generator(image_shape=(8, 8, 1), num_steps=2, attention=attention)
+    point, pixels = tf.constant(generator.latents(1)), make_pixels(1)
+    solve = generator.traced(gauss_newton._solve_linearized)
+    _, step, forecast, _ = solve(point, pixels, tf.constant([1.0]), tf.constant(2))
+    direction = step / tf.norm(step) * 0.02
+    difference = generator.decode(point + direction) - generator.decode(point - direction)
+    moved = difference.numpy() * float(tf.norm(step)) / 0.04
+    residual = generator.decode(point).numpy() - pixels
+    assert float(forecast[0]) == pytest.approx(0.5 * np.sum((residual + moved) ** 2), rel=0.01)
+
+
+def test_the_gauss_newton_step_solves_the_damped_equations():
+    """Against the Jacobian, formed by brute force, of a network with real nonlinearities."""
+    generator = make_generator(image_shape=(8, 8, 1), num_steps=2)
+    point, pixels = tf.constant(generator.latents(1)), make_pixels(1)
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        decoded = generator.decode_tensor(point)
+    jacobian = tape.jacobian(decoded, point).numpy().reshape(64, 64).astype(np.float64)
+    residual = (decoded.numpy() - pixels).ravel().astype(np.float64)
+    slope = jacobian.T @ residual
+    damping = 0.1 * np.sum((jacobian @ slope) ** 2) / np.sum(slope**2)
+    expected = np.linalg.solve(jacobian.T @ jacobian + damping * np.eye(64), -slope)
+    solve = generator.traced(gauss_newton._solve_linearized)
+    value, step, forecast, mse = solve(point, pixels, tf.constant([0.1]), tf.constant(40))
+    np.testing.assert_allclose(step.numpy().ravel(), expected, atol=2e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(value, [0.5 * np.sum(residual**2)], rtol=1e-4)
+    np.testing.assert_allclose(
+        forecast, [0.5 * np.sum((residual + jacobian @ expected) ** 2)], rtol=1e-2
+    )
+    np.testing.assert_allclose(mse, de.metrics.mse(pixels, decoded), rtol=1e-4)
+
+
+class TestTwoLoops:
+    """The recursion against the BFGS matrix that it stands for, written out."""
+
+    def test_direction(self):
+        rng = np.random.default_rng(0)
+        point = tf.zeros((1, 2, 3, 1))
+        slope = rng.normal(size=(1, 2, 3, 1)).astype(np.float32)
+        steps = rng.normal(size=(3, 1, 2, 3, 1)).astype(np.float32)
+        changes = (steps + 0.1 * rng.normal(size=steps.shape)).astype(np.float32)
+        products = np.sum(steps * changes, axis=(2, 3, 4))
+        inverse = np.eye(6) * 0.7
+        for step, change, product in zip(steps, changes, products, strict=True):
+            s, y = step.ravel().astype(np.float64), change.ravel().astype(np.float64)
+            left = np.eye(6) - np.outer(s, y) / product[0]
+            inverse = left @ inverse @ left.T + np.outer(s, s) / product[0]
+        memory = (steps, changes, tf.constant(1 / products), tf.constant([0.7]))
+        moved = quasi_newton._move(None, point, slope, memory, tf.constant([np.inf]))
+        np.testing.assert_allclose(
+            moved.numpy().ravel(), -(inverse @ slope.ravel()), rtol=1e-4, atol=1e-5
+        )
+        short = quasi_newton._move(None, point, slope, memory, tf.constant([0.25]))
+        assert np.linalg.norm(short) == pytest.approx(0.25, rel=1e-5)
+
+    def test_a_step_that_fails_is_refused_and_halves_the_radius(self):
+        point, slope = tf.zeros((2, 1, 1, 1)), tf.ones((2, 1, 1, 1))
+        memory = quasi_newton._empty_memory(point, slope, 2)
+        trial = tf.fill((2, 1, 1, 1), -1.0)
+        value, radius = tf.constant([1.0, 1.0]), tf.constant([3.0, 3.0])
+        trial_value = tf.constant([0.5, np.nan])
+        point, value, _, memory, radius = quasi_newton._judge(
+            None, point, value, slope, memory, radius, trial, trial_value, 0.5 * slope
+        )
+        np.testing.assert_array_equal(point.numpy().ravel(), [-1, 0])
+        np.testing.assert_array_equal(value, [0.5, 1])
+        np.testing.assert_array_equal(radius, [3, 0.5])
+        np.testing.assert_allclose(memory[2][-1], [2, 2])  # both have learnt
+        np.testing.assert_allclose(memory[3], [2, 2])
+
+
+@each_solver
+class TestEverySolver:
+    def test_batches_and_neighbours_change_nothing(self, method, tiny_generator):
+        pixels = make_pixels(5, (16, 16, 1))
+        whole = de.embed(tiny_generator, pixels, method, seed=4)
+        parts = de.embed(tiny_generator, pixels, dataclasses.replace(method, batch_size=2), seed=4)
+        # float32, amplified by what is iterated.
+        np.testing.assert_allclose(parts.mse, whole.mse, rtol=1e-2)
+        np.testing.assert_allclose(parts.latents, whole.latents, atol=1e-2)
+        np.testing.assert_array_equal(parts.evaluations, whole.evaluations)
+
+    def test_the_best_iterate_is_returned_and_the_trace_tells_of_it(self, method, tiny_generator):
+        pixels = make_pixels(2, (16, 16, 1))
+        result = de.embed(tiny_generator, pixels, method)
+        trace = result.trace
+        assert (np.diff(trace.mse, axis=0) <= 0).all() and (
+            np.diff(trace.seconds, axis=0) > 0
+        ).all()
+        np.testing.assert_allclose(result.mse, trace.mse[-1], rtol=1e-3)
+        np.testing.assert_array_equal(result.evaluations, trace.evaluations[-1])
+        assert trace.mse.shape == (method.num_steps, 2)
+        start = tiny_generator.latents(2, 0)
+        first = de.metrics.mse(pixels, tiny_generator.decode(start).numpy())
+        np.testing.assert_allclose(trace.mse[0], first, rtol=1e-3)
+        assert (result.mse < first).all()
+
+    def test_evaluations_are_those_of_the_certificate(self, method, tiny_generator):
+        result = de.embed(tiny_generator, make_pixels(1, (16, 16, 1)), method)
+        each = {"Descent": 2, "LBFGS": 2, "GaussNewton": 2 + 1 + 2 * 2}[type(method).__name__]
+        np.testing.assert_array_equal(result.evaluations, method.num_steps * each * 3)
+
+    def test_starts_where_it_is_told(self, method, tiny_generator):
+        latents = tiny_generator.latents(2, seed=8)
+        pixels = np.clip(tiny_generator.decode(latents), 0, 1)
+        result = de.embed(tiny_generator, pixels, method, latents=latents)
+        assert result.mse.max() < 1e-8 and result.converged.all()
+        again = de.embed(tiny_generator, pixels, method, seed=8)
+        np.testing.assert_array_equal(again.latents, result.latents)
+        assert de.embed(tiny_generator, pixels, method, seed=9).mse.min() > 1e-6
+
+    def test_what_cannot_be_reached_is_said(self, method, tiny_generator):
+        noise = np.random.default_rng(0).uniform(size=(2, 16, 16, 1)).astype(np.float32)
+        result = de.embed(tiny_generator, noise, method)
+        assert not result.converged.any() and (result.mse > CONVERGED_MSE).all()
+        assert np.isfinite(result.latents).all()
+
+    def test_bad_starts(self, method, tiny_generator):
+        pixels = make_pixels(2, (16, 16, 1))
+        with pytest.raises(ValueError, match=r"as many as `pixels`, 2\. Received: 3"):
+            de.embed(tiny_generator, pixels, method, latents=tiny_generator.latents(3))
+        with pytest.raises(ValueError, match="finite"):
+            de.embed(tiny_generator, pixels, method, latents=np.full(pixels.shape, np.nan))
+        with pytest.raises(ValueError, match=r"Received shape: \(2, 8, 8, 1\)"):
+            de.embed(tiny_generator, pixels, method, latents=np.zeros((2, 8, 8, 1)))
+
+    @pytest.mark.parametrize("name", ["num_steps", "patience", "batch_size"])
+    def test_bad_options(self, method, name, tiny_generator):
+        with pytest.raises(ValueError, match=f"`{name}` must be at least 1. Received: 0"):
+            bad = dataclasses.replace(method, **{name: 0})
+            de.embed(tiny_generator, make_pixels(1, (16, 16, 1)), bad)
+
+
+def test_bad_options_of_one():
+    for bad in ({"learning_rate": 0.0}, {"learning_rate": np.nan}, {"penalty": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            de.Descent(**bad)
+    with pytest.raises(ValueError, match="'l1', 'l2'"):
+        de.Descent(loss="mse")
+    with pytest.raises(ValueError, match="memory"):
+        de.LBFGS(memory=0)
+    with pytest.raises(ValueError, match="cg_steps"):
+        de.GaussNewton(cg_steps=0)
+    with pytest.raises(ValueError, match="damping"):
+        de.GaussNewton(damping=-1.0)
+
+
+class TestStarts:
+    """Several descents of each image."""
+
+    def test_the_best_of_them_is_returned(self, tiny_generator):
+        pixels = make_pixels(2, (16, 16, 1))
+        method = de.Descent(num_steps=3, starts=3)
+        result = de.embed(tiny_generator, pixels, method, seed=2)
+        each = de.embed(tiny_generator, np.repeat(pixels, 3, 0), de.Descent(num_steps=3), seed=2)
+        np.testing.assert_allclose(result.mse, each.mse.reshape(2, 3).min(axis=1))
+        np.testing.assert_array_equal(result.evaluations, [3 * 3 * 6] * 2)
+        decoded = tiny_generator.decode(result.latents)
+        np.testing.assert_allclose(result.reconstruction, decoded, atol=1e-5)
+        np.testing.assert_allclose(result.trace.mse[-1], result.mse, rtol=1e-3)
+
+    def test_start_from_nothing(self, tiny_generator):
+        pixels = make_pixels(1, (16, 16, 1))
+        with pytest.raises(ValueError, match="`starts` must be 1"):
+            de.embed(tiny_generator, pixels, de.Descent(starts=2), latents=pixels)
+
+
+class TestIterates:
+    def test_an_image_stops_by_itself(self):
+        """What it did later does not count, neither for nor against it."""
+        ticks = []
+        iterates = Iterates(2, patience=2, tick=lambda: ticks.append(1))
+        errors = [(1.0, 1.0), (0.999, 0.5), (0.998, 0.4), (0.1, 0.3)]
+        going = [
+            iterates.update(np.full((2, 1, 1, 1), i), np.array(e), 10) for i, e in enumerate(errors)
+        ]
+        assert going == [True] * 4 and len(ticks) == iterates.iterations == 4
+        assert iterates.running.tolist() == [False, True]
+        found = iterates.found()
+        np.testing.assert_array_equal(found.latents.ravel(), [2, 3])
+        np.testing.assert_array_equal(found.evaluations, [30, 40])
+        np.testing.assert_array_equal(found.trace[-1][2], [0.998, 0.3])
+        assert not iterates.update(found.latents, np.array([0, np.nan]), 10) or iterates.running[1]
+
+    @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=250))
+    @settings(max_examples=25, deadline=None)
+    def test_the_trace_is_short_and_ends_at_the_best(self, errors):
+        iterates = Iterates(1, patience=1000, tick=lambda: None)
+        for error in errors:
+            iterates.update(np.zeros((1, 1, 1, 1)), np.array([error]), 1)
+        trace = iterates.found().trace
+        assert len(trace) <= 101 and trace[0][2] == errors[0]
+        assert trace[-1][2] == min(errors) and trace[-1][0] == len(errors)
+
+
+class TestHybrid:
+    @pytest.fixture(scope="class")
+    def network(self):
+        return de.Network(embedder=set_random_weights(de.build_embedder("conv1")))
+
+    def test_one_goes_on_from_the_other(self, tiny_generator, network):
+        pixels = make_pixels(2, (16, 16, 1))
+        begun = de.embed(tiny_generator, pixels, network)
+        alone = de.embed(tiny_generator, pixels, de.LBFGS(num_steps=3), latents=begun.latents)
+        result = de.embed(tiny_generator, pixels, de.Hybrid(network, de.LBFGS(num_steps=3)))
+        np.testing.assert_allclose(result.latents, alone.latents, atol=1e-5)
+        np.testing.assert_array_equal(result.evaluations, alone.evaluations + 1)
+        assert result.seconds > 0 and (result.mse <= begun.mse).all()
+        assert len(result.trace.mse) == 4
+        np.testing.assert_allclose(result.trace.mse[0], begun.mse)
+        np.testing.assert_array_equal(result.trace.evaluations[:, 0], [1, 7, 13, 19])
+
+    def test_of_a_hybrid(self, tiny_generator, network):
+        pixels = make_pixels(1, (16, 16, 1))
+        first = de.Hybrid(network, de.Descent(num_steps=2))
+        result = de.embed(tiny_generator, pixels, de.Hybrid(first, de.GaussNewton(num_steps=1)))
+        np.testing.assert_array_equal(result.evaluations, 1 + 2 * 6 + 9 * 3)
+        assert len(result.trace.mse) == 1 + 2 + 1
+
+    def test_what_cannot_finish_or_start(self):
+        with pytest.raises(ValueError, match="goes on from latents"):
+            de.Hybrid("unet", "conv1")
+        with pytest.raises(ValueError, match="must be one of"):
+            de.Hybrid("vae", "lbfgs")
+        with pytest.raises(ValueError, match="must be one of"):
+            de.Hybrid("unet", "vae")
+
+    def test_refines_if_its_start_does(self, tiny_generator, network):
+        pixels = make_pixels(1, (16, 16, 1))
+        both = de.Hybrid(de.Descent(num_steps=1), de.LBFGS(num_steps=1))
+        assert both.refines and not de.Hybrid(network, de.LBFGS()).refines
+        latents = tiny_generator.latents(1, seed=7)
+        result = de.embed(tiny_generator, pixels, both, latents=latents)
+        np.testing.assert_array_equal(result.latents, latents)
+        with pytest.raises(ValueError, match="cannot go on from given `latents`"):
+            de.embed(tiny_generator, pixels, network, latents=latents)
+
+
+def test_concatenate_pads_traces():
+    def part(rows, value):
+        trace = Trace(*(np.arange(rows * 2.0).reshape(rows, 2) + value for _ in range(3)))
+        image = np.full((2, 1, 1, 1), value, np.float32)
+        return Embedding(image, image, image[:, 0, 0, 0], image[:, 0, 0, 0], 1.5, trace, image)
+
+    joined = concatenate([part(3, 0.0), part(1, 10.0)])
+    assert joined.seconds == 3 and joined.partner.shape == (4, 1, 1, 1)
+    np.testing.assert_array_equal(joined.mse, [0, 0, 10, 10])
+    np.testing.assert_array_equal(
+        joined.trace.mse, [[0, 1, 10, 11], [2, 3, 10, 11], [4, 5, 10, 11]]
+    )
