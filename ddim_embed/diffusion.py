@@ -9,15 +9,19 @@ from ddim_embed.schedules import get_schedule
 # Training draws fresh noise at every step, validation the same noise every time.
 _VALIDATION_STREAM = -1
 
+# What a network can best predict under each: the median of the noise, channel by channel and pixel
+# by pixel, and its mean. Only the mean is that of the probability flow which DDIM discretises.
+LOSSES = {"absolute": tf.abs, "squared": tf.square}
+
 
 @register
 class DiffusionModel(keras.Model):
     """Trains a conditioned network to predict the noise in noisy images (Algorithm 1).
 
-    The loss is the mean absolute error of the predicted noise. `ema_network` follows the weights of
-    `network`, BatchNorm statistics included, by an exponential moving average; it is the one to
-    sample from. Noise is a function of `seed` and of the optimizer's step count alone, so a run
-    that was restored from a checkpoint draws what the uninterrupted run would have drawn.
+    The loss is the mean absolute, or squared, error of the predicted noise. `ema_network` follows
+    the weights of `network`, BatchNorm statistics included, by an exponential moving average; it is
+    the one to sample from. Noise is a function of `seed` and of the optimizer's step count alone,
+    so a run that was restored from a checkpoint draws what the uninterrupted run would have drawn.
 
     Args:
         network: a conditioned `UNet`, or any `keras.Model` with `channels` and `get_config` that
@@ -25,19 +29,31 @@ class DiffusionModel(keras.Model):
         schedule: name of a schedule.
         ema: weight of the old average in each update, in [0, 1).
         seed: integer; the noise of the run.
+        loss: "absolute", as in the paper's code, or "squared", as in Ho et al. (2020).
 
     `fit` takes batches of pixels `(batch, height, width, channels)` in [0, 1], any batch size; call
     `normalizer.adapt(pixels)` first.
     """
 
-    def __init__(self, network, schedule="continuous_cosine", ema=0.999, seed=0, **kwargs):
+    def __init__(
+        self,
+        network,
+        schedule="continuous_cosine",
+        ema=0.999,
+        seed=0,
+        loss="absolute",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if not 0 <= ema < 1:
             raise ValueError(f"`ema` must be in [0, 1). Received: {ema}")
+        if loss not in LOSSES:
+            raise ValueError(f"`loss` must be one of {tuple(LOSSES)}. Received: {loss!r}")
         self.schedule_name = schedule
         self.schedule = get_schedule(schedule)
         self.ema = ema
         self.seed = seed
+        self.loss_name = loss
         self.normalizer = Normalizer(network.channels, name="normalizer")
         self.network = network
         self.ema_network = type(network).from_config(network.get_config())
@@ -75,7 +91,7 @@ class DiffusionModel(keras.Model):
         noisy_images = rates.signal * images + rates.noise * noises
         with tf.GradientTape() as tape:
             pred_noises = self.network([noisy_images, rates.noise**2], training=True)
-            loss = tf.reduce_mean(tf.abs(noises - pred_noises))
+            loss = tf.reduce_mean(LOSSES[self.loss_name](noises - pred_noises))
         variables = self.network.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
@@ -87,7 +103,7 @@ class DiffusionModel(keras.Model):
         noises, rates = self._draw(images, _VALIDATION_STREAM)
         noisy_images = rates.signal * images + rates.noise * noises
         pred_noises = self.ema_network([noisy_images, rates.noise**2], training=False)
-        loss = tf.reduce_mean(tf.abs(noises - pred_noises))
+        loss = tf.reduce_mean(LOSSES[self.loss_name](noises - pred_noises))
         return self._track(loss, images, noisy_images, pred_noises, rates)
 
     def _draw(self, images, step):
@@ -113,6 +129,7 @@ class DiffusionModel(keras.Model):
             "schedule": self.schedule_name,
             "ema": self.ema,
             "seed": self.seed,
+            "loss": self.loss_name,
         }
 
     @classmethod

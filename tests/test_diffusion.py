@@ -60,6 +60,22 @@ def test_the_loss_of_a_step(n):
         assert float(logs["image_loss"]) == pytest.approx(image_loss, rel=1e-3)
 
 
+def test_the_loss_may_be_squared():
+    model = compiled(seed=7, loss="squared")
+    pixels = make_pixels(4)
+    noises, times = drawn(7, 0, 4)
+    angles = np.arccos(0.95) + times * (np.arccos(0.02) - np.arccos(0.95))
+    images = (pixels - model.normalizer.mean) / np.sqrt(model.normalizer.variance)
+    noisy = (np.cos(angles) * images + np.sin(angles) * noises).astype(np.float32)
+    predicted = model.network([noisy, np.float32(np.sin(angles) ** 2)], training=True)
+    logs = model.train_step(tf.constant(pixels))
+    assert float(logs["loss"]) == pytest.approx(np.mean((noises - predicted) ** 2), rel=1e-4)
+    again = type(model).from_config(model.get_config())
+    assert again.loss_name == "squared"
+    with pytest.raises(ValueError, match=r"'absolute', 'squared'.*Received: 'cubed'"):
+        de.DiffusionModel(model.network, loss="cubed")
+
+
 def test_the_gradient_is_that_of_the_loss():
     """One step of plain descent moves the weights along the finite-difference slope."""
     model = make_diffusion(seed=2)

@@ -1,0 +1,86 @@
+"""Where latents land on a circle and on two moons, and how they get there (Figs 8 and 9)."""
+
+import dataclasses
+import math
+from typing import ClassVar, Literal
+
+from experiments.configuration import require
+from experiments.study import Study, main
+
+_POSITIVE = (
+    "points", "max_signal_rate", "num_steps", "train_steps", "batch_size", "learning_rate", "width",
+    "depth", "samples", "grid",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy(Study):
+    """The settings of the study.
+
+    Attributes:
+        points: data of each set.
+        noise: deviation of the Gaussian noise added to them, as a share of their own deviation.
+        max_signal_rate: signal rate at t=0, where the paper's schedule for images has 0.95: points
+            of the plane need a cleaner end.
+        num_steps: sampler steps.
+        losses: one network is trained with each of them.
+        train_steps: steps of training (Adam, cosine decay).
+        batch_size: points in each of them.
+        learning_rate: its highest value there.
+        width: units in each hidden layer of the network.
+        depth: hidden layers.
+        samples: Gaussian latents that the numbers are measured on.
+        grid: latents along each side of the maps.
+    """
+
+    name: ClassVar[str] = "toy"
+
+    points: int = 1000
+    noise: float = 0.0
+    max_signal_rate: float = 0.999
+    num_steps: int = 50
+    losses: tuple[Literal["absolute", "squared"], ...] = ("absolute", "squared")
+    train_steps: int = 3000
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    width: int = 128
+    depth: int = 3
+    samples: int = 2000
+    grid: int = 101
+
+    def shrink(self):
+        return dataclasses.replace(
+            self,
+            points=64,
+            num_steps=5,
+            train_steps=20,
+            batch_size=32,
+            width=16,
+            depth=2,
+            samples=100,
+            grid=31,
+            smoke=True,
+        )
+
+    def check(self):
+        super().check()
+        for name in _POSITIVE:
+            # Written so that NaN fails, too.
+            require(0 < getattr(self, name) < math.inf, name, "positive", getattr(self, name))
+        require(0 <= self.noise < math.inf, "noise", "at least 0", self.noise)
+        require(0.02 < self.max_signal_rate < 1, "max_signal_rate", "above 0.02 and below 1",
+            self.max_signal_rate)  # fmt: skip
+        require(len(set(self.losses)) == len(self.losses), "losses", "different words", self.losses)
+        for name, least in (("points", 10), ("samples", 10), ("grid", 5)):
+            require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
+
+
+def run(study, command):
+    """Writes `toy.json`, figures and `index.html`; returns what `toy.json` holds."""
+    from experiments.toy import report
+
+    return report.report(study, command)
+
+
+if __name__ == "__main__":
+    main(Toy(), run)

@@ -1,0 +1,91 @@
+"""What is measured of trajectories, and the two laws of attraction of Figure 8: closed forms."""
+
+import numpy as np
+
+
+def straightness(paths):
+    """Chord over arc length: 1 for a straight line, 2/pi for a half circle.
+
+    Args:
+        paths: `(steps, n, 2)`, the points that each path visits.
+
+    Returns:
+        `(n,)` in [0, 1]; 1 for a path that stays where it is.
+    """
+    arcs = np.linalg.norm(np.diff(paths, axis=0), axis=-1).sum(axis=0)
+    chords = np.linalg.norm(paths[-1] - paths[0], axis=-1)
+    return np.divide(chords, arcs, out=np.ones_like(arcs), where=arcs > 0)
+
+
+def line_share(paths):
+    """The share of a path's variance along its main axis: 1 if all of it lies on one line.
+
+    Unlike `straightness`, it is 1 for a path that turns round on its line.
+
+    Args:
+        paths: `(steps, n, 2)`.
+
+    Returns:
+        `(n,)` in [1/2, 1]; 1 for a path that stays where it is.
+    """
+    centred = paths - paths.mean(axis=0)
+    covariances = np.einsum("tni,tnj->nij", centred, centred)
+    smaller, larger = np.linalg.eigvalsh(covariances).T
+    total = smaller + larger
+    return np.divide(larger, total, out=np.ones_like(total), where=total > 0)
+
+
+def angles(directions, normals):
+    """Angles between lines: `(n, 2)` and `(n, 2)`, not 0 -> `(n,)` in degrees, from 0 to 90."""
+    along = np.abs(np.sum(directions * normals, axis=-1))
+    across = np.abs(directions[..., 0] * normals[..., 1] - directions[..., 1] * normals[..., 0])
+    return np.degrees(np.arctan2(across, along))  # exact near 0, where arccos is not
+
+
+def main_axes(points, weights, groups, num_groups):
+    """The axis along which each group of weighted points is longest.
+
+    Args:
+        points: `(n, 2)`.
+        weights: `(n,)`, positive.
+        groups: `(n,)` int, the group of each point.
+        num_groups: how many there are.
+
+    Returns:
+        Axes, unit vectors `(num_groups, 2)`; and the ratio of the deviations along the axis and
+        across it, `(num_groups,)`. Both NaN for a group of fewer than 10 points.
+    """
+    axes = np.full((num_groups, 2), np.nan)
+    ratios = np.full(num_groups, np.nan)
+    for group in range(num_groups):
+        inside = groups == group
+        if inside.sum() < 10:
+            continue
+        values, vectors = np.linalg.eigh(np.cov(points[inside].T, aweights=weights[inside]))
+        axes[group] = vectors[:, -1]
+        ratios[group] = np.sqrt(values[-1] / max(values[0], 1e-12))
+    return axes, ratios
+
+
+def weighted_attraction(distances, sigma):
+    """Eq. 11 along a line: the density of N(0, sigma**2) at a distance, times the distance."""
+    distances = np.abs(distances)
+    density = np.exp(-(distances**2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma)
+    return density * distances
+
+
+def gravity(distances, radius):
+    """Newton's law outside a ball of constant density, and inside it, where it is linear.
+
+    In units in which the force at the surface is 1.
+    """
+    relative = np.abs(distances) / radius
+    return np.where(relative < 1, relative, 1 / np.maximum(relative, 1) ** 2)
+
+
+def interval(values):
+    """Mean, and the range of the central 95 percent: a dict of numbers, None if there are none."""
+    if not len(values):
+        return {"mean": None, "low": None, "high": None}
+    low, high = np.percentile(values, [2.5, 97.5])
+    return {"mean": float(np.mean(values)), "low": float(low), "high": float(high)}

@@ -1,0 +1,137 @@
+"""The command line of studies, and the study of schedules."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import ddim_embed as de
+from ddim_embed import schedules
+from experiments import page, schedule_figures
+from experiments.schedules import Schedules, run
+from experiments.study import Study, main
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes(Study):
+    """A study with one size."""
+
+    name: ClassVar[str] = "sizes"
+    size: int = 100
+
+    def shrink(self):
+        return dataclasses.replace(self, size=1, smoke=True)
+
+
+def parsed(*arguments):
+    """What `run` gets."""
+    calls = []
+    main(Sizes(), lambda *call: calls.append(call), arguments)
+    return calls[0]
+
+
+def test_flags_reach_the_study_and_its_command_can_be_repeated():
+    study, command = parsed("--size", "3", "--results", "a b")
+    assert study == Sizes(size=3, results=Path("a b"))
+    assert command == "python -m experiments.sizes --size 3 --results 'a b'"
+    assert study.result_folder == Path("a b") / "sizes"
+
+
+def test_flags_come_before_the_sizes_of_a_smoke_run():
+    assert parsed("--smoke")[0].size == 1
+    study, _ = parsed("--smoke", "--size", "3")
+    assert study.size == 3
+    assert study.result_folder == Path("results") / "sizes-smoke"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--sizzle", "3"], "Flags: --seed, --results, --smoke, --size"),
+        (["--size", "many"], "many"),
+        (["--seed", "-1"], "--seed must be at least 0. Received: -1"),
+    ],
+)
+def test_wrong_words_end_with_2(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parsed(*arguments)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_tensorflow():
+    words = (
+        "import experiments.toy.__main__, experiments.schedules, sys; "
+        "print('tensorflow' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.strip() == "False"
+
+
+# Schedules
+
+
+def test_schedules_writes_figures_numbers_and_a_page(tmp_path, capsys):
+    main(Schedules(), run, ["--smoke", "--times", "3", "--results", tmp_path])
+    folder = tmp_path / "schedules-smoke"
+    text = (folder / "index.html").read_text()
+    assert re.findall(r'src="([^"]+)"', text) == ["fig06_schedules.png", "fig07_noised.png"]
+    for name in ("fig06_schedules.png", "fig07_noised.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert "://" not in text
+    contents = json.loads((folder / "schedules.json").read_text())
+    assert list(contents["schedules"]) == list(schedules.SCHEDULES)
+    assert contents["config"]["times"] == 3
+    output = capsys.readouterr().out
+    for name in schedules.SCHEDULES:
+        assert name in text and name in output
+
+
+def test_the_summary_of_the_continuous_cosine_is_closed_form():
+    found = schedule_figures.summary(schedules.continuous_cosine)
+    start, end = np.arccos([0.95, 0.02])
+
+    def when(signal):
+        return pytest.approx((np.arccos(signal) - start) / (end - start), abs=2e-3)
+
+    assert found["signal_at_0"] == pytest.approx(0.95)
+    assert found["signal_at_1"] == pytest.approx(0.02)
+    assert found["equal_at"] == when(np.sqrt(0.5))
+    assert found["gone_at"] == when(0.1)
+    assert found["share_in_between"] == when(0.1)  # its start has a tenth of noise
+
+
+def test_an_image_is_noised_as_the_schedules_say():
+    pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=50)
+    figure = schedule_figures.noised(pixels, index=2, count=3, seed=0)
+    rows = np.reshape([axes.images[0].get_array() for axes in figure.axes], (4, 3, 32, 32))
+    names = list(schedules.SCHEDULES)
+    cosine = rows[names.index("cosine")]
+    np.testing.assert_allclose(cosine[0], pixels[2, ..., 0], atol=0.02)  # hardly any noise at t=0
+    assert np.corrcoef(cosine[1].ravel(), pixels[2].ravel())[0, 1] > 0.5
+    np.testing.assert_allclose(rows[0, 2], rows[1, 2], atol=0.05)  # the same noise in all
+    assert np.abs(np.corrcoef(cosine[2].ravel(), pixels[2].ravel())[0, 1]) < 0.1
+
+
+def test_pieces_of_a_page_escape_their_words(tmp_path):
+    contents = {"seed": 0, "commit": None, "versions": {"<v>": "1"}, "config": {"<k>": 1}}
+    body = [
+        page.heading("<h>"),
+        page.paragraph("<p>", faint=True),
+        page.table(("<a>",), [("<b>",)], kind="words"),
+        page.figure('"n".png', "<t>", "<c>"),
+        page.how(contents, "<x>", "<f>.json"),
+    ]
+    text = page.save(tmp_path, "<title>", body).read_text()
+    for word in ("h", "p>", "a>", "b>", "t>", "c", "x", "f", "v", "k", "title>"):
+        assert f"&lt;{word.removesuffix('>')}" in text
+    assert 'src="&quot;n&quot;.png"' in text
+    assert text.index("&lt;h&gt;") < text.index("&lt;p&gt;")
