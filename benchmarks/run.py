@@ -1,6 +1,6 @@
 """Times every piece of work for every contender, in turn, and says how they compare.
 
-    python -m benchmarks.run                 # all; about half an hour
+    python -m benchmarks.run                 # all; an hour or two
     python -m benchmarks.run --sizes 32x32x1 --pieces decode gradient --rounds 3
 
 Each contender runs in a process of its own; the processes take turns (A B C A B C ...), so that
@@ -34,6 +34,7 @@ class Options:
         pieces: of work.
         rounds: turns that each contender gets.
         memory: whether to measure the peak memory of a training step with remat.
+        accuracy: whether to measure what bfloat16 costs the shipped networks in error.
         out: file of the results.
     """
 
@@ -41,6 +42,7 @@ class Options:
     pieces: tuple[str, ...] = PIECES
     rounds: int = 5
     memory: bool = True
+    accuracy: bool = True
     out: Path = Path("benchmarks/results.json")
 
 
@@ -71,34 +73,33 @@ class Worker:
         self._process.wait()
 
 
-def time_piece(piece, size, rounds, bar):
+def time_piece(workers, piece, size, rounds, bar):
     """Times one piece of work at one size.
 
+    Args:
+        workers: dict from "<contender> <precision>" to `Worker`.
+        piece, size: as in `benchmarks.work`.
+        rounds: turns of each worker at each batch size.
+        bar: a tqdm bar, moved by one per turn.
+
     Returns:
-        Dict from "<contender> <precision>" to images per second at its best batch size, that batch
-        size, and the medians for all of them.
+        Dict from the worker's name to images per second at its best batch size, that batch size,
+        peak memory there, and the medians for all batch sizes.
     """
-    names = [(c, p) for c in CONTENDERS for p in PRECISIONS]
-    if piece == "decode":
-        names += [(LIMIT, p) for p in PRECISIONS]
-    results = {" ".join(name): {"images_per_second": 0.0, "batches": {}} for name in names}
+    results = {name: {"images_per_second": 0.0, "batches": {}} for name in workers}
     for batch in SIZES[size].batches:
-        workers = {" ".join(name): Worker(*name) for name in names}
-        seconds = {name: [] for name in workers}
+        seconds, peaks = {name: [] for name in workers}, {}
         for _ in range(rounds):
             for name, worker in workers.items():
                 answer = worker.ask(piece=piece, size=size, batch=batch, calls=1)
                 seconds[name] += answer["seconds"]
-                results[name]["peak_mib"] = max(
-                    answer["peak_mib"], results[name].get("peak_mib", 0.0)
-                )
+                peaks[name] = answer["peak_mib"]
                 bar.update()
-        for name, worker in workers.items():
-            worker.close()
+        for name, result in results.items():
             rate = batch / statistics.median(seconds[name])
-            results[name]["batches"][str(batch)] = rate
-            if rate > results[name]["images_per_second"]:
-                results[name] |= {"images_per_second": rate, "batch": batch}
+            result["batches"][str(batch)] = rate
+            if rate > result["images_per_second"]:
+                result |= {"images_per_second": rate, "batch": batch, "peak_mib": peaks[name]}
     return results
 
 
@@ -120,20 +121,21 @@ def measure_memory(size):
 
 
 def main(options):
-    """Times everything and writes the results and their table."""
-    per_size = {
-        size: sum(
-            (len(CONTENDERS) + (piece == "decode")) * len(PRECISIONS) for piece in options.pieces
-        )
-        * len(SIZES[size].batches)
-        * options.rounds
+    """Times everything; writes the results, their plot and their table."""
+    peers = {f"{c} {p}": Worker(c, p) for c in CONTENDERS for p in PRECISIONS}
+    limits = {f"{LIMIT} {p}": Worker(LIMIT, p) for p in PRECISIONS}
+    jobs = [
+        (size, piece, peers | limits if piece == "decode" else peers)
         for size in options.sizes
-    }
-    with tqdm(total=sum(per_size.values()), desc="benchmarks", unit="call") as bar:
-        timings = {
-            size: {piece: time_piece(piece, size, options.rounds, bar) for piece in options.pieces}
-            for size in options.sizes
-        }
+        for piece in options.pieces
+    ]
+    turns = sum(len(workers) * len(SIZES[size].batches) for size, _, workers in jobs)
+    timings = {size: {} for size in options.sizes}
+    with tqdm(total=turns * options.rounds, desc="benchmarks", unit="call") as bar:
+        for size, piece, workers in jobs:
+            timings[size][piece] = time_piece(workers, piece, size, options.rounds, bar)
+    for worker in (peers | limits).values():
+        worker.close()
     contents = {
         "machine": _machine(),
         "rounds": options.rounds,
@@ -145,10 +147,12 @@ def main(options):
         "memory_with_remat_mib": (
             {size: measure_memory(size) for size in options.sizes} if options.memory else None
         ),
+        "reconstruction_errors": _accuracy() if options.accuracy else None,
     }
     temporary = options.out.with_suffix(".tmp")
     temporary.write_text(json.dumps(contents, indent=2) + "\n")
     temporary.replace(options.out)
+    plot(contents).savefig(options.out.with_suffix(".png"), dpi=100)
     print(table(contents))
 
 
@@ -177,7 +181,49 @@ def table(contents):
                 )
             for name, ratio in contents["ratios"][size][piece].items():
                 lines.append(f"  ours {name:28}{ratio:6.2f}")
+    for size, peaks in (contents["memory_with_remat_mib"] or {}).items():
+        steps = ", ".join(f"{peak:.0f} MiB at {count} steps" for count, peak in peaks.items())
+        few, many = (peaks[str(count)] for count in MEMORY_STEPS)
+        lines.append(f"{size} training step with remat: {steps}; ratio {many / few:.2f}")
+    for network, errors in (contents["reconstruction_errors"] or {}).items():
+        words = ", ".join(f"{error:.6f} in {precision}" for precision, error in errors.items())
+        lines.append(f"{network}: error {words}")
     return "\n".join(lines)
+
+
+def _accuracy():
+    from benchmarks.accuracy import reconstruction_errors  # TensorFlow, after the timing
+
+    return reconstruction_errors()
+
+
+def plot(contents):
+    """Bars of images per second: a panel for each piece of work and size."""
+    from matplotlib.figure import Figure
+
+    colours = {"ours": "#0072b2", "plain_keras": "#e69f00", "pytorch": "#999999", LIMIT: "#ffffff"}
+    sizes = contents["timings"]
+    pieces = list(next(iter(sizes.values())))
+    figure = Figure((3.6 * len(pieces), 2.6 * len(sizes)), layout="constrained")
+    panels = figure.subplots(len(sizes), len(pieces), squeeze=False)
+    for row, (size, timed) in zip(panels, sizes.items(), strict=True):
+        for axes, (piece, results) in zip(row, timed.items(), strict=True):
+            names = list(results)[::-1]
+            rates = [results[name]["images_per_second"] for name in names]
+            bars = axes.barh(
+                [name.replace("_", " ") for name in names],
+                rates,
+                color=[colours[name.split()[0]] for name in names],
+                edgecolor="#555555",
+                linewidth=0.6,
+            )
+            axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=8)
+            axes.set_title(f"{piece.replace('_', ' ')}, {size}", fontsize=10)
+            axes.tick_params(labelsize=8)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.margins(x=0.15)
+    figure.supxlabel("images per second", fontsize=10)
+    return figure
 
 
 def _machine():
