@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ddim_embed.embedding import Method
 from ddim_embed.iterates import Iterates
+from ddim_embed.jacobian import linearize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +16,9 @@ class GaussNewton(Method):
     """Solves min_z |decode(z) - x|**2 by linearising decode, with damping for each image.
 
     Each iteration solves (J'J + damping * I) step = -J'(decode(z) - x) roughly, by a few conjugate
-    gradients; J is never formed. A product with J is a backward pass through the backward pass
-    (both linear), which needs no activation but those of the one decode. Where the error falls
-    short of the linear forecast the damping grows (Nocedal & Wright, Sec. 10.3); a refused step is
-    tried again at a quarter of its length, so that no image of a batch waits for another.
+    gradients; J is never formed (`jacobian.linearize`). Where the error falls short of the linear
+    forecast the damping grows (Nocedal & Wright, Sec. 10.3); a refused step is tried again at a
+    quarter of its length, so that no image of a batch waits for another.
 
     Attributes:
         num_steps: iterations at most.
@@ -34,6 +34,7 @@ class GaussNewton(Method):
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
     refines: ClassVar[bool] = True
+    takes_mask: ClassVar[bool] = True
 
     def __post_init__(self):
         for name in ("num_steps", "cg_steps", "patience"):
@@ -49,19 +50,22 @@ class GaussNewton(Method):
     def start(self, generator, n, seed):
         return generator.latents(n, seed)
 
-    def solve(self, generator, pixels, latents, tick):
+    def solve(self, generator, pixels, latents, tick, held=None):
         linearize = generator.traced(_solve_linearized)
         iterates = Iterates(len(pixels), self.patience, tick)
         # The decode, its gradient, the curvature along it, and two products for each step of CG.
         cost = generator.gradient_evaluations + (1 + 2 * self.cg_steps) * generator.num_steps
         count, pixels = tf.constant(self.cg_steps), tf.constant(pixels)
+        held = None if held is None else tf.constant(held)
         trial = tf.constant(latents)
         damping = tf.fill((len(pixels),), tf.constant(self.damping, tf.float32))
-        value, step, forecast, mse = linearize(trial, pixels, damping, count)
+        value, step, forecast, mse = linearize(trial, pixels, damping, count, held)
         point = trial
         while iterates.update(trial, mse, cost):
             trial = point + step
-            trial_value, trial_step, trial_forecast, mse = linearize(trial, pixels, damping, count)
+            trial_value, trial_step, trial_forecast, mse = linearize(
+                trial, pixels, damping, count, held
+            )
             accepted = trial_value < value
             gain = (value - trial_value) / tf.maximum(value - forecast, 1e-20)
             damping *= tf.where(gain > 0.75, 1 / 3, tf.where(accepted & (gain > 0.25), 1.0, 3.0))
@@ -77,27 +81,21 @@ class GaussNewton(Method):
         return iterates.found()
 
 
-def _solve_linearized(generator, point, pixels, damping, count):
+def _solve_linearized(generator, point, pixels, damping, count, held=None):
     """Half the squared error of each image, and the damped Gauss-Newton step from there.
 
     Returns:
         Values `(n,)`; steps, as `point`; the values that the linear model forecasts; mean errors.
     """
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as forward:
-        forward.watch(point)
-        decoded = generator.decode_tensor(point)
-    seed = tf.zeros_like(decoded)
-    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as backward:
-        backward.watch(seed)
-        pulled = forward.gradient(decoded, point, output_gradients=seed)
 
-    def transposed(vector):
-        return forward.gradient(decoded, point, output_gradients=vector)
+    def shown(images):
+        return images if held is None else held * images
 
-    def product(vector):
-        return backward.gradient(pulled, seed, output_gradients=vector)
-
-    residual = decoded - pixels
+    # What is free is zero in the image, in what is decoded, and so in the Jacobian.
+    decoded, product, transposed = linearize(
+        lambda latents: shown(generator.decode_tensor(latents)), point
+    )
+    residual = decoded - shown(pixels)
     descent = -transposed(residual)
     steepest = product(descent)
     squared = _dot(descent, descent)
@@ -118,7 +116,7 @@ def _solve_linearized(generator, point, pixels, damping, count):
     state = (0, zeros, tf.zeros_like(decoded), descent, descent, squared)
     _, step, moved, *_ = tf.while_loop(lambda i, *_: i < count, iterate, state)
     forecast = residual + moved
-    errors = generator.errors(decoded, pixels)
+    errors = generator.errors(decoded, pixels, held)
     return 0.5 * _dot(residual, residual), step, 0.5 * _dot(forecast, forecast), errors
 
 

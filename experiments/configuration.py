@@ -156,35 +156,35 @@ def check(config):
     for name in _POSITIVE:
         value = getattr(config, name)
         # Written so that NaN fails, too.
-        _require(0 < value < math.inf, name, "positive", value)
+        require(0 < value < math.inf, name, "positive", value)
     for name in ("padding", "pairs", "seed"):
-        _require(getattr(config, name) >= 0, name, "at least 0", getattr(config, name))
-    _require(config.checkpoint_seconds >= 0, "checkpoint_seconds", "at least 0 (seconds)",
-             config.checkpoint_seconds)  # fmt: skip
-    _require(config.channels in (1, 3), "channels", "1 or 3", config.channels)
-    _require(config.widths and min(config.widths) > 0, "widths", "positive numbers", config.widths)
+        require(getattr(config, name) >= 0, name, "at least 0", getattr(config, name))
+    require(config.checkpoint_seconds >= 0, "checkpoint_seconds", "at least 0 (seconds)",
+            config.checkpoint_seconds)  # fmt: skip
+    require(config.channels in (1, 3), "channels", "1 or 3", config.channels)
+    require(config.widths and min(config.widths) > 0, "widths", "positive numbers", config.widths)
     # The data come in multiples of 8; the U-Net halves them once less than it has levels.
     multiple = max(8, 2 ** (len(config.widths) - 1))
-    _require(
+    require(
         config.image_size > 0 and config.image_size % multiple == 0,
         "image_size",
         f"a positive multiple of {multiple}",
         config.image_size,
     )
-    _require(
+    require(
         2 * config.padding < config.image_size,
         "padding",
         f"less than half of --image-size {config.image_size}",
         config.padding,
     )
-    _require(
+    require(
         config.data in DATA or Path(config.data).expanduser().exists(),
         "data",
         f"one of {', '.join(DATA)}, or the path of an .npz file or of a folder of images",
         config.data,
     )
     if config.pairs:
-        _require(
+        require(
             config.pairs >= config.warm_start_batch_size,
             "pairs",
             f"0, or at least --warm-start-batch-size {config.warm_start_batch_size}",
@@ -192,7 +192,8 @@ def check(config):
         )
 
 
-def _require(condition, name, expected, received):
+def require(condition, name, expected, received):
+    """Raises UsageError, with words on the flag `name`, unless `condition` holds."""
     if not condition:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"{flag} must be {expected}. Received: {received}")

@@ -1,7 +1,6 @@
 """The verbs `report` and `sample`: tables, figures and a page, with the weights there are."""
 
 import dataclasses
-import json
 import sys
 import time
 
@@ -68,10 +67,11 @@ def report(config, command):
             for network, embedding in embeddings.items()
         ],
         "table2": table2,
-        "config": _as_json(config),
+        "config": results.as_json(config),
         "versions": results.versions(),
         "seed": config.seed,
         "commit": results.commit(),
+        "command": command,
     }
     folder = config.result_folder
     figures = _figures(config, generator, pixels, embeddings) | {
@@ -81,9 +81,8 @@ def report(config, command):
         (folder / stale).unlink(missing_ok=True)
     for name, figure in figures.items():
         results.save_figure(folder / name, figure)
-    with results.replacing(folder / "report.json") as path:
-        path.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
-    index = page.write_page(folder, command)
+    results.save_json(folder / "report.json", contents)
+    index = page.write_page(folder)
     _print_tables(config, contents)
     print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
     return contents
@@ -229,11 +228,6 @@ def _samples(config, pixels):
 
 def _displayed(pixels):
     return np.clip(pixels, 0, 1)
-
-
-def _as_json(config):
-    """The configuration as JSON values: paths become words."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
 def _print_tables(config, contents):

@@ -1,7 +1,9 @@
 """Result files: written whole or not at all, and with a note of what made them."""
 
 import contextlib
+import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -36,11 +38,26 @@ def save_figure(path, figure):
         figure.savefig(temporary, dpi=100)
 
 
-def versions():
-    """Versions of what numbers depend on: a dict from package to version."""
+def save_json(path, contents):
+    """Writes a dict as JSON; ValueError for NaN and infinity, for which JSON has no words."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
+
+
+def as_json(config):
+    """A configuration, a dataclass, as JSON values: paths become words."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def versions(*others):
+    """Versions of what numbers depend on: a dict from package to version.
+
+    Args:
+        others: packages besides those that all numbers depend on.
+    """
     import ddim_embed
 
-    packages = ("tensorflow", "keras", "numpy")
+    packages = ("tensorflow", "keras", "numpy", *others)
     return (
         {"python": platform.python_version()}
         | {package: importlib.metadata.version(package) for package in packages}

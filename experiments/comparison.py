@@ -1,0 +1,279 @@
+"""The verb `compare`: every method on the same images, error against what it costs."""
+
+import dataclasses
+import sys
+
+import numpy as np
+from tqdm import tqdm
+
+import ddim_embed as de
+from ddim_embed import metrics, sampling
+from ddim_embed.embedding import Trace, concatenate
+from experiments import kept, page, results, training
+from experiments.configuration import NETWORKS, UsageError
+
+# Images that are embedded, and checkpointed, at a time. A divisor of the default number, so that
+# each method is traced for one shape.
+_CHUNK = 40
+_REFINING = de.Descent(num_steps=150, loss="l2", penalty=0.0, decay=True)
+# Name -> method; those that start from a network need its weights.
+COMPARED = {network: de.Network(network) for network in NETWORKS} | {
+    "ddim_inversion": de.DDIMInversion(),
+    "implicit": de.ImplicitInversion(),
+    "descent": de.Descent(),
+    "lbfgs": de.LBFGS(num_steps=150),
+    "unet, descent": de.Hybrid("unet", _REFINING),
+    "unet, gauss_newton": de.Hybrid("unet", de.GaussNewton()),
+    "unet, lbfgs": de.Hybrid("unet", de.LBFGS(num_steps=150)),
+    "implicit, lbfgs": de.Hybrid("implicit", de.LBFGS(num_steps=150)),
+    "edict": de.EDICT(),
+    "bdia": de.BDIA(),
+}
+# Generated images that go from latents to pixels and back, and latents that are decoded twice.
+_CONTROLS = 32
+
+
+def compare(config, command, methods=()):
+    """Embeds test images with every method; writes `compare.json`, a plot, and the page.
+
+    Each method's results are kept in `config.run_folder`, 40 images at a time; after a kill the
+    same command goes on from there.
+
+    Args:
+        config: an `Experiment`; `images` of its test images are embedded.
+        command: what a user would type to repeat it.
+        methods: names of `COMPARED`; all by default.
+
+    Returns:
+        What is in `compare.json`.
+
+    Raises:
+        FileNotFoundError: if there is no generator.
+        ConnectionError: if the data are not there and cannot be fetched.
+    """
+    for name in methods:
+        if name not in COMPARED:
+            raise UsageError(f"A method must be one of {tuple(COMPARED)}. Received: {name!r}")
+    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    source = config.report_source or config.source
+    pixels = training.load(dataclasses.replace(config, source=source), "test", config.images)
+    rows = []
+    for name in methods or COMPARED:
+        method = _sized(COMPARED[name], config)
+        try:
+            embedding = _embed(config, generator, pixels, name, method)
+        except FileNotFoundError as error:
+            print(f"Left out: {name}. {error}")
+            continue
+        rows.append(_row(generator, pixels, name, method, embedding))
+    contents = {
+        "dataset": config.name,
+        "images": len(pixels),
+        "methods": rows,
+        "controls": controls(config, generator, rows),
+        "config": results.as_json(config),
+        "versions": results.versions(),
+        "seed": config.seed,
+        "commit": results.commit(),
+        "command": command,
+    }
+    folder = config.result_folder
+    results.save_json(folder / "compare.json", contents)
+    results.save_figure(folder / "compare.png", plot(rows))
+    print_table(rows, len(pixels))
+    print_controls(contents["controls"])
+    print(f"The page is {page.write_page(folder)}")
+    return contents
+
+
+def _sized(method, config):
+    """The method as it is run here: one batch per chunk; in a smoke run few iterations."""
+    if isinstance(method, de.Hybrid):
+        start = COMPARED[method.start] if isinstance(method.start, str) else method.start
+        return dataclasses.replace(
+            method, start=_sized(start, config), finish=_sized(method.finish, config)
+        )
+    options = {"batch_size": _CHUNK}
+    if config.smoke and _iterates(method):
+        options["num_steps"] = 2
+    return dataclasses.replace(method, **options)
+
+
+def _iterates(method):
+    return isinstance(method, de.Descent | de.LBFGS | de.GaussNewton)
+
+
+def _traced(method):
+    """The method with so few iterations that it costs little but the tracing of its graph."""
+    if isinstance(method, de.Hybrid):
+        return dataclasses.replace(
+            method, start=_traced(method.start), finish=_traced(method.finish)
+        )
+    return dataclasses.replace(method, num_steps=2) if _iterates(method) else method
+
+
+def _embed(config, generator, pixels, name, method):
+    folder = config.run_folder / "compare" / name.replace(", ", "-")
+    parts, traced = [], set()
+    starts = range(0, len(pixels), _CHUNK)
+    for i in tqdm(starts, desc=name, unit_scale=_CHUNK, unit="image", disable=not _bars(config)):
+        chunk = pixels[i : i + _CHUNK]
+        path = folder / f"{i}.npz"
+        identity = kept.identity(generator, chunk, method, config.seed)
+        part = kept.read(path, identity)
+        if part is None:
+            if len(chunk) not in traced:  # so that no second of tracing counts as the method's
+                de.embed(generator, chunk, _traced(method), seed=config.seed)
+                traced.add(len(chunk))
+            # Each chunk starts from latents of its own.
+            part = de.embed(generator, chunk, method, seed=config.seed + i)
+            kept.write(path, identity, part)
+        parts.append(part)
+    return concatenate(parts)
+
+
+def _row(generator, pixels, name, method, embedding):
+    """What is reported of one method: means over images, with 95% intervals of the error."""
+    measured = (pixels, embedding.reconstruction, generator.padding)
+    trace = None
+    if embedding.trace is not None:
+        trace = {
+            field.name: getattr(embedding.trace, field.name).mean(axis=1).tolist()
+            for field in dataclasses.fields(Trace)
+        }
+    return {
+        "name": name,
+        "method": repr(method),
+        "mse": float(embedding.mse.mean()),
+        "mse_interval": float(1.96 * embedding.mse.std() / np.sqrt(len(pixels))),
+        "single_mse": None if embedding.single_mse is None else float(embedding.single_mse.mean()),
+        "psnr": _finite(metrics.psnr(*measured).mean()),
+        "ssim": float(metrics.ssim(*measured).mean()),
+        "lpips": float(de.lpips(*measured).mean()),
+        "evaluations": float(embedding.evaluations.mean()),
+        "seconds_per_image": embedding.seconds / len(pixels),
+        "latents_mean": float(embedding.latents_mean.mean()),
+        "latents_std": float(embedding.latents_std.mean()),
+        "converged": float(embedding.converged.mean()),
+        "trace": trace,
+    }
+
+
+def _finite(value):
+    """JSON has no number for the PSNR of a perfect reconstruction."""
+    return float(value) if np.isfinite(value) else None
+
+
+def controls(config, generator, rows):
+    """What the table of methods does not show, in numbers.
+
+    Args:
+        config: an `Experiment`.
+        generator: its `Generator`.
+        rows: as in `compare.json`.
+
+    Returns:
+        A dict from words to numbers.
+    """
+    count = min(_CONTROLS, config.images)
+    latents = generator.latents(count, config.seed)
+    denoise = generator.denoiser("float32").compiled
+
+    def ancestral(seed):
+        images = sampling.ancestral(
+            denoise, generator.schedule, latents, generator.num_steps, seed=seed
+        )
+        return generator.normalizer.inverse(images).numpy()
+
+    padding = generator.padding
+    found = {
+        "DDPM: mean squared difference of two images from the same latents": metrics.mse(
+            ancestral(config.seed), ancestral(config.seed + 1), padding
+        ),
+        "the same of images from different latents": metrics.mse(
+            generator.decode(latents).numpy(),
+            generator.decode(np.roll(latents, 1, axis=0)).numpy(),
+            padding,
+        ),
+    }
+    transfer = de.load_generator(
+        config.name, config.weights, config.num_steps, last_step="transfer"
+    )
+    pixels = transfer.decode(latents).numpy()
+    # As they are: clipped, they would no longer be what the sampler returns.
+    for words, method in (
+        ("implicit inversion", de.ImplicitInversion(iterations=30)),
+        ("naive inversion", de.DDIMInversion()),
+    ):
+        again = method.solve(transfer, pixels, None, lambda: None).latents
+        found[f"transfer: {words}, root mean square error of generated images' latents"] = np.sqrt(
+            np.mean((again - latents) ** 2, axis=(1, 2, 3))
+        )
+        found[f"transfer: {words}, mean squared error of generated images"] = np.mean(
+            (transfer.decode(again).numpy() - pixels) ** 2, axis=(1, 2, 3)
+        )
+    found = {words: float(np.mean(values)) for words, values in found.items()}
+    errors = {row["name"]: row["mse"] for row in rows}
+    if {"ddim_inversion", "unet"} <= errors.keys() and errors["unet"]:
+        found["error of naive inversion over that of the unet"] = (
+            errors["ddim_inversion"] / errors["unet"]
+        )
+    return found
+
+
+def plot(rows):
+    """Error against evaluations and against seconds per image, both logarithmic.
+
+    Args:
+        rows: as in `compare.json`.
+
+    Returns:
+        A `matplotlib.figure.Figure`.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure((12, 5.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for index, row in enumerate(rows):
+        colour = colormaps["tab20"](index % 20)
+        ends = {"evaluations": row["evaluations"], "seconds": row["seconds_per_image"]}
+        for axes, cost in zip(panels, ends, strict=True):
+            if row["trace"]:
+                axes.plot(row["trace"][cost], row["trace"]["mse"], color=colour, linewidth=1.6)
+            axes.plot(ends[cost], row["mse"], "o", color=colour, label=row["name"])
+    for axes, words in zip(
+        panels, ("network evaluations per image", "seconds per image"), strict=True
+    ):
+        axes.set(xscale="log", yscale="log", xlabel=words)
+        axes.grid(which="both", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("mean squared error")
+    panels[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def print_table(rows, images):
+    """Prints the table of `compare.json`, the least error last."""
+    print(f"\nEvery method on {images} test images")
+    header = ("mse", "+-", "evaluations", "s/image", "psnr", "ssim", "lpips", "std", "converged")
+    print(f"{'':22}" + "".join(f"{word:>12}" for word in header))
+    for row in sorted(rows, key=lambda row: -row["mse"]):
+        print(
+            f"{row['name']:22}{row['mse']:12.6f}{row['mse_interval']:12.6f}"
+            f"{row['evaluations']:12.0f}{row['seconds_per_image']:12.3f}"
+            f"{page.number(row['psnr'], 2):>12}"
+            f"{row['ssim']:12.3f}{row['lpips']:12.4f}{row['latents_std']:12.3f}{row['converged']:12.1%}"
+        )
+    print()
+
+
+def print_controls(found):
+    """Prints the numbers of `controls`."""
+    for words, value in found.items():
+        print(f"{value:12.6f}  {words}")
+    print()
+
+
+def _bars(config):
+    return sys.stderr.isatty() or not config.smoke

@@ -1,0 +1,209 @@
+"""The verb `cloud`: what it writes, what it keeps, and what it says of the paper's statements."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import set_random_weights
+
+import ddim_embed as de
+from ddim_embed import clouds
+from experiments import cloud_verdicts, kept, page
+from experiments.fashion_mnist import FASHION_MNIST
+from experiments.runner import main
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory, tiny_generator):
+    """Flags of a smoke run that has been, with a generator and a U-Net of random weights."""
+    root = tmp_path_factory.mktemp("cloud")
+    flags = ["--smoke", "--results", root]
+    weights, notes = root / "fashion_mnist-smoke" / "weights", {"data": "", "budget": {}}
+    sizes = {"widths": [8, 16], "block_depth": 1}
+    config = sizes | {"image_shape": [16, 16, 1]}
+    embedder = set_random_weights(de.build_embedder("unet", channels=1, **sizes))
+    for name, model, given in (
+        ("generator", tiny_generator, config),
+        ("unet", embedder, sizes | {"channels": 1}),
+    ):
+        de.record_weights(weights, "fashion_mnist", name, model, config=given, errors={}, **notes)
+    main(FASHION_MNIST, ["cloud", *flags, "--image", "3"])
+    return flags
+
+
+@pytest.fixture(scope="module")
+def folder(flags):
+    return flags[-1] / "fashion_mnist-smoke"
+
+
+@pytest.fixture
+def contents(folder):
+    return json.loads((folder / "cloud.json").read_text())
+
+
+def members(folder, name="image3-descent"):
+    """The members' latents, as they are kept."""
+    files = sorted((folder / "runs" / "fashion_mnist" / "cloud" / name).iterdir())
+    return np.concatenate([np.load(file)["latents"] for file in files])
+
+
+def test_numbers_are_those_that_one_computes_by_hand(folder, contents):
+    latents = members(folder)
+    generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
+    pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=4)
+    images = np.repeat(pixels[3:], 10, axis=0)
+    expected = de.embed(
+        generator, images, de.Descent(num_steps=2), latents=generator.latents(10, 0)
+    )
+    # float32; other batches.
+    np.testing.assert_allclose(latents, expected.latents, atol=1e-4)
+    assert contents["mse"]["mean"] == pytest.approx(expected.mse.mean(), rel=1e-3)
+    assert contents["found"]["members"] == 10 and contents["found"]["converged"] == 0
+    assert contents["spread"]["distance"] == pytest.approx(clouds.spread(latents).distance)
+    values = de.LatentCloud().fit(latents).explained_variance_
+    np.testing.assert_allclose(contents["spectrum"]["eigenvalues"], values, rtol=1e-6)
+    means = generator.decode(clouds.running_means(latents)[1])
+    errors = de.metrics.mse(images[:5], means)
+    np.testing.assert_allclose(contents["running_means"]["mse"], errors, rtol=1e-3)
+    assert contents["running_means"]["counts"] == [1, 2, 4, 8, 10]
+    canonical = de.embed(generator, pixels[3:], "unet").latents[0]
+    found = clouds.centrality(latents, canonical)
+    assert contents["canonical"]["distance"] == pytest.approx(found.distance, rel=1e-4)
+    values = contents["jacobian"]["values"]
+    assert len(values) == len(contents["jacobian"]["variances"]) == 256
+    assert list(contents["jacobian"]["angles"]) == ["sensitive and minor", "ignored and major"]
+
+
+def test_what_made_it_is_written_beside(contents):
+    assert contents["command"].startswith("python -m experiments.fashion_mnist cloud --smoke")
+    assert contents["options"] == {
+        "image": 3, "members": 10, "method": "descent", "iterations": 2, "at_a_time": 5,
+        "tolerance": None,
+    }  # fmt: skip
+    assert {"scipy", "scikit-learn", "tensorflow"} <= set(contents["versions"])
+    assert contents["seed"] == 0 and "commit" in contents and contents["config"]["smoke"]
+
+
+def test_page_shows_statements_and_figures(folder, contents):
+    text = (folder / "index.html").read_text()
+    for name in page.CLOUD_CAPTIONS:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+        assert text.count(f'src="{name}"') == 1
+    assert len(contents["verdicts"]) == 8
+    for row in contents["verdicts"]:
+        assert f"<td>{row['statement']}</td>" in text.replace("&#x27;", "'")
+    assert "://" not in text and contents["command"] in text
+
+
+def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
+    """Finished batches are read, by whom they are of; a larger cloud begins with a smaller one."""
+    run = folder / "runs" / "fashion_mnist" / "cloud" / "image3-descent"
+    before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+    assert sorted(before) == ["0.npz", "5.npz"]
+    (run / "5.npz").unlink()
+    computed = []
+
+    def embed(*arguments, **options):
+        computed.append(options["latents"])
+        return original(*arguments, **options)
+
+    original = de.embed
+    monkeypatch.setattr(kept.de, "embed", embed)
+    generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
+    pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=4)
+    finder = de.Descent(num_steps=2, batch_size=5)
+    starts = generator.latents(15)
+    images = np.repeat(pixels[3:], 5, axis=0)
+
+    def find(i, **changes):
+        given = {"generator": generator, "pixels": images, "method": finder} | changes
+        return kept.embed(run / f"{i}.npz", latents=starts[i : i + 5], **given)
+
+    first, second, _ = find(0), find(5), find(10)
+    assert len(computed) == 2
+    np.testing.assert_array_equal(computed, [starts[5:10], starts[10:]])
+    assert (run / "0.npz").stat().st_mtime_ns == before["0.npz"]
+    for field in ("latents", "reconstruction", "mse", "evaluations"):
+        np.testing.assert_array_equal(getattr(find(0), field), getattr(first, field))
+    np.testing.assert_array_equal(find(5).trace.mse, second.trace.mse)
+    assert len(computed) == 2
+    # Another image, start, method or generator is another embedding.
+    find(0, pixels=images[::-1] * 0.5)
+    find(0, method=de.Descent(num_steps=1, batch_size=5))
+    other = de.load_generator("fashion_mnist", folder / "weights", num_steps=1)
+    find(0, generator=other)
+    assert len(computed) == 5
+
+
+def test_statements_are_judged():
+    found = {
+        "spread": {"distance": 20.0, "rms": 0.93, "mean_square": 0.865},
+        "mse": {"mean": 1e-4, "control": 0.1},
+        "combinations": {
+            "convex of all": {"mse": 1e-3, "largest": 2e-3, "same": 1.0, "latents_std": 1.0},
+            "affine of 2": {"mse": 0.02, "largest": 0.1, "same": 0.3, "latents_std": 1.0},
+            "gaussian": {"mse": 1e-3, "largest": 2e-3, "same": 1.0, "latents_std": 1.0},
+        },
+        "running_means": {"change": [None, 1e-4], "mse": [1e-4, 1e-3], "sharpness": [1.0, 0.8]},
+        "border": {"euclidean": {"errors": [3e-4, 2e-4, 1e-4, 1e-5], "correlation": -0.4,
+                                 "p_value": 1e-9}},
+        "spectrum": {"eigenvalues": [3.4, 1.0, 1e-3], "gaussian": [3.5, 1.0, 0.02],
+                     "marchenko_pastur": [0.015, 3.5], "dimensions": 3},
+        "components": {"change_per_unit": [0.1, 1.0, 3.0]},
+        "canonical": {"distance": 3.0, "members": 20.0, "error_of_mean": 0.1, "nearer": 0.0,
+                      "correlation": 0.9, "correlation_of_members": 0.2},
+        "jacobian": {"variances": [0.01, 0.5, 1.0], "angles": {}, "correlation": -1.0,
+                     "at": "x"},
+    }  # fmt: skip
+
+    def judged():
+        return [row["verdict"] for row in cloud_verdicts.verdicts(found)]
+
+    assert judged() == [
+        "holds as root mean square of a coordinate and as mean square of a coordinate",
+        "holds only for convex of all",
+        "settles, blurred",
+        "holds",
+        "the largest are chance, the least are shape",
+        "holds",
+        "holds",
+        "holds",
+    ]
+    found["spread"] = {"distance": 45.0, "rms": 1.41, "mean_square": 2.0}
+    found["combinations"]["convex of all"]["same"] = 0.0
+    found["running_means"] |= {"change": [None, 0.1], "sharpness": [1.0, 1.1]}
+    found["border"]["euclidean"]["correlation"] = 0.4
+    found["spectrum"] |= {"eigenvalues": [9.0, 1.0], "dimensions": 3}
+    found["canonical"] = None
+    found["jacobian"]["variances"] = [1.0, 1.0, 1.0]
+    assert judged() == [
+        "far apart, by another number",
+        "does not hold",
+        "does not settle yet, not blurred",
+        "the reverse holds",
+        "the largest are shape, too few members to know the least",
+        "too few members to know the minor ones",
+        "does not hold",
+    ]
+    found["border"]["euclidean"]["p_value"] = 0.5
+    assert judged()[3] == "not seen"
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--members", "7"], "--members must be at least 8. Received: 7"),
+        (["--image", "-1"], "--image must be at least 0"),
+        (["--iterations", "0"], "--iterations must be at least 1"),
+        (["--at-a-time", "0"], "--at-a-time must be at least 1"),
+        (["--tolerance", "nan"], "--tolerance must be positive. Received: nan"),
+        (["--method", "adam"], "descent"),
+        (["--image", "1000"], "--image must be less than the 1000 images there are"),
+        (["--image", "3", "--tolerance", "1e-9"], "which 0 of 10 reach"),
+    ],
+)
+def test_wrong_words(option, words, flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(FASHION_MNIST, ["cloud", *flags, *option])
+    assert stop.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.split())
