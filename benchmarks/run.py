@@ -121,7 +121,10 @@ def measure_memory(size):
 
 
 def main(options):
-    """Times everything; writes the results, their plot and their table."""
+    """Times everything; writes the results, their plot and their table.
+
+    The file is written after each piece of work, so that a run that is cut short has its share.
+    """
     peers = {f"{c} {p}": Worker(c, p) for c in CONTENDERS for p in PRECISIONS}
     limits = {f"{LIMIT} {p}": Worker(LIMIT, p) for p in PRECISIONS}
     jobs = [
@@ -130,30 +133,37 @@ def main(options):
         for piece in options.pieces
     ]
     turns = sum(len(workers) * len(SIZES[size].batches) for size, _, workers in jobs)
-    timings = {size: {} for size in options.sizes}
-    with tqdm(total=turns * options.rounds, desc="benchmarks", unit="call") as bar:
-        for size, piece, workers in jobs:
-            timings[size][piece] = time_piece(workers, piece, size, options.rounds, bar)
-    for worker in (peers | limits).values():
-        worker.close()
     contents = {
         "machine": _machine(),
         "rounds": options.rounds,
-        "timings": timings,
-        "ratios": {
-            size: {piece: ratios(results) for piece, results in pieces.items()}
-            for size, pieces in timings.items()
-        },
-        "memory_with_remat_mib": (
-            {size: measure_memory(size) for size in options.sizes} if options.memory else None
-        ),
-        "reconstruction_errors": _accuracy() if options.accuracy else None,
+        "timings": {},
+        "ratios": {},
+        "memory_with_remat_mib": None,
+        "reconstruction_errors": None,
     }
-    temporary = options.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(contents, indent=2) + "\n")
-    temporary.replace(options.out)
+    with tqdm(total=turns * options.rounds, desc="benchmarks", unit="call") as bar:
+        for size, piece, workers in jobs:
+            timed = time_piece(workers, piece, size, options.rounds, bar)
+            contents["timings"].setdefault(size, {})[piece] = timed
+            contents["ratios"].setdefault(size, {})[piece] = ratios(timed)
+            _save(options.out, contents)
+    for worker in (peers | limits).values():
+        worker.close()
+    if options.memory:
+        contents["memory_with_remat_mib"] = {size: measure_memory(size) for size in options.sizes}
+    if options.accuracy:
+        from benchmarks.accuracy import reconstruction_errors  # TensorFlow, after the timing
+
+        contents["reconstruction_errors"] = reconstruction_errors()
+    _save(options.out, contents)
     plot(contents).savefig(options.out.with_suffix(".png"), dpi=100)
     print(table(contents))
+
+
+def _save(path, contents):
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(contents, indent=2) + "\n")
+    temporary.replace(path)
 
 
 def ratios(results):
@@ -189,12 +199,6 @@ def table(contents):
         words = ", ".join(f"{error:.6f} in {precision}" for precision, error in errors.items())
         lines.append(f"{network}: error {words}")
     return "\n".join(lines)
-
-
-def _accuracy():
-    from benchmarks.accuracy import reconstruction_errors  # TensorFlow, after the timing
-
-    return reconstruction_errors()
 
 
 def plot(contents):
