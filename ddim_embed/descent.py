@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed.embedding import Method
+from ddim_embed.generator import image_means
 from ddim_embed.iterates import Iterates
 
 LOSSES = ("l1", "l2")
@@ -41,6 +42,7 @@ class Descent(Method):
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
     refines: ClassVar[bool] = True
+    takes_mask: ClassVar[bool] = True
 
     def __post_init__(self):
         for name in ("num_steps", "patience", "starts"):
@@ -57,23 +59,27 @@ class Descent(Method):
     def ticks(self):
         return self.num_steps
 
-    def __call__(self, generator, pixels, seed=0, latents=None):
+    def __call__(self, generator, pixels, seed=0, latents=None, mask=None):
         if self.starts == 1:
-            return super().__call__(generator, pixels, seed, latents)
+            return super().__call__(generator, pixels, seed, latents, mask)
         if latents is not None:
             raise ValueError("`starts` must be 1 where `latents` are given to start from.")
         pixels = generator.check_pixels(pixels)
         once = dataclasses.replace(self, starts=1)
-        return best_of(once(generator, np.repeat(pixels, self.starts, axis=0), seed), self.starts)
+        if mask is not None:
+            mask = np.repeat(mask, self.starts, axis=0)
+        pixels = np.repeat(pixels, self.starts, axis=0)
+        return best_of(once(generator, pixels, seed, mask=mask), self.starts)
 
     def start(self, generator, n, seed):
         return generator.latents(n, seed)
 
-    def solve(self, generator, pixels, latents, tick):
+    def solve(self, generator, pixels, latents, tick, held=None):
         step = generator.traced(_step)
         iterates = Iterates(len(pixels), self.patience, tick)
         options = {"penalty": tf.constant(self.penalty), "absolute": tf.constant(self.loss == "l1")}
         pixels, latents = tf.constant(pixels), tf.constant(latents)
+        options["held"] = None if held is None else tf.constant(held)
         mean = square = tf.zeros_like(latents)
         for i in range(self.num_steps):
             share = (1 + np.cos(np.pi * i / self.num_steps)) / 2 if self.decay else 1.0
@@ -85,7 +91,7 @@ class Descent(Method):
         return iterates.found()
 
 
-def _step(generator, latents, mean, square, pixels, count, rate, penalty, absolute):
+def _step(generator, latents, mean, square, pixels, count, rate, penalty, absolute, held):
     """One step of Adam for each image by itself; also gives the errors before it."""
     with tf.GradientTape() as tape:
         tape.watch(latents)
@@ -93,7 +99,7 @@ def _step(generator, latents, mean, square, pixels, count, rate, penalty, absolu
         difference = decoded - pixels
         losses = tf.where(absolute, tf.abs(difference), 0.5 * tf.square(difference))
         # The sum over images keeps each image's gradient independent of the others.
-        each = tf.reduce_mean(losses + penalty * tf.square(latents), axis=(1, 2, 3))
+        each = image_means(losses, held) + penalty * image_means(tf.square(latents))
         loss = tf.reduce_sum(each)
     gradient = tape.gradient(loss, latents)
     mean = 0.9 * mean + 0.1 * gradient
@@ -101,7 +107,7 @@ def _step(generator, latents, mean, square, pixels, count, rate, penalty, absolu
     unbiased_mean, unbiased_square = mean / (1 - 0.9**count), square / (1 - 0.999**count)
     # The gradient of a mean is small; the usual 1e-8 would not be beside it.
     latents -= rate * unbiased_mean / (tf.sqrt(unbiased_square) + 1e-12)
-    return latents, mean, square, generator.errors(decoded, pixels)
+    return latents, mean, square, generator.errors(decoded, pixels, held)
 
 
 def best_of(embedding, starts):

@@ -35,11 +35,14 @@ class Embedding:
     Attributes:
         latents: float32 `(n, height, width, channels)`.
         reconstruction: what they decode to in float32; pixels of the same shape, not clipped.
-        mse: per image, of clipped pixels in float64, `(n,)`; padding does not count.
+        mse: per image, of clipped pixels in float64, `(n,)`; padding does not count, nor does what
+            a mask leaves free.
         evaluations: network evaluations of each image, `(n,)`; a gradient counts as what it costs.
         seconds: wall time of the embedding, the final decode not included.
         trace: a `Trace`, or None for methods that do not iterate.
-        partner: the other latents of a coupled method, which decodes from both, else None.
+        partner: the other latents of a coupled method, or None. Then `reconstruction` and `mse` are
+            of what the method's own sampler makes of both.
+        single_mse: of a coupled method, what `mse` is when the generator decodes `latents` alone.
     """
 
     latents: np.ndarray
@@ -49,6 +52,7 @@ class Embedding:
     seconds: float
     trace: Trace | None = None
     partner: np.ndarray | None = None
+    single_mse: np.ndarray | None = None
 
     @property
     def converged(self):
@@ -101,10 +105,11 @@ class Method:
     batch_size: int = 64
     progress: bool = False
 
-    # Whether it can go on from given latents.
+    # Whether it can go on from given latents, and whether it can leave pixels free.
     refines: ClassVar[bool] = False
+    takes_mask: ClassVar[bool] = False
 
-    def __call__(self, generator, pixels, seed=0, latents=None):
+    def __call__(self, generator, pixels, seed=0, latents=None, mask=None):
         """Embeds pixels.
 
         Args:
@@ -112,15 +117,18 @@ class Method:
             pixels: `(n, height, width, channels)` in [0, 1], of the generator's `image_shape`.
             seed: integer; what the method draws depends on it alone.
             latents: where to start, same shape; only for methods that `refines`.
+            mask: bool `(n, height, width)` or `(n, height, width, 1)`, True where the image may
+                become anything; only for methods that `takes_mask`.
 
         Returns:
             An `Embedding`.
 
         Raises:
-            ValueError: for pixels or latents of another shape or range, with NaN, or none; for
-                latents that the method has no use for.
+            ValueError: for pixels, latents or a mask of another shape or range, with NaN, or none;
+                for latents or a mask that the method has no use for.
         """
         pixels = generator.check_pixels(pixels)
+        held = self._check_mask(generator, pixels, mask)
         if latents is not None:
             latents = self._check_start(generator, pixels, latents)
         elif self.refines:
@@ -145,13 +153,21 @@ class Method:
                     bar.update(count)
 
                 done = (i + count) * self.ticks
+                weights = {} if held is None else {"held": held[part]}
                 started = time.perf_counter()
                 found = self.solve(
-                    generator, pixels[part], None if latents is None else latents[part], tick
+                    generator,
+                    pixels[part],
+                    None if latents is None else latents[part],
+                    tick,
+                    **weights,
                 )
                 seconds = time.perf_counter() - started
                 bar.update(done - bar.n)
-                parts.append(certify(generator, pixels[part], found, seconds))
+                together = None
+                if found.partner is not None:
+                    together = self.decode(generator, found.latents, found.partner)
+                parts.append(certify(generator, pixels[part], found, seconds, together, **weights))
         return concatenate(parts)
 
     @property
@@ -169,6 +185,9 @@ class Method:
     def solve(self, generator, pixels, latents, tick):
         """Embeds one batch.
 
+        A method that `takes_mask` has a fifth argument, `held=None`: 1 where a pixel is held to the
+        image, 0 where it is free, of the shape of `pixels`.
+
         Args:
             generator: a `Generator`.
             pixels: float32 `(n, height, width, channels)`, checked.
@@ -179,6 +198,28 @@ class Method:
             A `Found`.
         """
         raise NotImplementedError
+
+    def decode(self, generator, latents, partner):
+        """What a coupled method's own sampler makes of both latents: pixels, not clipped.
+
+        Args:
+            generator: the `Generator` of the embedding.
+            latents, partner: as in `Embedding`.
+
+        Returns:
+            float32 array, the shape of `latents`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not a coupled method.")
+
+    def _check_mask(self, generator, pixels, mask):
+        if mask is None:
+            return None
+        if not self.takes_mask:
+            raise ValueError(
+                f"{type(self).__name__} embeds whole images: it takes no `mask`. LBFGS, Descent, "
+                "GaussNewton and a Hybrid that ends with one of them do."
+            )
+        return generator.check_mask(mask, len(pixels))
 
     def _check_start(self, generator, pixels, latents):
         if not self.refines:
@@ -191,7 +232,7 @@ class Method:
         return latents
 
 
-def certify(generator, pixels, found, seconds):
+def certify(generator, pixels, found, seconds, together=None, held=None):
     """Decodes latents in float32 and measures their error: every method ends here.
 
     Args:
@@ -199,12 +240,18 @@ def certify(generator, pixels, found, seconds):
         pixels: the images asked for, `(n, height, width, channels)` in [0, 1].
         found: a `Found`, its latents for these images.
         seconds: wall time so far.
+        together: of a coupled method, what it decodes from latents and partner.
+        held: None, or 1 where a pixel counts and 0 where it does not, same shape.
 
     Returns:
         An `Embedding`.
     """
     count = len(pixels)
     reconstruction = generator.decode(found.latents, precision="float32").numpy()
+    single_mse = None
+    if together is not None:
+        single_mse = metrics.mse(pixels, reconstruction, generator.padding, held)
+        reconstruction = together
     trace = None
     if found.trace:
         evaluations, times, mse = zip(*found.trace, strict=True)
@@ -217,11 +264,12 @@ def certify(generator, pixels, found, seconds):
     return Embedding(
         latents=np.asarray(found.latents, np.float32),
         reconstruction=reconstruction,
-        mse=metrics.mse(pixels, reconstruction, generator.padding),
+        mse=metrics.mse(pixels, reconstruction, generator.padding, held),
         evaluations=np.broadcast_to(np.asarray(found.evaluations, np.float64), (count,)).copy(),
         seconds=seconds,
         trace=trace,
         partner=None if found.partner is None else np.asarray(found.partner, np.float32),
+        single_mse=single_mse,
     )
 
 
@@ -238,16 +286,12 @@ def concatenate(parts):
         return parts[0]
     joined = {
         name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("latents", "reconstruction", "mse", "evaluations")
+        for name in ("latents", "reconstruction", "mse", "evaluations", "partner", "single_mse")
+        if getattr(parts[0], name) is not None
     }
     traces = [part.trace for part in parts]
     trace = None if traces[0] is None else _join(traces)
-    partner = None
-    if parts[0].partner is not None:
-        partner = np.concatenate([part.partner for part in parts])
-    return Embedding(
-        **joined, seconds=sum(part.seconds for part in parts), trace=trace, partner=partner
-    )
+    return Embedding(**joined, seconds=sum(part.seconds for part in parts), trace=trace)
 
 
 def _join(traces):

@@ -257,6 +257,10 @@ class FeatureClassifier(keras.Model):
         """The most likely class of each image, integers `(n,)`; arguments as for `features`."""
         return self._in_parts(self.call, pixels, batch_size).argmax(axis=1)
 
+    def class_probabilities(self, pixels, batch_size=256):
+        """Probabilities of the classes, float32 `(n, classes)`; arguments as for `features`."""
+        return self._in_parts(lambda part: tf.nn.softmax(self(part)), pixels, batch_size)
+
     def _in_parts(self, function, pixels, batch_size):
         pixels = np.asarray(pixels, np.float32)
         _check_pixels(pixels, self.image_shape)

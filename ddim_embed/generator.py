@@ -1,5 +1,7 @@
 """A trained denoiser as one differentiable map from latents to pixels."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,21 @@ from ddim_embed.unet import UNet
 
 # Larger batches gain nothing on a CPU, and memory grows with them.
 DECODE_BATCH = 64
+
+
+def image_means(values, held=None):
+    """The mean of each image, of its held pixels only where there is a mask.
+
+    Args:
+        values: tensor `(n, height, width, channels)`.
+        held: None, or 1 where a pixel is held and 0 where it is free, same shape.
+
+    Returns:
+        Tensor `(n,)`.
+    """
+    if held is None:
+        return tf.reduce_mean(values, axis=(1, 2, 3))
+    return tf.reduce_sum(values * held, axis=(1, 2, 3)) / tf.reduce_sum(held, axis=(1, 2, 3))
 
 
 @register
@@ -68,7 +85,8 @@ class Generator(keras.Model):
         self.trainable = False
         self.built = True
         self.dataset = self.root = None  # where shipped weights came from; set by load_generator
-        self._frozen = {}  # precision -> snapshot
+        self._frozen = {}  # (precision, num_steps) -> snapshot
+        self._traced = {}  # function -> tf.function
         self._compiled_decode = tf.function(
             self.decode_tensor, autograph=False, jit_compile=has_gpu() or None
         )
@@ -95,16 +113,21 @@ class Generator(keras.Model):
         generator.normalizer.set_weights(model.normalizer.get_weights())
         return generator
 
-    def denoiser(self, precision=None):
-        """The frozen `denoise(noisy_images, rates)` for the levels of `grid`, by default in the
-        generator's own precision."""
-        precision = precision or self.precision
-        if precision not in self._frozen:
+    def denoiser(self, precision=None, num_steps=None):
+        """The frozen `denoise(noisy_images, rates)` for the levels of a `sampling.time_grid`.
+
+        Args:
+            precision: None for the generator's own.
+            num_steps: N, whose levels are i/N; None for the generator's own, the levels of `grid`.
+        """
+        key = precision, num_steps = precision or self.precision, num_steps or self.num_steps
+        if key not in self._frozen:
             with tf.init_scope():  # the snapshot outlives the graph that asks for it first
-                self._frozen[precision] = FrozenDenoiser(
-                    self.network, self.grid, self.image_shape[:2], precision
+                grid = sampling.time_grid(self.schedule, num_steps)
+                self._frozen[key] = FrozenDenoiser(
+                    self.network, grid, self.image_shape[:2], precision
                 )
-        return self._frozen[precision]
+        return self._frozen[key]
 
     def decode_tensor(self, latents, remat=False, precision=None):
         """`decode` as a plain differentiable function of tensors, for use inside a `tf.function`.
@@ -143,6 +166,36 @@ class Generator(keras.Model):
         parts = [latents[i : i + DECODE_BATCH] for i in range(0, len(latents), DECODE_BATCH)]
         decoded = [self._compiled_decode(part, precision=precision) for part in parts]
         return decoded[0] if len(decoded) == 1 else tf.concat(decoded, axis=0)
+
+    def traced(self, function):
+        """`function(generator, ...)` as a `tf.function` of its other arguments, tensors all.
+
+        Methods call what they iterate so: it is traced once for each shape, however many batches
+        and calls there are.
+        """
+        if function not in self._traced:
+            self._traced[function] = tf.function(
+                functools.partial(function, self), autograph=False, jit_compile=has_gpu() or None
+            )
+        return self._traced[function]
+
+    def errors(self, decoded, pixels, held=None):
+        """Mean squared error of each image, as `metrics.mse`, but of tensors in float32.
+
+        For methods that compare iterates; what is reported goes through `metrics`.
+        """
+        window = slice(self.padding, -self.padding or None)
+        difference = tf.clip_by_value(decoded, 0, 1)[:, window, window] - pixels[:, window, window]
+        return image_means(tf.square(difference), None if held is None else held[:, window, window])
+
+    @property
+    def gradient_evaluations(self):
+        """Network evaluations that decoding and a gradient with respect to latents cost.
+
+        The backward pass multiplies by the same kernels, transposed, as often as the forward pass,
+        and nothing else: no gradient of a weight is computed.
+        """
+        return 2 * self.num_steps
 
     def latents(self, n, seed=0):
         """n Gaussian latents `(n, height, width, channels)`, a function of `seed` alone."""
@@ -199,6 +252,38 @@ class Generator(keras.Model):
                 f"{pixels.min():.4g} to {pixels.max():.4g}"
             )
         return pixels
+
+    def check_mask(self, mask, count):
+        """Returns which pixels are held, or says what is wrong with a mask.
+
+        Args:
+            mask: bool `(n, height, width)` or `(n, height, width, 1)`; True where a pixel is free.
+            count: n.
+
+        Returns:
+            float32 array `(n, *image_shape)`: 1 where a pixel is held, 0 where it is free.
+
+        Raises:
+            ValueError: for another shape or type, or a mask that holds no pixel of an image;
+                padding does not count.
+        """
+        mask = np.asarray(mask)
+        height, width, channels = self.image_shape
+        plain = (count, height, width)
+        if mask.dtype != bool or mask.shape not in (plain, (*plain, 1)):
+            raise ValueError(
+                f"`mask` must be bool, of shape {plain} or {(*plain, 1)}. "
+                f"Received: {mask.dtype} of shape {mask.shape}"
+            )
+        held = ~mask.reshape(*plain, 1)
+        window = slice(self.padding, -self.padding or None)
+        empty = np.flatnonzero(~held[:, window, window].any(axis=(1, 2, 3)))
+        if len(empty):
+            raise ValueError(
+                "`mask` must leave at least one pixel of each image held. Received none for "
+                f"images: {empty.tolist()}"
+            )
+        return np.repeat(held, channels, axis=3).astype(np.float32)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

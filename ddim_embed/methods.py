@@ -6,9 +6,15 @@ import functools
 import keras
 import numpy as np
 
+from ddim_embed import metrics
+from ddim_embed.coupled import BDIA, EDICT
+from ddim_embed.descent import Descent
 from ddim_embed.embedders import NETWORKS
 from ddim_embed.embedding import Found, Method, Trace
+from ddim_embed.gauss_newton import GaussNewton
+from ddim_embed.inversion import DDIMInversion, ImplicitInversion
 from ddim_embed.pretrained import load_embedder
+from ddim_embed.quasi_newton import LBFGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +56,21 @@ _load = functools.lru_cache(maxsize=8)(load_embedder)
 class Hybrid(Method):
     """One method starts another: a network then descent is Fig. 18 of Asperti et al.
 
+    A mask holds for both. A `start` that takes none, as a network, sees the mean of the held pixels
+    where the image is free, and there the finish begins with Gaussian latents: else it would begin
+    with what was drawn, and never leave it.
+
     Attributes:
         start: a name of `METHODS`, or a configured method.
-        finish: a method that `refines`: `Descent`, `GaussNewton`, `ImplicitInversion`, or a hybrid
-            that begins with one.
+        finish: a method that `refines`: `LBFGS`, `Descent`, `GaussNewton`, `ImplicitInversion`, or
+            a hybrid that begins with one.
 
     Raises:
         ValueError: for an unknown name, or a `finish` that cannot go on from given latents.
     """
 
     start: Method | str = "unet"
-    finish: Method | str = "gauss_newton"
+    finish: Method | str = "lbfgs"
 
     def __post_init__(self):
         if not _configured(self.finish).refines:
@@ -69,14 +79,37 @@ class Hybrid(Method):
             )
         _configured(self.start)
 
-    def __call__(self, generator, pixels, seed=0, latents=None):
-        begun = _configured(self.start)(generator, pixels, seed=seed, latents=latents)
-        done = _configured(self.finish)(generator, pixels, seed=seed, latents=begun.latents)
+    def __call__(self, generator, pixels, seed=0, latents=None, mask=None):
+        held = self._check_mask(generator, pixels, mask)
+        start, finish = _configured(self.start), _configured(self.finish)
+        if held is None or start.takes_mask:
+            begun = start(generator, pixels, seed=seed, latents=latents, mask=mask)
+        else:
+            begun = _begin(start, generator, generator.check_pixels(pixels), seed, latents, held)
+        done = finish(generator, pixels, seed=seed, latents=begun.latents, mask=mask)
         return _after(begun, done)
 
     @property
     def refines(self):
         return _configured(self.start).refines
+
+    @property
+    def takes_mask(self):
+        return _configured(self.finish).takes_mask
+
+
+def _begin(start, generator, pixels, seed, latents, held):
+    """An embedding of the held pixels by a method that takes no mask."""
+    axes = (1, 2, 3)
+    mean = (pixels * held).sum(axes, keepdims=True) / held.sum(axes, keepdims=True)
+    begun = start(generator, np.where(held, pixels, mean), seed=seed, latents=latents)
+    return dataclasses.replace(
+        begun,
+        latents=np.where(held, begun.latents, generator.latents(len(pixels), seed)),
+        # So far the error was that of whole images.
+        mse=metrics.mse(pixels, begun.reconstruction, generator.padding, held),
+        trace=None,
+    )
 
 
 def _after(begun, done):
@@ -101,10 +134,19 @@ def _after(begun, done):
 
 
 # Name -> what makes a configured method when called.
-METHODS = {network: functools.partial(Network, network) for network in NETWORKS}
+METHODS = {network: functools.partial(Network, network) for network in NETWORKS} | {
+    "descent": Descent,
+    "lbfgs": LBFGS,
+    "gauss_newton": GaussNewton,
+    "hybrid": Hybrid,
+    "ddim_inversion": DDIMInversion,
+    "implicit": ImplicitInversion,
+    "edict": EDICT,
+    "bdia": BDIA,
+}
 
 
-def embed(generator, pixels, method="unet", seed=0, latents=None):
+def embed(generator, pixels, method="unet", seed=0, latents=None, mask=None):
     """Finds latents that the generator decodes to given images.
 
     Args:
@@ -113,15 +155,18 @@ def embed(generator, pixels, method="unet", seed=0, latents=None):
         method: a name of `METHODS`, or a configured method.
         seed: integer; what a method draws depends on it alone.
         latents: where to start, same shape as `pixels`, for methods that refine latents.
+        mask: bool `(n, height, width)` or `(n, height, width, 1)`, True where the image may become
+            anything, for methods that take one; see `editing.project`.
 
     Returns:
         An `Embedding`.
 
     Raises:
-        ValueError: for an unknown method, or pixels of another shape or range, with NaN, or none.
+        ValueError: for an unknown method; for pixels of another shape or range, with NaN, or none;
+            for latents or a mask that the method has no use for.
         FileNotFoundError: for a network whose weights are not there.
     """
-    return _configured(method)(generator, pixels, seed=seed, latents=latents)
+    return _configured(method)(generator, pixels, seed=seed, latents=latents, mask=mask)
 
 
 def _configured(method):

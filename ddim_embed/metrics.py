@@ -8,21 +8,27 @@ import numpy as np
 import tensorflow as tf
 
 
-def mse(pixels, reconstruction, padding=0):
+def mse(pixels, reconstruction, padding=0, held=None):
     """Mean squared error per image, in float64.
 
     Args:
         pixels, reconstruction: float, `(n, height, width, channels)`; clipped to [0, 1].
         padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
+        held: None, or 1 where a pixel counts and 0 where it does not, same shape.
 
     Returns:
-        float64 array `(n,)`.
+        float64 array `(n,)`; NaN for an image of which no pixel counts.
 
     Raises:
         ValueError: if the shapes differ or the padding leaves no pixel.
     """
+    weights = None if held is None else content(held, pixels, padding, np.float64)[0]
     pixels, reconstruction = content(pixels, reconstruction, padding, np.float64)
-    return np.mean((pixels - reconstruction) ** 2, axis=(1, 2, 3))
+    squares = (pixels - reconstruction) ** 2
+    if weights is None:
+        return np.mean(squares, axis=(1, 2, 3))
+    with np.errstate(invalid="ignore"):
+        return np.sum(weights * squares, axis=(1, 2, 3)) / np.sum(weights, axis=(1, 2, 3))
 
 
 def psnr(pixels, reconstruction, padding=0):

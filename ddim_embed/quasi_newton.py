@@ -39,6 +39,7 @@ class LBFGS(Method):
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
     refines: ClassVar[bool] = True
+    takes_mask: ClassVar[bool] = True
 
     def __post_init__(self):
         for name in ("num_steps", "memory", "patience"):
@@ -52,18 +53,19 @@ class LBFGS(Method):
     def start(self, generator, n, seed):
         return generator.latents(n, seed)
 
-    def solve(self, generator, pixels, latents, tick):
+    def solve(self, generator, pixels, latents, tick, held=None):
         gradient, move = generator.traced(_value_and_gradient), generator.traced(_move)
         judge = generator.traced(_judge)
         iterates = Iterates(len(pixels), self.patience, tick)
         pixels, point = tf.constant(pixels), tf.constant(latents)
-        value, slope, mse = gradient(point, pixels)
+        held = None if held is None else tf.constant(held)
+        value, slope, mse = gradient(point, pixels, held)
         iterates.update(point, mse, generator.gradient_evaluations)
         memory = _empty_memory(point, slope, self.memory)
         radius = tf.fill((len(pixels),), _first_radius(point))
         for _ in range(1, self.num_steps):
             trial = move(point, slope, memory, radius)
-            trial_value, trial_slope, mse = gradient(trial, pixels)
+            trial_value, trial_slope, mse = gradient(trial, pixels, held)
             if not iterates.update(trial, mse, generator.gradient_evaluations):
                 break
             point, value, slope, memory, radius = judge(
@@ -72,14 +74,17 @@ class LBFGS(Method):
         return iterates.found()
 
 
-def _value_and_gradient(generator, latents, pixels):
+def _value_and_gradient(generator, latents, pixels, held):
     """Half the squared error of each image, its gradient, and the mean error of its content."""
     with tf.GradientTape() as tape:
         tape.watch(latents)
         decoded = generator.decode_tensor(latents)
-        values = 0.5 * tf.reduce_sum(tf.square(decoded - pixels), axis=(1, 2, 3))
+        residual = decoded - pixels
+        if held is not None:
+            residual *= held
+        values = 0.5 * tf.reduce_sum(tf.square(residual), axis=(1, 2, 3))
         total = tf.reduce_sum(values)
-    return values, tape.gradient(total, latents), generator.errors(decoded, pixels)
+    return values, tape.gradient(total, latents), generator.errors(decoded, pixels, held)
 
 
 def _first_radius(point):

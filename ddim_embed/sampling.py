@@ -5,6 +5,7 @@ closed form. All images here are in model space.
 """
 
 import itertools
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,7 @@ import tensorflow as tf
 from ddim_embed.schedules import Rates
 
 LAST_STEPS = ("predicted_image", "transfer")
+CLEAN = Rates(1.0, 0.0)  # where the last step of "predicted_image" ends
 
 
 def predict_images(noisy_images, pred_noises, rates):
@@ -47,7 +49,7 @@ def ddim_step(noisy_images, pred_noises, rates, next_rates):
     Raises:
         ValueError: if the two image shapes differ.
     """
-    if not noisy_images.shape.is_compatible_with(pred_noises.shape):
+    if not tf.TensorShape(noisy_images.shape).is_compatible_with(pred_noises.shape):
         raise ValueError(
             "`noisy_images` and `pred_noises` must have the same shape. Received: "
             f"{noisy_images.shape} and {pred_noises.shape}"
@@ -78,16 +80,47 @@ def sample(denoise, schedule, latents, num_steps=10, last_step="predicted_image"
     Raises:
         ValueError: if `num_steps` or `last_step` is not one of those.
     """
-    if last_step not in LAST_STEPS:
-        raise ValueError(f"`last_step` must be one of {LAST_STEPS}. Received: {last_step!r}")
     evaluate = _recomputed(denoise) if remat else denoise
-    grid = time_grid(schedule, num_steps)[::-1]
     images = tf.convert_to_tensor(latents)
-    for rates, next_rates in itertools.pairwise(grid):
-        pred_noises = evaluate(images, rates)
-        if next_rates is grid[-1] and last_step == "predicted_image":
-            return predict_images(images, pred_noises, rates)
-        images = ddim_step(images, pred_noises, rates, next_rates)
+    levels = sampler_levels(schedule, num_steps, last_step)
+    for rates, next_rates in itertools.pairwise(levels):
+        images = ddim_step(images, evaluate(images, rates), rates, next_rates)
+    return images
+
+
+def ancestral(
+    denoise, schedule, latents, num_steps=10, last_step="predicted_image", seed=0, eta=1.0
+):
+    """Stochastic sampling: `sample`, with noise drawn at every step.
+
+    Song et al. (2021), Eqs. 12 and 16. With eta = 1 it is ancestral sampling of DDPM (Ho et al.
+    2020, the smaller variance of Eq. 7), whose images latents do not determine; with eta = 0 it
+    is `sample`.
+
+    Args:
+        denoise, schedule, latents, num_steps, last_step: as for `sample`. The last step of
+            "predicted_image" draws nothing.
+        seed: integer; the noise depends on it alone.
+        eta: in [0, 1], how much of DDPM's deviation is drawn.
+
+    Returns:
+        As `sample`.
+
+    Raises:
+        ValueError: if `num_steps`, `last_step` or `eta` is not one of those.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"`eta` must be in [0, 1]. Received: {eta}")
+    images = tf.convert_to_tensor(latents)
+    levels = sampler_levels(schedule, num_steps, last_step)
+    for step, (rates, next_rates) in enumerate(itertools.pairwise(levels), start=1):
+        # The share of the next level's noise variance that is drawn; what remains is predicted.
+        share = eta**2 * (1 - (rates.signal / next_rates.signal) ** 2) / rates.noise**2
+        towards = Rates(next_rates.signal, next_rates.noise * math.sqrt(max(1 - share, 0)))
+        images = ddim_step(images, denoise(images, rates), rates, towards)
+        # Step 0 of the seed is that of `Generator.latents`.
+        drawn = tf.random.stateless_normal(tf.shape(images), (seed, step), dtype=images.dtype)
+        images += next_rates.noise * math.sqrt(share) * drawn
     return images
 
 
@@ -100,7 +133,8 @@ def invert(denoise, schedule, images, num_steps=10):
     Args:
         denoise: `denoise(noisy_images, rates) -> pred_noises`.
         schedule: a function of `schedules`.
-        images: float, `(batch, height, width, channels)`, what "transfer" sampling returns.
+        images: float, `(batch, height, width, channels)`, the states at t=0, as "transfer" sampling
+            returns them.
         num_steps: N, at least 1.
 
     Returns:
@@ -136,6 +170,27 @@ def time_grid(schedule, num_steps):
     return [
         Rates(*pair) for pair in zip(signal.numpy().tolist(), noise.numpy().tolist(), strict=True)
     ]
+
+
+def sampler_levels(schedule, num_steps, last_step):
+    """The noise levels between which a sampler steps, from t=1 on.
+
+    Args:
+        schedule, num_steps, last_step: as for `sample`.
+
+    Returns:
+        N + 1 `Rates` of Python floats: `time_grid` downwards, whose last is `CLEAN` under
+        "predicted_image". For a predicted image is what a step to no noise at all returns.
+
+    Raises:
+        ValueError: if `num_steps` or `last_step` is not one of those.
+    """
+    if last_step not in LAST_STEPS:
+        raise ValueError(f"`last_step` must be one of {LAST_STEPS}. Received: {last_step!r}")
+    grid = time_grid(schedule, num_steps)
+    if last_step == "predicted_image":
+        grid[0] = CLEAN
+    return grid[::-1]
 
 
 def _recomputed(denoise):

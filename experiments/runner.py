@@ -10,13 +10,18 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from experiments.configuration import NETWORKS, Experiment, UsageError, check, shrink
 
-VERBS = ("report", "train", "train-embedders", "sample", "embed")
+# The number of images of `compare`, unless --images says another.
+COMPARED_IMAGES = 200
+VERBS = (
+    "report", "train", "train-embedders", "sample", "embed", "compare", "cloud", "interpolate",
+    "project", "directions",
+)  # fmt: skip
 
 
 def main(config, arguments=None):
@@ -33,10 +38,22 @@ def main(config, arguments=None):
     arguments = [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     command = shlex.join(["python", "-m", f"experiments.{config.name}", *arguments])
     verb, config, options = _parse(config, arguments)
-    try:
+    with errors_in_a_line():
         check(config)
-        _import_tensorflow()
+        import_tensorflow()
         _VERBS[verb](config, command=command, **options)
+
+
+@contextlib.contextmanager
+def errors_in_a_line():
+    """Ends the program with a line on stderr for errors that are not faults of the program.
+
+    Raises:
+        SystemExit: with code 2 for what cannot be (`UsageError`), 1 for weights or data that are
+            missing.
+    """
+    try:
+        yield
     except UsageError as error:
         sys.exit(_say(error, code=2))
     except (FileNotFoundError, ConnectionError) as error:
@@ -47,7 +64,7 @@ def main(config, arguments=None):
         sys.exit(_say(error, code=1))
 
 
-def _import_tensorflow():
+def import_tensorflow():
     """Imports TensorFlow and finds its devices without the messages of both.
 
     They come before TensorFlow has its logging up and heeds `TF_CPP_MIN_LOG_LEVEL`; setting that
@@ -133,7 +150,104 @@ def _read(config, arguments):
         """
         return "embed", config, {"files": files, "method": method, "out": out}
 
-    verbs = dict(zip(VERBS, (report, train, train_embedders, sample, embed), strict=True))
+    fewer = dataclasses.replace(config, images=min(config.images, COMPARED_IMAGES))
+
+    def compare(
+        methods: tyro.conf.Positional[tuple[str, ...]] = (),
+        config: flags = fewer,
+    ):
+        """Embeds the same images with every method: error against what it costs, with a plot.
+
+        A killed run goes on.
+
+        Args:
+            methods: which of them; all by default.
+        """
+        return "compare", config, {"methods": methods}
+
+    tiny = config.smoke
+
+    def cloud(
+        image: int = 0,
+        members: int = 10 if tiny else 2000,
+        method: Literal["descent", "lbfgs"] = "descent",
+        iterations: int = 2 if tiny else 1500,
+        at_a_time: int = 5 if tiny else 25,
+        tolerance: float | None = None,
+        config: flags = config,
+    ):
+        """Finds many latents of one image: their spread, combinations, mean and components.
+
+        A killed run goes on, and one for more members begins with those that there are.
+
+        Args:
+            image: which of the test images.
+            members: descents from Gaussian latents.
+            method: what descends: the paper's method, or a faster one.
+            iterations: of each descent, at most.
+            at_a_time: members that are worked on, and kept, at a time.
+            tolerance: leaves out members of a larger mean squared error; None keeps all.
+        """
+        options = {
+            "image": image,
+            "members": members,
+            "method": method,
+            "iterations": iterations,
+            "at_a_time": at_a_time,
+            "tolerance": tolerance,
+        }
+        return "cloud", config, options
+
+    def interpolate(
+        files: tyro.conf.Positional[tuple[Path, ...]] = (),
+        method: str = "hybrid",
+        frames: int = 9,
+        ways: int = 2 if tiny else 16,
+        config: flags = config,
+    ):
+        """Goes from one image to another, in latents and in pixels: a strip, an animation, numbers.
+
+        Args:
+            files: two images in any usual format; without them, two test images.
+            method: how they are embedded, one of the library's methods.
+            frames: images on the way, both ends included.
+            ways: between other test images, that are measured as well; not with files.
+        """
+        options = {"files": files, "method": method, "frames": frames, "ways": ways}
+        return "interpolate", config, options
+
+    def project(
+        files: tyro.conf.Positional[tuple[Path, ...]] = (),
+        mask: Path | None = None,
+        method: str = "hybrid",
+        config: flags = config,
+    ):
+        """Takes an edited image, or a painting, to the nearest that the generator makes.
+
+        Args:
+            files: one image in any usual format; without it, test images with lines drawn on them.
+            mask: a picture of the same size, white where the image was edited; there it is free.
+            method: one of the library's methods; with a mask one that takes it.
+        """
+        return "project", config, {"files": files, "mask": mask, "method": method}
+
+    many = dataclasses.replace(config, images=60) if tiny else config
+
+    def directions(length: float | None = None, config: flags = many):
+        """Finds directions in latents along which images change: of classes, principal ones, ...
+
+        Embeds --images training images with the U-Net, of the sample where a report uses it.
+
+        Args:
+            length: of the steps that are measured; None for 0.3 times that of Gaussian latents.
+        """
+        return "directions", config, {"length": length}
+
+    functions = (
+        report, train, train_embedders, sample, embed, compare, cloud, interpolate, project,
+        directions,
+    )  # fmt: skip
+    verbs = dict(zip(VERBS, functions, strict=True))
     try:
         return tyro.extras.subcommand_cli_from_dict(
             verbs,
@@ -197,6 +311,48 @@ def _embed(config, command, files, method, out):
     embedding.embed_files(config, files, method, out or config.result_folder / "embed")
 
 
+def _compare(config, command, methods):
+    from experiments import comparison
+
+    if config.smoke:
+        _make_smoke_weights(config)
+    comparison.compare(config, command, methods)
+
+
+def _cloud(config, command, **options):
+    from experiments import cloud
+
+    if config.smoke:
+        _make_smoke_weights(config)
+    cloud.cloud(config, command, **options)
+
+
+def _interpolate(config, command, **options):
+    from experiments import interpolation
+
+    _make_smoke_unet(config)
+    interpolation.interpolate(config, command, **options)
+
+
+def _project(config, command, **options):
+    from experiments import projection
+
+    _make_smoke_unet(config)
+    projection.project(config, command, **options)
+
+
+def _directions(config, command, **options):
+    from experiments import directions
+
+    _make_smoke_unet(config)
+    directions.directions(config, command, **options)
+
+
+def _make_smoke_unet(config):
+    if config.smoke:
+        _make_smoke_weights(config, ["unet"])
+
+
 def _make_smoke_weights(config, networks=NETWORKS):
     """Trains, for seconds, what a smoke run needs: a generator, and some of these networks."""
     from ddim_embed.weights import read_manifest
@@ -209,4 +365,8 @@ def _make_smoke_weights(config, networks=NETWORKS):
         training.train_embedders(config, networks)
 
 
-_VERBS = dict(zip(VERBS, (_report, _train, _train_embedders, _sample, _embed), strict=True))
+_FUNCTIONS = (
+    _report, _train, _train_embedders, _sample, _embed, _compare, _cloud, _interpolate, _project,
+    _directions,
+)  # fmt: skip
+_VERBS = dict(zip(VERBS, _FUNCTIONS, strict=True))

@@ -177,14 +177,19 @@ def _run(config, model, batches, num_steps, folder, **kwargs):
 
 
 def load(config, split, limit=None):
-    """Pixels of the experiment's data, without labels.
+    """Pixels of the experiment's data, without labels; raises as `load_labelled` does."""
+    return load_labelled(config, split, limit)[0]
+
+
+def load_labelled(config, split, limit=None):
+    """Pixels and labels of the experiment's data.
 
     Raises:
         UsageError: for data that the flags name and `load_images` refuses.
         ConnectionError: if they are not there and cannot be fetched.
     """
     try:
-        pixels, _ = de.load_images(
+        return de.load_images(
             config.data,
             _split(config, split),
             image_size=config.image_size,
@@ -194,7 +199,6 @@ def load(config, split, limit=None):
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return pixels
 
 
 def stream(config, batch_size, start_step):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from conftest import set_random_weights
 
 import ddim_embed
-from ddim_embed import diffusion, embedders, generator, layers, unet
+from ddim_embed import diffusion, embedders, frechet, generator, layers, perceptual, unet
 
 ROOT = Path(ddim_embed.__file__).resolve().parent.parent
 
@@ -27,12 +27,17 @@ HOUSE = [
     {"schedules", "layers"},
     {"unet"},
     {"diffusion", "training"},
-    {"sampling"},
+    {"sampling", "exact"},
     {"frozen"},
     {"generator"},
-    {"embedders", "embedder_training", "weights", "legacy", "pretrained", "metrics"},
+    {"embedders", "embedder_training", "weights", "legacy", "metrics"},
+    {"perceptual", "frechet"},
+    {"pretrained"},
     {"embedding"},
-    {"methods"},
+    {"iterates", "fixed_point", "jacobian"},
+    {"descent", "quasi_newton", "gauss_newton", "inversion", "coupled"},
+    {"methods", "clouds"},
+    {"directions", "editing"},
     {"figures"},
     {"__init__"},
 ]
@@ -111,20 +116,27 @@ class TestImports:
         assert any("ddim_embed" in imported(path) for path in files)
 
     def test_importing_the_library_loads_no_more_than_it_needs(self):
-        """Nor does it print, or make a file."""
+        """Nor does it print, or make a file, or read one that is not code."""
         code = (
-            "import sys, json, tensorflow, keras; before = set(sys.modules); import ddim_embed; "
-            "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules} "
-            "- {name.partition('.')[0] for name in before})))"
+            "import sys, json, tensorflow, keras; before = set(sys.modules); opened = []; "
+            "sys.addaudithook(lambda event, args: opened.append(args[0]) if event == 'open' else 0)"
+            "; import ddim_embed; "
+            "print(json.dumps([sorted({name.partition('.')[0] for name in sys.modules} "
+            "- {name.partition('.')[0] for name in before}), [*map(str, opened)]]))"
         )
         before = {path for path in (ROOT / "ddim_embed").rglob("*") if path.suffix != ".pyc"}
         result = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
         )
         # Keras itself imports matplotlib and scikit-learn where they are installed.
-        loaded = set(json.loads(result.stdout))  # the only line
+        loaded, opened = (set(names) for names in json.loads(result.stdout))  # the only line
         assert "ddim_embed" in loaded
-        assert not loaded & {"matplotlib", "tensorflow_datasets", "sklearn", "experiments", "PIL"}
+        assert not loaded & {
+            "matplotlib", "tensorflow_datasets", "sklearn", "scipy", "experiments", "PIL",
+        }  # fmt: skip
+        own = {name for name in opened if Path(name).is_relative_to(ROOT)}
+        assert any(name.endswith("__init__.py") or ".pyc" in name for name in own)
+        assert not {name for name in own if ".py" not in name}
         after = {path for path in (ROOT / "ddim_embed").rglob("*") if path.suffix != ".pyc"}
         assert {p for p in after ^ before if p.name != "__pycache__"} == set()
 
@@ -165,13 +177,21 @@ SERIALISABLE = {
     unet.UNet: (lambda: unet.UNet(**UNET, attention="squeeze_excitation"), [IMAGES, VARIANCES]),
     embedders.ConvEmbedder: (lambda: embedders.ConvEmbedder(8, ((3, 5), (1, None))), IMAGES),
     diffusion.DiffusionModel: (
-        lambda: diffusion.DiffusionModel(unet.UNet(**UNET), "linear", ema=0.5, seed=4),
+        lambda: diffusion.DiffusionModel(unet.UNet(**UNET), "linear", 0.5, seed=4, loss="squared"),
         [IMAGES, VARIANCES],
     ),
     generator.Generator: (
         lambda: generator.Generator(
             (4, 4, 8), (4, 6), 1, "spatial", "cosine", 2, "transfer", padding=1
         ),
+        IMAGES,
+    ),
+    perceptual.PerceptualDistance: (
+        lambda: perceptual.PerceptualDistance(min_size=40),
+        [IMAGES[..., :3], IMAGES[..., 3:6]],
+    ),
+    frechet.FeatureClassifier: (
+        lambda: frechet.FeatureClassifier((4, 4, 8), 3, (5,), 6, padding=1, seed=4),
         IMAGES,
     ),
 }

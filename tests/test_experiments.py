@@ -14,7 +14,7 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.data import catalogue, loading
-from experiments import page, results, runner
+from experiments import comparison, page, results, runner
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, NETWORKS, Experiment, UsageError, check, shrink
@@ -36,6 +36,7 @@ def fashion(tmp_path_factory):
     main(FASHION_MNIST, ["train-embedders", *flags])
     main(FASHION_MNIST, flags)  # no verb: the report
     main(FASHION_MNIST, ["sample", *flags, "--images", "6"])
+    main(FASHION_MNIST, ["compare", *flags])
     return root / "fashion_mnist-smoke"
 
 
@@ -85,15 +86,26 @@ def test_every_verb_of_every_experiment(config, network, tmp_path, pictures, cap
     main(config, ["report", *flags])
     main(config, ["sample", *flags])
     main(config, ["embed", pictures[0], "--method", network, *flags])
+    main(config, ["compare", network, "ddim_inversion", *flags])
+    main(config, ["cloud", *flags])
+    main(config, ["interpolate", pictures[0], pictures[2], "--frames", "2", *flags])
+    main(config, ["project", *flags])
+    main(config, ["directions", *flags])
 
     report = json.loads((folder / "report.json").read_text())
     assert report["dataset"] == name
     assert [row["network"] for row in report["table1"]] == [network]
     assert report["table1"][0]["paper_mse"] == config.paper_mse[network]
-    for file in ("index.html", "samples.png", "samples.npz", "embed/cat.png"):
+    for file in (
+        "index.html", "samples.png", "samples.npz", "embed/cat.png", "interpolation.gif",
+        "fig05_projection.png", "directions_principal.png",
+    ):  # fmt: skip
         assert (folder / file).stat().st_size
     with np.load(folder / "samples.npz") as samples:
         assert samples["pixels"].shape[-1] == config.channels
+    cloud = json.loads((folder / "cloud.json").read_text())
+    assert cloud["spectrum"]["dimensions"] == 256 * config.channels
+    assert (cloud["canonical"] is None) == (network != "unet")
     # What has no weights is left out, here and in figures, and what makes them is said.
     output = capsys.readouterr().out
     assert f"python -m experiments.{name} train-embedders conv3_16`" in output
@@ -125,7 +137,7 @@ def test_report_has_the_documented_schema(fashion):
     report = json.loads((fashion / "report.json").read_text())
 
     assert set(report) == {
-        "dataset", "images", "table1", "table2", "config", "versions", "seed", "commit",
+        "dataset", "images", "table1", "table2", "config", "versions", "seed", "commit", "command",
     }  # fmt: skip
     assert report["dataset"] == "fashion_mnist"
     assert report["images"] == 8
@@ -165,6 +177,66 @@ def test_numbers_of_a_report_are_those_that_one_computes_by_hand(fashion):
     np.testing.assert_allclose(report["table2"]["generated"], error(generated, unet), rtol=1e-4)
 
 
+# The comparison
+
+
+def test_comparison_has_every_method_and_its_certificate(fashion):
+    contents = json.loads((fashion / "compare.json").read_text())
+
+    assert [row["name"] for row in contents["methods"]] == list(comparison.COMPARED)
+    assert contents["images"] == 8 and contents["command"].startswith("python -m experiments.")
+    pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=8)
+    generator = de.load_generator("fashion_mnist", fashion / "weights", num_steps=2)
+    rows = {row["name"]: row for row in contents["methods"]}
+    for name, method in (
+        ("conv3_16", "conv3_16"),
+        ("ddim_inversion", "ddim_inversion"),
+        ("unet, lbfgs", de.Hybrid("unet", de.LBFGS(num_steps=2))),
+        ("edict", "edict"),
+    ):
+        result = de.embed(generator, pixels, method)
+        # float32, amplified by what is iterated.
+        np.testing.assert_allclose(rows[name]["mse"], result.mse.mean(), rtol=1e-2, atol=1e-9)
+        assert rows[name]["evaluations"] == result.evaluations.mean()
+        assert (rows[name]["single_mse"] is None) == (result.single_mse is None)
+        if result.trace is None:
+            assert rows[name]["trace"] is None
+        else:
+            assert rows[name]["trace"]["evaluations"][-1] == result.evaluations.mean()
+    controls = contents["controls"]
+    found = {words: value for words, value in controls.items() if "DDPM" in words}
+    assert len(controls) == 7 and len(found) == 1 and min(found.values()) > 1e-4
+    # On a network that is almost the identity both inversions work, the implicit one better.
+    roots = [value for words, value in controls.items() if "root mean square" in words]
+    assert roots[0] < 1e-4 < roots[1]
+
+
+def test_comparison_goes_on_after_a_kill(fashion, capsys):
+    """What is there is not computed again, unless something about it has changed."""
+    flags = ["--smoke", "--results", fashion.parent]
+    kept = sorted((fashion / "runs" / "fashion_mnist" / "compare").rglob("*.npz"))
+    assert len(kept) == len(comparison.COMPARED)
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    report = json.loads((fashion / "compare.json").read_text())
+    kept[0].unlink()
+    main(FASHION_MNIST, ["compare", *flags])
+    again = json.loads((fashion / "compare.json").read_text())
+    changed = {path for path in kept if path.stat().st_mtime_ns != before[path]}
+    assert changed == {kept[0]}
+    for old, new in zip(report["methods"], again["methods"], strict=True):
+        np.testing.assert_allclose(new["mse"], old["mse"], rtol=1e-2, atol=1e-9)
+    main(FASHION_MNIST, ["compare", "conv1", "--seed", "1", *flags])
+    changed = {path.parent.name for path in kept if path.stat().st_mtime_ns != before[path]}
+    assert changed == {kept[0].parent.name, "conv1"}
+    main(FASHION_MNIST, ["compare", *flags])
+    assert "unet, lbfgs" in capsys.readouterr().out
+
+
+def test_comparison_names_the_methods_it_knows(capsys):
+    code, error = stopped(capsys, FASHION_MNIST, ["compare", "vae", "--smoke"])
+    assert code == 2 and "vae" in error and "unet, lbfgs" in error
+
+
 def test_samples_decode_to_the_pixels_beside_them(fashion):
     generator = de.load_generator("fashion_mnist", fashion / "weights", num_steps=2)
     with np.load(fashion / "samples.npz") as samples:
@@ -189,12 +261,13 @@ def test_page_shows_every_figure_and_needs_nothing_from_elsewhere(fashion):
 
 
 def test_page_escapes_text_and_shows_later_results(fashion, tmp_path):
-    report = json.loads((fashion / "report.json").read_text()) | {"dataset": "<b>x</b>"}
+    report = json.loads((fashion / "report.json").read_text())
+    report |= {"dataset": "<b>x</b>", "command": "<i>"}
     (tmp_path / "report.json").write_text(json.dumps(report))
     (tmp_path / "later.json").write_text('"<script>"')
     Image.new("L", (8, 8)).save(tmp_path / 'a"&b.png')
 
-    text = page.write_page(tmp_path, command="<i>").read_text()
+    text = page.write_page(tmp_path).read_text()
 
     assert "<b>x" not in text and "<script>" not in text and "<i>" not in text
     assert 'src="a&quot;&amp;b.png"' in text

@@ -55,6 +55,7 @@ def test_equals_the_network_and_so_does_its_gradient(channels, widths, depth, at
         # border is compared like the rest.
         assert_close(own_noises, noises, 1e-5)
         assert_close(own_gradient, gradient, 1e-4)
+        assert_close(frozen.compiled(images, rates), noises, 1e-5)
 
 
 def test_every_attention_is_tested_above():
@@ -80,6 +81,17 @@ def test_any_batch_size(tiny_generator, n):
     frozen, rates = tiny_generator.denoiser(), tiny_generator.grid[1]
     alone = [frozen(images[i : i + 1], rates) for i in range(n)]
     assert_close(frozen(images, rates), tf.concat(alone, 0), 1e-5)  # float32
+
+
+def test_compiled_is_one_graph_for_all_levels_and_batches(tiny_generator):
+    frozen = tiny_generator.denoiser(num_steps=4)
+    levels = time_grid(continuous_cosine, 4)
+    for n, rates in enumerate(levels, start=1):
+        images = normal((n, 16, 16, 1))
+        assert_close(frozen.compiled(images, rates), frozen(images, rates), 1e-5)  # float32
+    assert frozen._compiled.experimental_get_tracing_count() == 1
+    with pytest.raises(ValueError, match=r"frozen at noise rates \[.*Received: "):
+        frozen.compiled(images, tiny_generator.grid[1])
 
 
 def test_is_a_snapshot():

@@ -7,6 +7,7 @@ from conftest import assert_close, make_diffusion, make_generator, make_pixels
 
 import ddim_embed as de
 from ddim_embed import generator as module
+from ddim_embed import sampling
 from ddim_embed.sampling import sample
 
 
@@ -155,6 +156,24 @@ class TestWeights:
 
 
 OPTIONS = {"image_shape": (16, 16, 1), "widths": (8, 16), "block_depth": 1, "num_steps": 3}
+
+
+class TestDenoiser:
+    def test_answers_at_the_levels_of_any_grid(self, tiny_generator):
+        images = tiny_generator.latents(2)
+        for num_steps in (None, 3, 7):
+            for rates in sampling.time_grid(tiny_generator.schedule, num_steps or 3):
+                variances = tf.fill((2, 1, 1, 1), rates.noise**2)
+                expected = tiny_generator.network([images, variances], training=False)
+                denoise = tiny_generator.denoiser(num_steps=num_steps)
+                assert_close(denoise(images, rates), expected, 1e-5)  # float32
+
+    def test_is_made_once_for_each_grid_and_precision(self, tiny_generator):
+        own = tiny_generator.denoiser()
+        assert tiny_generator.denoiser("float32", 3) is own
+        assert tiny_generator.denoiser(num_steps=5) is tiny_generator.denoiser("float32", 5)
+        assert tiny_generator.denoiser(num_steps=5) is not own
+        assert tiny_generator.denoiser("bfloat16") is not own
 
 
 def test_precision():

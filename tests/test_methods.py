@@ -101,7 +101,12 @@ class TestShippedNetworks:
     def test_options_of_loading(self, root):
         generator = de.load_generator("noise", root=root, num_steps=2, precision="bfloat16")
         assert (generator.num_steps, generator.precision, generator.padding) == (2, "bfloat16", 1)
-        assert de.load_generator("noise", root=root).num_steps == 10
+        generator = de.load_generator("noise", root=root)
+        assert (generator.num_steps, generator.last_step) == (10, "predicted_image")
+        generator = de.load_generator("noise", root=root, num_steps=2, last_step="transfer")
+        assert generator.last_step == "transfer"
+        with pytest.raises(ValueError, match=r"last_step.*Received: 'clean'"):
+            de.load_generator("noise", root=root, last_step="clean")
 
     def test_weights_that_are_not_there(self, root, tiny_pixels):
         generator = de.load_generator("noise", root=root, num_steps=3)
@@ -117,6 +122,22 @@ def test_every_network_is_a_method_by_its_name():
         assert METHODS[name]() == Network(network=name)
         assert METHODS[name](batch_size=3).batch_size == 3
     assert de.METHODS is METHODS
+
+
+@pytest.mark.parametrize(
+    "name, cls",
+    [
+        ("ddim_inversion", de.DDIMInversion),
+        ("implicit", de.ImplicitInversion),
+        ("edict", de.EDICT),
+        ("bdia", de.BDIA),
+    ],
+)
+def test_every_inversion_is_a_method_by_its_name(name, cls, tiny_generator, tiny_pixels):
+    assert METHODS[name] is cls
+    result = embed(tiny_generator, tiny_pixels[:2], name)
+    assert result.latents.shape == result.reconstruction.shape == (2, 16, 16, 1)
+    assert np.isfinite(result.mse).all() and (result.evaluations >= 3).all()
 
 
 def test_methods_are_frozen():

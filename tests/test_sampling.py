@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddim_embed import schedules
-from ddim_embed.sampling import ddim_step, invert, predict_images, sample, time_grid
+from ddim_embed.sampling import (
+    CLEAN,
+    LAST_STEPS,
+    ancestral,
+    ddim_step,
+    invert,
+    predict_images,
+    sample,
+    sampler_levels,
+    time_grid,
+)
 from ddim_embed.schedules import SCHEDULES, Rates, continuous_cosine
 
 THETA = math.acos(0.02) - math.acos(0.95)  # the angle from t=0 to t=1, 1.2332
@@ -139,6 +149,85 @@ class TestOrderOfConvergence:
         assert errors[-1] < 5e-3
 
 
+class TestAncestral:
+    """DDPM, the control that latents do not determine."""
+
+    denoise = staticmethod(oracles.gaussian(0.5))
+
+    @each_schedule
+    @pytest.mark.parametrize("last_step", LAST_STEPS)
+    def test_without_noise_it_is_ddim(self, schedule, last_step):
+        latents = normal()
+        images = ancestral(self.denoise, schedule, latents, 7, last_step, seed=3, eta=0)
+        expected = sample(self.denoise, schedule, latents, 7, last_step)
+        np.testing.assert_array_equal(images, expected)
+
+    @pytest.mark.parametrize("last_step", LAST_STEPS)
+    @pytest.mark.parametrize("eta", [0.5, 1.0])
+    def test_latents_do_not_determine_the_images(self, last_step, eta):
+        latents = normal()
+        options = {"num_steps": 5, "last_step": last_step, "eta": eta}
+        first, again, other = (
+            ancestral(self.denoise, continuous_cosine, latents, seed=seed, **options)
+            for seed in (1, 1, 2)
+        )
+        np.testing.assert_array_equal(first, again)
+        assert np.abs(np.subtract(first, other)).max() > 0.1
+
+    def test_one_step_is_the_posterior_of_ddpm(self):
+        """Ho et al. (2020), Eq. 7: mean and variance from the predicted image, by their beta."""
+        end, middle, start = sampler_levels(continuous_cosine, 2, "transfer")
+        known = ancestral_mean_and_deviation(self.denoise, end, middle)
+        latents = np.ones((1, 200, 200, 1))
+        # The second step scales what the first made, and its own noise is subtracted in quadrature.
+        images = ancestral(self.denoise, continuous_cosine, latents, 2, "transfer", seed=0)
+        scale, deviation = ancestral_mean_and_deviation(self.denoise, middle, start)
+        mean, spread = scale * known[0], math.hypot(scale * known[1], deviation)
+        # 40,000 draws: deviations of 1 / 200 and 1 / 283 of the spread
+        assert np.mean(images) == pytest.approx(mean, abs=0.02 * spread)
+        assert np.std(images) == pytest.approx(spread, rel=0.015)
+
+    def test_many_steps_make_images_of_the_data_s_deviation(self):
+        latents = normal((4, 50, 50, 1))
+        images = ancestral(self.denoise, continuous_cosine, latents, 500, "transfer")
+        start = ends(continuous_cosine)[0]
+        expected = math.hypot(0.5 * start.signal, start.noise)
+        assert np.std(images) == pytest.approx(expected, rel=0.03)  # 10,000 draws, 500 steps
+        correlation = np.corrcoef(np.ravel(images), np.ravel(latents))[0, 1]
+        assert abs(correlation) < 0.05  # for DDIM it is 1
+
+    def test_keeps_shape_and_dtype(self):
+        latents = normal((2, 3, 5, 3)).astype(np.float32)
+        images = ancestral(self.denoise, continuous_cosine, latents, 3)
+        assert images.dtype == tf.float32 and images.shape == latents.shape
+
+    def test_one_evaluation_per_step(self):
+        asked = []
+
+        def denoise(images, rates):
+            asked.append(rates)
+            return images
+
+        ancestral(denoise, continuous_cosine, normal(), 4)
+        assert asked == time_grid(continuous_cosine, 4)[:0:-1]
+
+    @pytest.mark.parametrize("eta", [-0.1, 1.1, float("nan")])
+    def test_wrong_values_are_named(self, eta):
+        with pytest.raises(ValueError, match=rf"eta.*\[0, 1\].*Received: {eta}"):
+            ancestral(self.denoise, continuous_cosine, normal(), 3, eta=eta)
+        with pytest.raises(ValueError, match=r"num_steps.*Received: 0"):
+            ancestral(self.denoise, continuous_cosine, normal(), 0)
+
+
+def ancestral_mean_and_deviation(denoise, now, after):
+    """What a step of DDPM makes of noisy images equal to 1, in the terms of Ho et al. (2020)."""
+    alpha = (now.signal / after.signal) ** 2  # of this step alone
+    beta, share = 1 - alpha, 1 / now.noise**2
+    clean = (1 - now.noise * denoise(1.0, now)) / now.signal
+    mean = after.signal * beta * share * clean + math.sqrt(alpha) * after.noise**2 * share
+    return mean, math.sqrt(after.noise**2 * share * beta)
+
+
 rates = st.floats(0.05, 1.5).map(lambda angle: Rates(math.cos(angle), math.sin(angle)))
 
 
@@ -172,6 +261,15 @@ class TestStep:
             alone = ddim_step(images[i : i + 1], noises[i : i + 1], own, after)
             np.testing.assert_allclose(moved[i : i + 1], alone, rtol=1e-12)
 
+    def test_arrays_are_as_good_as_tensors(self):
+        images, noises = normal(), normal(seed=1)
+        now, after = ends(continuous_cosine)
+        moved = ddim_step(images, noises, now, after)
+        assert isinstance(moved, np.ndarray)
+        np.testing.assert_allclose(
+            moved, ddim_step(tf.constant(images), tf.constant(noises), now, after), rtol=1e-12
+        )
+
     def test_shapes_must_agree(self):
         with pytest.raises(ValueError, match=r"\(3, 4, 4, 1\) and \(3, 4, 4, 3\)"):
             ddim_step(tf.zeros((3, 4, 4, 1)), tf.zeros((3, 4, 4, 3)), *ends(continuous_cosine))
@@ -185,6 +283,14 @@ class TestGrid:
         assert len(grid) == 5 and all(type(value) is float for pair in grid for value in pair)
         np.testing.assert_allclose([rates.signal for rates in grid], expected.signal, rtol=1e-12)
         np.testing.assert_allclose([rates.noise for rates in grid], expected.noise, rtol=1e-12)
+
+    @each_schedule
+    def test_the_levels_of_a_sampler(self, schedule):
+        grid = time_grid(schedule, 3)
+        assert sampler_levels(schedule, 3, "transfer") == grid[::-1]
+        assert sampler_levels(schedule, 3, "predicted_image") == [*grid[:0:-1], CLEAN]
+        with pytest.raises(ValueError, match=r"last_step.*Received: 'last'"):
+            sampler_levels(schedule, 3, "last")
 
     def test_is_constant_inside_a_graph(self):
         @tf.function

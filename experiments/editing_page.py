@@ -1,0 +1,180 @@
+"""Sections of a result page: what `interpolate`, `project` and `directions` have found."""
+
+import json
+
+from experiments.page import figure, heading, interval, number, paragraph, table
+
+# File name -> (heading, caption), of each verb.
+CAPTIONS = {
+    "interpolate": {
+        "fig19_interpolation.png": (
+            "Figure 19: from one image to another",
+            "A cross-fade of the two images; latents on the straight line between theirs, and what "
+            "they decode to; latents on the great circle, and what they decode to. Latents are "
+            "scaled row by row.",
+        ),
+        "interpolation.gif": (
+            "There and back",
+            "The cross-fade on the left, spherical interpolation of latents on the right.",
+        ),
+    },
+    "project": {
+        "fig05_projection.png": (
+            "Figures 4 and 5: edited images, taken to the nearest generated ones",
+            "The U-Net has learnt images only, and blends in what it does not know; a descent "
+            "finds latents for the edit as well. With a mask only what was not edited is held to "
+            "the image.",
+        ),
+    },
+    "directions": {
+        "directions_class.png": (
+            "Directions of classes",
+            "One image, moved along the normal of a plane between a class and all others; the "
+            "number is the class. The middle column is the image as it is.",
+        ),
+        "directions_principal.png": (
+            "Principal directions",
+            "The same image along the principal components of the latents of the data set, the "
+            "widest first.",
+        ),
+        "directions_first_layer.png": (
+            "Directions of the denoiser's first layer",
+            "The same image along the singular vectors of the linear map from latents to the first "
+            "nonlinearity (SeFa). The layer is a convolution: they are waves, not attributes.",
+        ),
+    },
+}
+FILES = tuple(f"{verb}.json" for verb in CAPTIONS)
+
+
+def sections(folder):
+    """The sections of those verbs that have run.
+
+    Args:
+        folder: holds their JSON files and figures.
+
+    Returns:
+        List of pieces of HTML.
+    """
+    pieces = []
+    for verb, words in (
+        ("interpolate", _interpolation),
+        ("project", _projection),
+        ("directions", _directions),
+    ):
+        path = folder / f"{verb}.json"
+        if path.exists():
+            contents = json.loads(path.read_text())
+            pieces += words(contents)
+            pieces += [
+                figure(name, *caption)
+                for name, caption in CAPTIONS[verb].items()
+                if (folder / name).exists()
+            ]
+            pieces.append(paragraph(f"Made by: {contents['command']}", faint=True))
+    return pieces
+
+
+def _interpolation(contents):
+    errors = " and ".join(number(value, 6) for value in contents["mse"])
+    ways = contents["shown"].items()
+    rows = [
+        (
+            kind,
+            interval(way["path_length"], 2),
+            number(100 * way["largest_share"], 0) + "%",
+            number(way["network_mse"] and max(way["network_mse"]), 5),
+        )
+        for kind, way in ways
+    ]
+    pieces = [
+        heading("Interpolation"),
+        paragraph(
+            f"Embedded by {contents['method']}, with mean squared errors {errors}. The perceptual "
+            "path length is a mean square of speed: it tells smooth ways from abrupt ones. The "
+            "U-Net, which has learnt images only, fails to embed a frame that is none."
+        ),
+        table(("way", "path length, 95% interval", "largest step", "U-Net's largest error"), rows),
+    ]
+    if contents["several"]:
+        rows = [
+            (
+                kind,
+                interval(way["path_length"], 2),
+                number(way["path_length_median"], 2),
+                interval(way["middle_network_mse"], 5),
+            )
+            for kind, way in contents["several"].items()
+        ]
+        pieces += [
+            paragraph(
+                f"The same of {contents['ways']} pairs of test images, embedded by the U-Net:"
+            ),
+            table(("ways", "path length", "median", "U-Net's error in the middle"), rows),
+        ]
+    return pieces
+
+
+def _projection(contents):
+    rows = [
+        (
+            {"network": "U-Net", "whole": contents["method"], "masked": "the same, with the mask"}[
+                row["name"]
+            ],
+            *(
+                interval(row.get(key), digits)
+                for key, digits in (
+                    ("held_mse", 5), ("free_mse", 4), ("lpips", 4), ("latents_std", 3),
+                )
+            ),
+            number(row["evaluations"], 0),
+        )
+        for row in contents["projections"]
+    ]  # fmt: skip
+    edit = contents.get("edit")
+    if edit:
+        rows.insert(
+            0,
+            ("as edited", "-", interval(edit["free_mse"], 4), interval(edit["lpips"], 4), "-", "-"),
+        )
+    header = (
+        "projection", "error where held", "error under the mask", "LPIPS",
+        "deviation of latents", "evaluations",
+    )  # fmt: skip
+    return [
+        heading("Projection of edited images"),
+        paragraph(
+            "Where held, the error is that of the edited image; under the mask, and in LPIPS, that "
+            "of the image before it was edited, which no method has seen."
+        ),
+        table(header, rows),
+    ]
+
+
+def _directions(contents):
+    def cell(row, key, digits):
+        effect, control = (interval(row[name].get(key), digits) for name in ("effect", "control"))
+        return f"{effect} ({control})" if row["effect"].get(key) else "-"
+
+    rows = [
+        (
+            f"{row['kind']} {row['name']}",
+            f"{row['value']:.3g}",
+            *(
+                cell(row, key, digits)
+                for key, digits in (("probability", 2), ("lpips", 3), ("mse", 4))
+            ),
+        )
+        for row in contents["directions"]
+    ]
+    return [
+        heading("Directions in latents"),
+        paragraph(
+            f"Found in the U-Net's latents of {contents['images']} images, tried on "
+            f"{contents['edited']} others: steps of length {number(contents['length'], 1)}, and in "
+            "brackets what random steps of that length do. The value is the accuracy of a class's "
+            "plane on latents left out (0.5 by chance), the variance of a component, or a singular "
+            "value."
+        ),
+        table(("direction", "value", "class probability", "LPIPS", "mean squared change"), rows),
+    ]

@@ -1,0 +1,152 @@
+"""What the verbs that edit images have in common: images, methods, and the notes of a result."""
+
+import dataclasses
+import json
+import sys
+
+import numpy as np
+
+import ddim_embed as de
+from experiments import results, training
+from experiments.configuration import UsageError
+
+# Iterations of a smoke run.
+_FEW = 2
+
+
+def read(generator, files, channels=None):
+    """A user's images, as the generator takes them.
+
+    Args:
+        generator: a `Generator`.
+        files: paths; each image is cropped to its centre, resized, and padded as the data are.
+        channels: None for the generator's own.
+
+    Returns:
+        Pixels, float32 `(n, height, width, channels)`.
+
+    Raises:
+        FileNotFoundError: if one of them cannot be read; says which, and why.
+    """
+    height, width, own = generator.image_shape
+    padding = generator.padding
+    shape = (height - 2 * padding, width - 2 * padding, channels or own)
+    pixels, _, problems = de.read_image_files(files, shape)
+    if problems:
+        words = "; ".join(f"{path}: {reason}" for path, reason in problems)
+        raise FileNotFoundError(f"Not all files can be read as images. {words}")
+    return np.pad(pixels, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+
+
+def read_mask(generator, file, image):
+    """A mask of a user's, cut and resized as the image is: white, or transparent, is free.
+
+    Args:
+        generator: a `Generator`.
+        file: its path.
+        image: path of the image that it belongs to.
+
+    Returns:
+        bool `(1, height, width)`; the padding is held.
+
+    Raises:
+        FileNotFoundError: if it cannot be read.
+        UsageError: if its sides are not in the proportion of the image's, so that it would be cut
+            elsewhere; or if it leaves nothing of the image, or all of it.
+    """
+    mask = read(generator, [file], channels=1)[..., 0] > 0.5
+    sizes = [_size(path) for path in (file, image)]
+    if sizes[0][0] * sizes[1][1] != sizes[0][1] * sizes[1][0]:
+        words = ["x".join(map(str, size)) for size in sizes]
+        raise UsageError(f"--mask must be of the image's size, {words[1]}. Received: {words[0]}")
+    window = slice(generator.padding, -generator.padding or None)
+    share = mask[:, window, window].mean()
+    if share in (0, 1):
+        raise UsageError(
+            "--mask must be white where the image was edited, and black elsewhere. "
+            f"Received one that is {'white' if share else 'black'} all over"
+        )
+    return mask
+
+
+def _size(path):
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as picture:
+        return ImageOps.exif_transpose(picture).size
+
+
+def test_images(config, count):
+    """The first test images, and their labels.
+
+    Args:
+        config: an `Experiment`; the images come from where those of a report do.
+        count: how many.
+
+    Raises:
+        ConnectionError: if the data are not there and cannot be fetched.
+        UsageError: if there are fewer.
+    """
+    source = config.report_source or config.source
+    found = training.load_labelled(dataclasses.replace(config, source=source), "test", count)
+    if len(found[0]) < count:
+        raise UsageError(f"There are {len(found[0])} test images, not {count}.")
+    return found
+
+
+def configured(config, name):
+    """A method by its name, with a progress bar; in a smoke run of few iterations.
+
+    Args:
+        config: an `Experiment`.
+        name: of `de.METHODS`.
+
+    Raises:
+        UsageError: for another name.
+    """
+    if name not in de.METHODS:
+        raise UsageError(f"--method must be one of {', '.join(de.METHODS)}. Received: {name}")
+    method = de.METHODS[name]()
+    if isinstance(method, de.Hybrid):
+        finish = _with_bar(config, de.METHODS[method.finish]())
+        return dataclasses.replace(method, finish=finish)
+    return _with_bar(config, method)
+
+
+def _with_bar(config, method):
+    options = {"progress": bars(config)}
+    if config.smoke and isinstance(method, de.Descent | de.LBFGS | de.GaussNewton):
+        options["num_steps"] = _FEW
+    return dataclasses.replace(method, **options)
+
+
+def bars(config):
+    """Whether to show progress bars: a smoke run is over before one is read."""
+    return sys.stderr.isatty() or not config.smoke
+
+
+def notes(config, command, **options):
+    """How a result was made, for its JSON file.
+
+    Args:
+        config: an `Experiment`.
+        command: what a user would type to repeat it.
+        **options: those of the verb.
+    """
+    return {
+        "options": json.loads(json.dumps(options, default=str)),  # paths become words
+        "config": results.as_json(config),
+        "versions": results.versions("scikit-learn", "scipy", "pillow"),
+        "seed": config.seed,
+        "commit": results.commit(),
+        "command": command,
+    }
+
+
+def estimate(values):
+    """The mean of one value per image, and half of its 95% interval (None for one image)."""
+    values = np.asarray(values, np.float64)
+    interval = None
+    if len(values) > 1:
+        interval = float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+    return {"mean": float(values.mean()), "interval": interval}
