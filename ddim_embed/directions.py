@@ -138,8 +138,9 @@ def first_layer_directions(generator, n):
     The difference: SeFa's A is fully connected, and its directions mix the code's coordinates as
     training has found best. Here it is a convolution, nine weights per channel for all positions,
     which commutes with shifts but for the borders. So its singular vectors are waves across the
-    whole image, and the first n share the frequency that the filters answer to most, whatever the
-    images show. They say to what the layer listens, not what to change in an image.
+    whole image, ordered by how much the filters answer to their frequency, whatever the images
+    show: with the shipped weights the slowest come first, brighter in all, to one side, in the
+    middle. They move the image further than any other step of their length, and to no attribute.
 
     A is never formed; the residual connection passes the first layer by and is not part of it.
 

@@ -40,7 +40,8 @@ CAPTIONS = {
         "directions_first_layer.png": (
             "Directions of the denoiser's first layer",
             "The same image along the singular vectors of the linear map from latents to the first "
-            "nonlinearity (SeFa). The layer is a convolution: they are waves, not attributes.",
+            "nonlinearity (SeFa). The layer is a convolution: they are waves across the image, and "
+            "move it far, but not from one attribute to another.",
         ),
     },
 }
@@ -124,7 +125,7 @@ def _projection(contents):
             *(
                 interval(row.get(key), digits)
                 for key, digits in (
-                    ("held_mse", 5), ("free_mse", 4), ("lpips", 4), ("latents_std", 3),
+                    ("held_mse", 6), ("free_mse", 4), ("lpips", 4), ("latents_std", 3),
                 )
             ),
             number(row["evaluations"], 0),

@@ -11,6 +11,8 @@ from experiments.configuration import UsageError, require
 
 # Distances on the way that is shown, and on each of several.
 _SAMPLES, _FEW_SAMPLES = 64, 8
+# Among so many test images at least two unlike ones are looked for.
+_LOOKED_AT = 16
 # Milliseconds of a frame of the animation and of its ends, and pixels of its smaller side at least.
 _FRAME, _PAUSE, _SIDE = 90, 700, 160
 
@@ -46,9 +48,9 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
     if files:
         pixels = inputs.read(generator, files)
     else:
-        loaded, labels = inputs.test_images(config, 2 + 2 * ways)
+        loaded, labels = inputs.test_images(config, max(_LOOKED_AT, 2 + 2 * ways))
         both = _unlike(labels)
-        pixels, others = loaded[both], np.delete(loaded, both, axis=0)
+        pixels, others = loaded[both], np.delete(loaded, both, axis=0)[: 2 * ways]
     network = _network(config)
 
     total = 8 if ways and not files else 4

@@ -160,9 +160,9 @@ def _figure(original, edited, free, found, method):
 
 def _print(contents):
     print(f"\nProjections of {contents['images']} images by {contents['method']}")
-    header = ("held mse", "free mse", "lpips", "latents std")
-    print(f"{'':12}" + "".join(f"{word:>20}" for word in header))
+    columns = {"held_mse": 6, "free_mse": 4, "lpips": 4, "latents_std": 3}
+    print(f"{'':12}" + "".join(f"{key.replace('_', ' '):>22}" for key in columns))
     for row in contents["projections"]:
-        cells = [row.get(key) for key in ("held_mse", "free_mse", "lpips", "latents_std")]
-        print(f"{row['name']:12}" + "".join(f"{page.interval(cell, 4):>20}" for cell in cells))
+        cells = [page.interval(row.get(key), digits) for key, digits in columns.items()]
+        print(f"{row['name']:12}" + "".join(f"{cell:>22}" for cell in cells))
     print()

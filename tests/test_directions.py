@@ -117,7 +117,7 @@ class TestEdits:
         change = strip - pixels[:, None]
         slope = change[0, 2, 1, 2, 0]
         assert abs(slope) > 0.01
-        expected = np.tile([-2, 0, 1] * slope, (2, 1))
+        expected = np.tile(np.array([-2, 0, 1]) * slope, (2, 1))
         np.testing.assert_allclose(change[:, :, 1, 2, 0], expected, atol=1e-5)
         change[:, :, 1, 2] = 0
         np.testing.assert_allclose(change, 0, atol=1e-6)
