@@ -224,6 +224,8 @@ def controls(config, generator, rows):
 def plot(rows):
     """Error against evaluations and against seconds per image, both logarithmic.
 
+    Coupled methods, exact for their pairs, are there with the error of either latents alone.
+
     Args:
         rows: as in `compare.json`.
 
@@ -241,7 +243,15 @@ def plot(rows):
         for axes, cost in zip(panels, ends, strict=True):
             if row["trace"]:
                 axes.plot(row["trace"][cost], row["trace"]["mse"], color=colour, linewidth=1.6)
-            axes.plot(ends[cost], row["mse"], "o", color=colour, label=row["name"])
+            single = row["single_mse"] is not None
+            axes.plot(
+                ends[cost],
+                row["single_mse"] if single else row["mse"],
+                "o",
+                color=colour,
+                fillstyle="none" if single else "full",
+                label=f"{row['name']}, one of the pair" if single else row["name"],
+            )
     for axes, words in zip(
         panels, ("network evaluations per image", "seconds per image"), strict=True
     ):
