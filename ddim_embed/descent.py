@@ -71,9 +71,6 @@ class Descent(Method):
         pixels = np.repeat(pixels, self.starts, axis=0)
         return best_of(once(generator, pixels, seed, mask=mask), self.starts)
 
-    def start(self, generator, n, seed):
-        return generator.latents(n, seed)
-
     def solve(self, generator, pixels, latents, tick, held=None):
         step = generator.traced(_step)
         iterates = Iterates(len(pixels), self.patience, tick)

@@ -9,6 +9,9 @@ from tqdm.auto import tqdm
 
 from ddim_embed import metrics
 
+# Starts are no one's samples: an image that was generated with a seed must not be embedded, with
+# the same seed, from the very latents that made it.
+_STARTS = -1
 # A peak signal-to-noise ratio of 30 dB: below it a reconstruction is seen to differ.
 CONVERGED_MSE = 1e-3
 
@@ -176,8 +179,11 @@ class Method:
         return 1
 
     def start(self, generator, n, seed):
-        """The latents to start from where none are given, or None for `solve` to find its own."""
-        return None
+        """Gaussian latents to start from where none are given, of a stream of their own.
+
+        A method that has no use for them returns None.
+        """
+        return generator.latents(n, seed, stream=_STARTS)
 
     def prepare(self, generator):
         """Does what must be done once, before the clock runs: load, check options."""

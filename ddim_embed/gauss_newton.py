@@ -47,9 +47,6 @@ class GaussNewton(Method):
     def ticks(self):
         return self.num_steps
 
-    def start(self, generator, n, seed):
-        return generator.latents(n, seed)
-
     def solve(self, generator, pixels, latents, tick, held=None):
         linearize = generator.traced(_solve_linearized)
         iterates = Iterates(len(pixels), self.patience, tick)

@@ -197,9 +197,15 @@ class Generator(keras.Model):
         """
         return 2 * self.num_steps
 
-    def latents(self, n, seed=0):
-        """n Gaussian latents `(n, height, width, channels)`, a function of `seed` alone."""
-        return tf.random.stateless_normal((n, *self.image_shape), (seed, 0)).numpy()
+    def latents(self, n, seed=0, stream=0):
+        """n Gaussian latents `(n, height, width, channels)`, a function of the other arguments.
+
+        Args:
+            n: how many.
+            seed: integer.
+            stream: integer; those of one stream are independent of those of another.
+        """
+        return tf.random.stateless_normal((n, *self.image_shape), (seed, stream)).numpy()
 
     def sample(self, n, seed=0):
         """Generates n images; returns pixels as `decode` does, as an array."""

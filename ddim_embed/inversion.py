@@ -168,7 +168,7 @@ class ImplicitInversion(Method):
             )
 
     def start(self, generator, n, seed):
-        return generator.latents(n, seed) if generator.last_step == "predicted_image" else None
+        return super().start(generator, n, seed) if generator.last_step != "transfer" else None
 
     def prepare(self, generator):
         generator.denoiser("float32")

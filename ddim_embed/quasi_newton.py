@@ -50,9 +50,6 @@ class LBFGS(Method):
     def ticks(self):
         return self.num_steps
 
-    def start(self, generator, n, seed):
-        return generator.latents(n, seed)
-
     def solve(self, generator, pixels, latents, tick, held=None):
         gradient, move = generator.traced(_value_and_gradient), generator.traced(_move)
         judge = generator.traced(_judge)

@@ -208,7 +208,7 @@ class TestMask:
                 de.GaussNewton(num_steps=6, cg_steps=3, damping=1e-7),
             )
         ]
-        start = generator.latents(3, seed=5)
+        start = de.LBFGS().start(generator, 3, seed=5)
         for result in results:
             assert result.mse.max() < 1e-9
             np.testing.assert_allclose(result.latents[:, :, 2:], latents[:, :, 2:], atol=2e-2)

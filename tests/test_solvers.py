@@ -194,7 +194,7 @@ class TestEverySolver:
         np.testing.assert_allclose(result.mse, trace.mse[-1], rtol=1e-3)
         np.testing.assert_array_equal(result.evaluations, trace.evaluations[-1])
         assert trace.mse.shape == (method.num_steps, 2)
-        start = tiny_generator.latents(2, 0)
+        start = method.start(tiny_generator, 2, 0)
         first = de.metrics.mse(pixels, tiny_generator.decode(start).numpy())
         np.testing.assert_allclose(trace.mse[0], first, rtol=1e-3)
         assert (result.mse < first).all()
@@ -209,9 +209,8 @@ class TestEverySolver:
         pixels = np.clip(tiny_generator.decode(latents), 0, 1)
         result = de.embed(tiny_generator, pixels, method, latents=latents)
         assert result.mse.max() < 1e-8 and result.converged.all()
-        again = de.embed(tiny_generator, pixels, method, seed=8)
-        np.testing.assert_array_equal(again.latents, result.latents)
-        assert de.embed(tiny_generator, pixels, method, seed=9).mse.min() > 1e-6
+        # With the seed that made the images it starts elsewhere: that would be no test of anything.
+        assert de.embed(tiny_generator, pixels, method, seed=8).mse.min() > 1e-6
 
     def test_what_cannot_be_reached_is_said(self, method, tiny_generator):
         noise = np.random.default_rng(0).uniform(size=(2, 16, 16, 1)).astype(np.float32)
@@ -299,7 +298,8 @@ class TestIterates:
 
 class TestHybrid:
     @pytest.fixture(scope="class")
-    def network(self):
+    @staticmethod
+    def network():
         return de.Network(embedder=set_random_weights(de.build_embedder("conv1")))
 
     def test_one_goes_on_from_the_other(self, tiny_generator, network):
