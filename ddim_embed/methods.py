@@ -86,6 +86,8 @@ class Hybrid(Method):
             begun = start(generator, pixels, seed=seed, latents=latents, mask=mask)
         else:
             begun = _begin(start, generator, generator.check_pixels(pixels), seed, latents, held)
+            fresh = finish.start(generator, len(held), seed)
+            begun = dataclasses.replace(begun, latents=np.where(held, begun.latents, fresh))
         done = finish(generator, pixels, seed=seed, latents=begun.latents, mask=mask)
         return _after(begun, done)
 
@@ -105,7 +107,6 @@ def _begin(start, generator, pixels, seed, latents, held):
     begun = start(generator, np.where(held, pixels, mean), seed=seed, latents=latents)
     return dataclasses.replace(
         begun,
-        latents=np.where(held, begun.latents, generator.latents(len(pixels), seed)),
         # So far the error was that of whole images.
         mse=metrics.mse(pixels, begun.reconstruction, generator.padding, held),
         trace=None,

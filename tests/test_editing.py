@@ -236,7 +236,7 @@ class TestMask:
         np.testing.assert_allclose(result.latents, whole.latents, atol=1e-3)  # float32, iterated
         np.testing.assert_allclose(result.mse, whole.mse, rtol=1e-3)
 
-    @each_method
+    @pytest.mark.parametrize("method", [METHODS[0], METHODS[2]], ids=repr)
     def test_batches_change_nothing(self, method, tiny_generator):
         pixels, mask = make_pixels(2, (16, 16, 1)), left_half(2)
         mask[1] = ~mask[1]
@@ -275,7 +275,7 @@ class TestMask:
         held = np.repeat(~mask[..., None], 1, 3)
         error = de.metrics.mse(pixels, begun.reconstruction, held=held)
         np.testing.assert_allclose(result.trace.mse[0], error, rtol=1e-4)  # float32
-        start = np.where(mask[..., None], tiny_generator.latents(2, 3), begun.latents)
+        start = np.where(mask[..., None], method.finish.start(tiny_generator, 2, 3), begun.latents)
         alone = de.embed(tiny_generator, pixels, method.finish, latents=start, mask=mask)
         np.testing.assert_allclose(result.latents, alone.latents, atol=1e-4)
         both = de.Hybrid(de.Descent(num_steps=1), de.GaussNewton(num_steps=1))

@@ -88,8 +88,9 @@ def test_every_verb_of_every_experiment(config, network, tmp_path, pictures, cap
     main(config, ["embed", pictures[0], "--method", network, *flags])
     main(config, ["compare", network, "ddim_inversion", *flags])
     main(config, ["cloud", *flags])
-    main(config, ["interpolate", pictures[0], pictures[2], "--frames", "2", *flags])
-    main(config, ["project", *flags])
+    quick = ["--method", network, *flags]  # hybrids are tested in test_editing_verbs
+    main(config, ["interpolate", pictures[0], pictures[2], "--frames", "2", *quick])
+    main(config, ["project", *quick])
     main(config, ["directions", *flags])
 
     report = json.loads((folder / "report.json").read_text())
