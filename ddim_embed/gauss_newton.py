@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed.embedding import Method
-from ddim_embed.iterates import Iterates
+from ddim_embed.iterates import Iterates, dot, wide
 from ddim_embed.jacobian import linearize
 
 
@@ -66,13 +66,12 @@ class GaussNewton(Method):
             accepted = trial_value < value
             gain = (value - trial_value) / tf.maximum(value - forecast, 1e-20)
             damping *= tf.where(gain > 0.75, 1 / 3, tf.where(accepted & (gain > 0.25), 1.0, 3.0))
-            wide = accepted[:, None, None, None]
-            point = tf.where(wide, trial, point)
+            point = tf.where(wide(accepted), trial, point)
             value = tf.where(accepted, trial_value, value)
             # By convexity of the linear model its forecast for a quarter of the step is at most
             # the mean of both ends.
             forecast = tf.where(accepted, trial_forecast, 0.75 * value + 0.25 * forecast)
-            step = tf.where(wide, trial_step, 0.25 * step)
+            step = tf.where(wide(accepted), trial_step, 0.25 * step)
             if iterates.iterations == self.num_steps:
                 break
         return iterates.found()
@@ -95,17 +94,17 @@ def _solve_linearized(generator, point, pixels, damping, count, held=None):
     residual = decoded - shown(pixels)
     descent = -transposed(residual)
     steepest = product(descent)
-    squared = _dot(descent, descent)
+    squared = dot(descent, descent)
     # Damping without units: relative to the curvature along the gradient.
-    damping = damping * _dot(steepest, steepest) / tf.maximum(squared, 1e-30)
+    damping = damping * dot(steepest, steepest) / tf.maximum(squared, 1e-30)
 
     def iterate(i, step, moved, direction, remainder, squared):
         image = product(direction)
-        curvature = _dot(image, image) + damping * _dot(direction, direction)
-        length = _wide(squared / tf.maximum(curvature, 1e-30))
-        remainder -= length * (transposed(image) + _wide(damping) * direction)
-        next_squared = _dot(remainder, remainder)
-        turned = remainder + _wide(next_squared / tf.maximum(squared, 1e-30)) * direction
+        curvature = dot(image, image) + damping * dot(direction, direction)
+        length = wide(squared / tf.maximum(curvature, 1e-30))
+        remainder -= length * (transposed(image) + wide(damping) * direction)
+        next_squared = dot(remainder, remainder)
+        turned = remainder + wide(next_squared / tf.maximum(squared, 1e-30)) * direction
         step, moved = step + length * direction, moved + length * image
         return i + 1, step, moved, turned, remainder, next_squared
 
@@ -114,13 +113,4 @@ def _solve_linearized(generator, point, pixels, damping, count, held=None):
     _, step, moved, *_ = tf.while_loop(lambda i, *_: i < count, iterate, state)
     forecast = residual + moved
     errors = generator.errors(decoded, pixels, held)
-    return 0.5 * _dot(residual, residual), step, 0.5 * _dot(forecast, forecast), errors
-
-
-def _dot(a, b):
-    return tf.reduce_sum(a * b, axis=(1, 2, 3))
-
-
-def _wide(values):
-    """`(n,)` -> `(n, 1, 1, 1)`."""
-    return values[:, None, None, None]
+    return 0.5 * dot(residual, residual), step, 0.5 * dot(forecast, forecast), errors

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import tensorflow as tf
 
 from ddim_embed.embedding import Found
 
@@ -65,3 +66,13 @@ class Iterates:
         every = -(-len(self._trace) // 100)
         trace = self._trace[:-1:every] + self._trace[-1:]
         return Found(self._best, self._evaluations, trace)
+
+
+def dot(a, b):
+    """Scalar products of two tensors, image by image: `(n, height, width, channels)` -> `(n,)`."""
+    return tf.reduce_sum(a * b, axis=(1, 2, 3))
+
+
+def wide(values):
+    """One number per image, to multiply images by: `(n,)` -> `(n, 1, 1, 1)`."""
+    return values[:, None, None, None]

@@ -6,7 +6,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from ddim_embed.embedding import Method
-from ddim_embed.iterates import Iterates
+from ddim_embed.iterates import Iterates, dot, wide
 
 # The sufficient decrease of Nocedal & Wright, Eq. 3.6a.
 _SUFFICIENT = 1e-4
@@ -104,17 +104,17 @@ def _move(generator, point, slope, memory, radius):
     direction = slope
     weights = []
     for i in reversed(range(size)):
-        weights.append(inverse_products[i] * _dot(steps[i], direction))
-        direction -= _wide(weights[-1]) * changes[i]
-    direction *= _wide(scale)
+        weights.append(inverse_products[i] * dot(steps[i], direction))
+        direction -= wide(weights[-1]) * changes[i]
+    direction *= wide(scale)
     for i in range(size):
-        correction = inverse_products[i] * _dot(changes[i], direction)
-        direction += _wide(weights[size - 1 - i] - correction) * steps[i]
+        correction = inverse_products[i] * dot(changes[i], direction)
+        direction += wide(weights[size - 1 - i] - correction) * steps[i]
     # Rounding can turn a direction uphill; the gradient never is.
-    downhill = _dot(direction, slope) > 0
-    direction = tf.where(_wide(downhill), direction, _wide(scale) * slope)
+    downhill = dot(direction, slope) > 0
+    direction = tf.where(wide(downhill), direction, wide(scale) * slope)
     length = _norm(direction)
-    return point - _wide(tf.minimum(1.0, radius / tf.maximum(length, 1e-20))) * direction
+    return point - wide(tf.minimum(1.0, radius / tf.maximum(length, 1e-20))) * direction
 
 
 def _judge(
@@ -123,10 +123,10 @@ def _judge(
     """Accepts or refuses each trial point, and remembers what it taught."""
     steps, changes, inverse_products, scale = memory
     step, change = trial - point, trial_slope - slope
-    product, length = _dot(step, change), _norm(step)
+    product, length = dot(step, change), _norm(step)
     curved = product > _CURVED * length * _norm(change)
     inverse = tf.where(curved, 1 / tf.where(curved, product, 1.0), 0.0)
-    scale = tf.where(curved, product / tf.maximum(_dot(change, change), 1e-30), scale)
+    scale = tf.where(curved, product / tf.maximum(dot(change, change), 1e-30), scale)
     memory = (
         tf.concat([steps[1:], step[None]], 0),
         tf.concat([changes[1:], change[None]], 0),
@@ -134,25 +134,16 @@ def _judge(
         scale,
     )
     # False, too, where the value is not a number.
-    accepted = trial_value < value + _SUFFICIENT * _dot(slope, step)
+    accepted = trial_value < value + _SUFFICIENT * dot(slope, step)
     radius = tf.where(accepted, tf.maximum(radius, 2 * length), length / 2)
     return (
-        tf.where(_wide(accepted), trial, point),
+        tf.where(wide(accepted), trial, point),
         tf.where(accepted, trial_value, value),
-        tf.where(_wide(accepted), trial_slope, slope),
+        tf.where(wide(accepted), trial_slope, slope),
         memory,
         radius,
     )
 
 
-def _dot(a, b):
-    return tf.reduce_sum(a * b, axis=(1, 2, 3))
-
-
 def _norm(a):
-    return tf.sqrt(_dot(a, a))
-
-
-def _wide(values):
-    """`(n,)` -> `(n, 1, 1, 1)`."""
-    return values[:, None, None, None]
+    return tf.sqrt(dot(a, a))

@@ -102,11 +102,7 @@ def cloud(
             "at_a_time": at_a_time,
             "tolerance": tolerance,
         },
-        "config": results.as_json(config),
-        "versions": results.versions("scipy", "scikit-learn"),
-        "seed": config.seed,
-        "commit": results.commit(),
-        "command": command,
+        **results.provenance(config, command, "scipy", "scikit-learn"),
     }
     folder = config.result_folder
     results.save_json(folder / "cloud.json", contents)

@@ -1,7 +1,6 @@
 """The verb `compare`: every method on the same images, error against what it costs."""
 
 import dataclasses
-import sys
 
 import numpy as np
 from tqdm import tqdm
@@ -71,11 +70,7 @@ def compare(config, command, methods=()):
         "images": len(pixels),
         "methods": rows,
         "controls": controls(config, generator, rows),
-        "config": results.as_json(config),
-        "versions": results.versions(),
-        "seed": config.seed,
-        "commit": results.commit(),
-        "command": command,
+        **results.provenance(config, command),
     }
     folder = config.result_folder
     results.save_json(folder / "compare.json", contents)
@@ -116,7 +111,7 @@ def _embed(config, generator, pixels, name, method):
     folder = config.run_folder / "compare" / name.replace(", ", "-")
     parts, traced = [], set()
     starts = range(0, len(pixels), _CHUNK)
-    for i in tqdm(starts, desc=name, unit_scale=_CHUNK, unit="image", disable=not _bars(config)):
+    for i in tqdm(starts, desc=name, unit_scale=_CHUNK, unit="image", disable=not config.progress):
         chunk = pixels[i : i + _CHUNK]
         path = folder / f"{i}.npz"
         identity = kept.identity(generator, chunk, method, config.seed)
@@ -147,7 +142,7 @@ def _row(generator, pixels, name, method, embedding):
         "mse": float(embedding.mse.mean()),
         "mse_interval": float(1.96 * embedding.mse.std() / np.sqrt(len(pixels))),
         "single_mse": None if embedding.single_mse is None else float(embedding.single_mse.mean()),
-        "psnr": _finite(metrics.psnr(*measured).mean()),
+        "psnr": results.finite(metrics.psnr(*measured).mean()),
         "ssim": float(metrics.ssim(*measured).mean()),
         "lpips": float(de.lpips(*measured).mean()),
         "evaluations": float(embedding.evaluations.mean()),
@@ -157,11 +152,6 @@ def _row(generator, pixels, name, method, embedding):
         "converged": float(embedding.converged.mean()),
         "trace": trace,
     }
-
-
-def _finite(value):
-    """JSON has no number for the PSNR of a perfect reconstruction."""
-    return float(value) if np.isfinite(value) else None
 
 
 def controls(config, generator, rows):
@@ -283,7 +273,3 @@ def print_controls(found):
     for words, value in found.items():
         print(f"{value:12.6f}  {words}")
     print()
-
-
-def _bars(config):
-    return sys.stderr.isatty() or not config.smoke

@@ -5,6 +5,7 @@ No import of the library here: `--help` and a wrong flag need not wait for Tenso
 
 import dataclasses
 import math
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -99,6 +100,11 @@ class Experiment:
     def run_folder(self):
         """Where checkpoints of this experiment lie."""
         return self.runs / self.name
+
+    @property
+    def progress(self):
+        """Whether to show bars: a smoke run is over before one is read."""
+        return sys.stderr.isatty() or not self.smoke
 
     @property
     def result_folder(self):

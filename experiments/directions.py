@@ -55,7 +55,7 @@ def directions(config, command, length=None):
     pixels, labels = _load(config)
     classifier = _classifier(config)
     embedder = de.load_embedder(config.name, "unet", config.weights)
-    network = de.Network("unet", embedder, progress=inputs.bars(config))
+    network = de.Network("unet", embedder, progress=config.progress)
     embedding = de.embed(generator, pixels, network)
     latents, edited = np.split(embedding.latents, [-_edited(config)])
     known, rest = np.split(labels, [-_edited(config)])
@@ -63,7 +63,7 @@ def directions(config, command, length=None):
 
     rows, found = [], {}
     bar = tqdm(
-        desc="directions", total=len(classes) + 2 * config.shown, disable=not inputs.bars(config)
+        desc="directions", total=len(classes) + 2 * config.shown, disable=not config.progress
     )
     with bar:
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 
 import numpy as np
 
@@ -114,15 +113,10 @@ def configured(config, name):
 
 
 def _with_bar(config, method):
-    options = {"progress": bars(config)}
+    options = {"progress": config.progress}
     if config.smoke and isinstance(method, de.Descent | de.LBFGS | de.GaussNewton):
         options["num_steps"] = _FEW
     return dataclasses.replace(method, **options)
-
-
-def bars(config):
-    """Whether to show progress bars: a smoke run is over before one is read."""
-    return sys.stderr.isatty() or not config.smoke
 
 
 def notes(config, command, **options):
@@ -135,11 +129,7 @@ def notes(config, command, **options):
     """
     return {
         "options": json.loads(json.dumps(options, default=str)),  # paths become words
-        "config": results.as_json(config),
-        "versions": results.versions("scikit-learn", "scipy", "pillow"),
-        "seed": config.seed,
-        "commit": results.commit(),
-        "command": command,
+        **results.provenance(config, command, "scikit-learn", "scipy", "pillow"),
     }
 
 

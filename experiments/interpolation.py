@@ -54,7 +54,7 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
     network = _network(config)
 
     total = 8 if ways and not files else 4
-    with tqdm(total=total, desc="interpolate", disable=not inputs.bars(config)) as bar:
+    with tqdm(total=total, desc="interpolate", disable=not config.progress) as bar:
         embedding = de.embed(generator, pixels, chosen, seed=config.seed)
         bar.update()
         ends = embedding.latents[:1], embedding.latents[1:]

@@ -54,7 +54,7 @@ def project(config, command, files=(), mask=None, method="hybrid"):
     if free is not None and chosen.takes_mask:
         runs["masked"] = (chosen, free)
     found = {}
-    for name, (way, region) in tqdm(runs.items(), desc="project", disable=not inputs.bars(config)):
+    for name, (way, region) in tqdm(runs.items(), desc="project", disable=not config.progress):
         try:
             found[name] = de.project(generator, edited, way, region, config.seed)
         except FileNotFoundError as error:

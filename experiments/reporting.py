@@ -1,7 +1,6 @@
 """The verbs `report` and `sample`: tables, figures and a page, with the weights there are."""
 
 import dataclasses
-import sys
 import time
 
 import numpy as np
@@ -46,7 +45,7 @@ def report(config, command):
     num_generated = min(len(pixels), _TABLE2_IMAGES)
     # A unit of the bar is one decode of one image: each network's, and generating for Table 2.
     total = len(pixels) * len(embedders) + num_generated * (1 + ("unet" in embedders))
-    with tqdm(total=total, desc="report", unit="image", disable=not _progress(config)) as bar:
+    with tqdm(total=total, desc="report", unit="image", disable=not config.progress) as bar:
         embeddings = {
             network: embed_in_parts(generator, pixels, de.Network(network, embedder), bar)
             for network, embedder in embedders.items()
@@ -67,11 +66,7 @@ def report(config, command):
             for network, embedding in embeddings.items()
         ],
         "table2": table2,
-        "config": results.as_json(config),
-        "versions": results.versions(),
-        "seed": config.seed,
-        "commit": results.commit(),
-        "command": command,
+        **results.provenance(config, command),
     }
     folder = config.result_folder
     figures = _figures(config, generator, pixels, embeddings) | {
@@ -98,9 +93,7 @@ def sample(config):
         FileNotFoundError: if there is no generator.
     """
     generator = de.load_generator(config.name, config.weights, config.num_steps)
-    with tqdm(
-        total=config.images, desc="sample", unit="image", disable=not _progress(config)
-    ) as bar:
+    with tqdm(total=config.images, desc="sample", unit="image", disable=not config.progress) as bar:
         latents, pixels = _generate(generator, config.images, config.seed, bar)
     folder = config.result_folder
     with results.replacing(folder / "samples.npz") as path:
@@ -158,15 +151,10 @@ def _table1_row(config, generator, embedder, network, pixels, embedding):
         "parameters": embedder.count_params(),
         "mse": float(embedding.mse.mean()),
         "paper_mse": config.paper_mse.get(network),
-        "psnr": _finite(metrics.psnr(*measured).mean()),
-        "ssim": _finite(metrics.ssim(*measured).mean()),
+        "psnr": results.finite(metrics.psnr(*measured).mean()),
+        "ssim": results.finite(metrics.ssim(*measured).mean()),
         "seconds_per_image": embedding.seconds / len(pixels),
     }
-
-
-def _finite(value):
-    """A perfect reconstruction has an infinite PSNR, for which JSON has no number."""
-    return float(value) if np.isfinite(value) else None
 
 
 def _figures(config, generator, pixels, embeddings):
@@ -246,7 +234,3 @@ def _print_tables(config, contents):
     for (name, mse), value in zip(contents["table2"].items(), paper, strict=True):
         print(f"{name:12}{page.number(mse, 5):>22}{page.number(value, 5):>10}")
     print()
-
-
-def _progress(config):
-    return sys.stderr.isatty() or not config.smoke

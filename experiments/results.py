@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -47,6 +48,28 @@ def save_json(path, contents):
 def as_json(config):
     """A configuration, a dataclass, as JSON values: paths become words."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def finite(value):
+    """A number, or None where JSON has none, as for the PSNR of a perfect reconstruction."""
+    return float(value) if math.isfinite(value) else None
+
+
+def provenance(config, command, *packages):
+    """How results were made, for their JSON file: a dict.
+
+    Args:
+        config: the configuration, a dataclass with a `seed`.
+        command: what a user would type to repeat it.
+        *packages: those that the numbers depend on, besides what `versions` names.
+    """
+    return {
+        "config": as_json(config),
+        "versions": versions(*packages),
+        "seed": config.seed,
+        "commit": commit(),
+        "command": command,
+    }
 
 
 def versions(*others):

@@ -27,10 +27,7 @@ def report(study, command):
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample")
     contents = {
         "schedules": {name: summary(schedule) for name, schedule in SCHEDULES.items()},
-        "config": results.as_json(study),
-        "versions": results.versions(),
-        "seed": study.seed,
-        "commit": results.commit(),
+        **results.provenance(study, command),
     }
     results.save_json(folder / "schedules.json", contents)
     results.save_figure(folder / "fig06_schedules.png", curves())

@@ -1,7 +1,5 @@
 """The verbs `train` and `train-embedders`: both resumable, both ending in shipped weights."""
 
-import sys
-
 import keras
 
 import ddim_embed as de
@@ -96,7 +94,7 @@ def _train_embedder(config, generator, network, command):
             config.pairs,
             config.run_folder / "pairs.h5",
             seed=config.seed,
-            progress=_progress(config),
+            progress=config.progress,
         )
         regression = de.LatentRegression(embedder, generator)
         regression.compile(_adam(config.warm_start_learning_rate, config.warm_start_steps))
@@ -169,7 +167,7 @@ def _run(config, model, batches, num_steps, folder, **kwargs):
             num_steps,
             folder,
             checkpoint_seconds=config.checkpoint_seconds,
-            progress=_progress(config),
+            progress=config.progress,
             **kwargs,
         )
     except CheckpointError as error:
@@ -253,8 +251,3 @@ def _embedder_config(config):
 
 def _data(config):
     return f"{config.data}, {_split(config, 'train')}"
-
-
-def _progress(config):
-    """A smoke run is over before a bar is read; only a terminal can erase one."""
-    return sys.stderr.isatty() or not config.smoke

@@ -63,10 +63,7 @@ def report(study, command):
     contents = {
         "datasets": datasets,
         "verdicts": tables.verdicts(datasets),
-        "config": results.as_json(study),
-        "versions": results.versions("scikit-learn"),
-        "seed": study.seed,
-        "commit": results.commit(),
+        **results.provenance(study, command, "scikit-learn"),
     }
     results.save_json(folder / "toy.json", contents)
     drawn = figures.figures(found)
