@@ -102,7 +102,7 @@ def cloud(
             "at_a_time": at_a_time,
             "tolerance": tolerance,
         },
-        **results.provenance(config, command, "scipy", "scikit-learn"),
+        **results.provenance(config, "scipy", "scikit-learn", command=command),
     }
     folder = config.result_folder
     results.save_json(folder / "cloud.json", contents)

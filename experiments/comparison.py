@@ -70,7 +70,7 @@ def compare(config, command, methods=()):
         "images": len(pixels),
         "methods": rows,
         "controls": controls(config, generator, rows),
-        **results.provenance(config, command),
+        **results.provenance(config, command=command),
     }
     folder = config.result_folder
     results.save_json(folder / "compare.json", contents)

@@ -129,7 +129,7 @@ def notes(config, command, **options):
     """
     return {
         "options": json.loads(json.dumps(options, default=str)),  # paths become words
-        **results.provenance(config, command, "scikit-learn", "scipy", "pillow"),
+        **results.provenance(config, "scikit-learn", "scipy", "pillow", command=command),
     }
 
 

@@ -66,7 +66,7 @@ def report(config, command):
             for network, embedding in embeddings.items()
         ],
         "table2": table2,
-        **results.provenance(config, command),
+        **results.provenance(config, command=command),
     }
     folder = config.result_folder
     figures = _figures(config, generator, pixels, embeddings) | {

@@ -55,21 +55,21 @@ def finite(value):
     return float(value) if math.isfinite(value) else None
 
 
-def provenance(config, command, *packages):
+def provenance(config, *packages, command=None):
     """How results were made, for their JSON file: a dict.
 
     Args:
         config: the configuration, a dataclass with a `seed`.
-        command: what a user would type to repeat it.
         *packages: those that the numbers depend on, besides what `versions` names.
+        command: what a user would type to repeat it; None leaves it out.
     """
-    return {
+    found = {
         "config": as_json(config),
         "versions": versions(*packages),
         "seed": config.seed,
         "commit": commit(),
-        "command": command,
     }
+    return found if command is None else found | {"command": command}
 
 
 def versions(*others):

@@ -27,7 +27,7 @@ def report(study, command):
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample")
     contents = {
         "schedules": {name: summary(schedule) for name, schedule in SCHEDULES.items()},
-        **results.provenance(study, command),
+        **results.provenance(study),
     }
     results.save_json(folder / "schedules.json", contents)
     results.save_figure(folder / "fig06_schedules.png", curves())

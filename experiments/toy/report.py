@@ -63,7 +63,7 @@ def report(study, command):
     contents = {
         "datasets": datasets,
         "verdicts": tables.verdicts(datasets),
-        **results.provenance(study, command, "scikit-learn"),
+        **results.provenance(study, "scikit-learn"),
     }
     results.save_json(folder / "toy.json", contents)
     drawn = figures.figures(found)
