@@ -135,7 +135,7 @@ class Method:
         if latents is not None:
             latents = self._check_start(generator, pixels, latents)
         elif self.refines:
-            latents = self.start(generator, len(pixels), seed)
+            latents = self.initial_latents(generator, len(pixels), seed)
         if self.batch_size < 1:
             raise ValueError(f"`batch_size` must be at least 1. Received: {self.batch_size}")
         self.prepare(generator)
@@ -178,7 +178,7 @@ class Method:
         """How often `solve` calls `tick` at most."""
         return 1
 
-    def start(self, generator, n, seed):
+    def initial_latents(self, generator, n, seed):
         """Gaussian latents to start from where none are given, of a stream of their own.
 
         A method that has no use for them returns None.

@@ -167,8 +167,10 @@ class ImplicitInversion(Method):
                 f"Received: {self.acceleration!r}"
             )
 
-    def start(self, generator, n, seed):
-        return super().start(generator, n, seed) if generator.last_step != "transfer" else None
+    def initial_latents(self, generator, n, seed):
+        if generator.last_step == "transfer":
+            return None
+        return super().initial_latents(generator, n, seed)
 
     def prepare(self, generator):
         generator.denoiser("float32")

@@ -86,7 +86,7 @@ class Hybrid(Method):
             begun = start(generator, pixels, seed=seed, latents=latents, mask=mask)
         else:
             begun = _begin(start, generator, generator.check_pixels(pixels), seed, latents, held)
-            fresh = finish.start(generator, len(held), seed)
+            fresh = finish.initial_latents(generator, len(held), seed)
             begun = dataclasses.replace(begun, latents=np.where(held, begun.latents, fresh))
         done = finish(generator, pixels, seed=seed, latents=begun.latents, mask=mask)
         return _after(begun, done)

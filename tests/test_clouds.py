@@ -281,7 +281,7 @@ def test_a_cloud_is_thin_where_decoding_is_sensitive():
     cloud = de.LatentCloud().fit(latents)
     ignored = np.resize([False, True], 16)
     np.testing.assert_allclose(latents.std(axis=0).ravel()[~ignored], 0, atol=0.02)
-    starts = de.LBFGS().start(generator, 40, 0)
+    starts = de.LBFGS().initial_latents(generator, 40, 0)
     np.testing.assert_allclose(
         latents.reshape(40, 16)[:, ignored], starts.reshape(40, 16)[:, ignored], atol=1e-4
     )

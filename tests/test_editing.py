@@ -208,7 +208,7 @@ class TestMask:
                 de.GaussNewton(num_steps=6, cg_steps=3, damping=1e-7),
             )
         ]
-        start = de.LBFGS().start(generator, 3, seed=5)
+        start = de.LBFGS().initial_latents(generator, 3, seed=5)
         for result in results:
             assert result.mse.max() < 1e-9
             np.testing.assert_allclose(result.latents[:, :, 2:], latents[:, :, 2:], atol=2e-2)
@@ -275,9 +275,15 @@ class TestMask:
         held = np.repeat(~mask[..., None], 1, 3)
         error = de.metrics.mse(pixels, begun.reconstruction, held=held)
         np.testing.assert_allclose(result.trace.mse[0], error, rtol=1e-4)  # float32
-        start = np.where(mask[..., None], method.finish.start(tiny_generator, 2, 3), begun.latents)
+        start = np.where(
+            mask[..., None], method.finish.initial_latents(tiny_generator, 2, 3), begun.latents
+        )
         alone = de.embed(tiny_generator, pixels, method.finish, latents=start, mask=mask)
         np.testing.assert_allclose(result.latents, alone.latents, atol=1e-4)
+        # The finish may be a hybrid itself, and then begins with latents of its own, too.
+        nested = de.Hybrid(method.start, de.Hybrid(method.finish, de.LBFGS(num_steps=1)))
+        again = de.embed(tiny_generator, pixels, nested, seed=3, mask=mask)
+        np.testing.assert_allclose(again.latents, result.latents, atol=1e-4)
         both = de.Hybrid(de.Descent(num_steps=1), de.GaussNewton(num_steps=1))
         result, again = (de.project(tiny_generator, p, both, mask) for p in (pixels, other))
         np.testing.assert_array_equal(result.latents, again.latents)

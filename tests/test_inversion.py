@@ -298,7 +298,9 @@ class TestMethod:
         generator = generators["predicted_image"]
         results = [de.embed(generator, tiny_pixels, method, seed=seed) for seed in (0, 0, 1)]
         np.testing.assert_array_equal(results[0].latents, results[1].latents)
-        given = de.embed(generator, tiny_pixels, method, latents=method.start(generator, 5, 1))
+        given = de.embed(
+            generator, tiny_pixels, method, latents=method.initial_latents(generator, 5, 1)
+        )
         np.testing.assert_array_equal(results[2].latents, given.latents)
         generator = generators["transfer"]
         results = [de.embed(generator, tiny_pixels, method, seed=seed) for seed in (0, 1)]

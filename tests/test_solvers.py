@@ -194,7 +194,7 @@ class TestEverySolver:
         np.testing.assert_allclose(result.mse, trace.mse[-1], rtol=1e-3)
         np.testing.assert_array_equal(result.evaluations, trace.evaluations[-1])
         assert trace.mse.shape == (method.num_steps, 2)
-        start = method.start(tiny_generator, 2, 0)
+        start = method.initial_latents(tiny_generator, 2, 0)
         first = de.metrics.mse(pixels, tiny_generator.decode(start).numpy())
         np.testing.assert_allclose(trace.mse[0], first, rtol=1e-3)
         assert (result.mse < first).all()
