@@ -8,6 +8,8 @@ import ddim_embed as de
 from benchmarks.work import NUM_STEPS
 from ddim_embed.layers import dtype_policy
 
+de.use_one_core_per_operation()
+
 
 def make(piece, size, batch, precision, num_steps=NUM_STEPS, remat=False):
     """See `benchmarks.work`; `num_steps` and `remat` are for the measurement of memory."""

@@ -38,6 +38,7 @@ from ddim_embed.inversion import DDIMInversion, ImplicitInversion
 from ddim_embed.jacobian import principal_angles, singular_vectors
 from ddim_embed.legacy import load_legacy_weights
 from ddim_embed.methods import METHODS, Hybrid, Network, embed
+from ddim_embed.parallel import use_one_core_per_operation
 from ddim_embed.perceptual import PerceptualDistance, load_perceptual_distance, lpips
 from ddim_embed.pretrained import load_embedder, load_feature_classifier, load_generator
 from ddim_embed.quasi_newton import LBFGS
@@ -108,4 +109,5 @@ __all__ = [
     "stream_images",
     "train",
     "train_feature_classifier",
+    "use_one_core_per_operation",
 ]

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from ddim_embed.layers import Normalizer, register
+from ddim_embed.parallel import has_gpu
 from ddim_embed.schedules import get_schedule
 
 # Training draws fresh noise at every step, validation the same noise every time.
@@ -139,8 +140,3 @@ class DiffusionModel(keras.Model):
             config["network"], custom_objects=custom_objects
         )
         return cls(**config)
-
-
-def has_gpu():
-    """Whether TensorFlow sees a GPU."""
-    return bool(tf.config.list_physical_devices("GPU"))

@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from ddim_embed.diffusion import has_gpu
 from ddim_embed.generator import DECODE_BATCH
+from ddim_embed.layers import BatchNorm
+from ddim_embed.parallel import has_gpu, over_cores
 
 
 class _EmbedderModel(keras.Model):
@@ -34,6 +35,16 @@ class _EmbedderModel(keras.Model):
             jit_compile = has_gpu()
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.embedder.trainable_variables)
+
+    def _embed(self, pixels, training):
+        return self.embedder(self._normalize(pixels), training=training)
+
+    def _over_cores(self, function, pixels, training):
+        """`function(pixels)` as `over_cores`, unless the batch's statistics tie its images."""
+        layers = self.embedder._flatten_layers()
+        if training and any(isinstance(layer, BatchNorm) for layer in layers):
+            return function(pixels)
+        return over_cores(function, pixels)
 
     def _descend(self, tape, loss):
         variables = self.embedder.trainable_variables
@@ -73,8 +84,11 @@ class EmbedderTrainer(_EmbedderModel):
 
     def call(self, pixels, training=None):
         """Reconstructs pixels: decode(embed(pixels)), not clipped."""
-        latents = self.embedder(self._normalize(pixels), training=training)
-        return self._decode(latents, remat=self._remat)
+        return self._over_cores(
+            lambda part: self._decode(self._embed(part, training), remat=self._remat),
+            pixels,
+            training,
+        )
 
     def train_step(self, pixels):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -115,7 +129,7 @@ class LatentRegression(_EmbedderModel):
 
     def call(self, pixels, training=None):
         """Embeds pixels."""
-        return self.embedder(self._normalize(pixels), training=training)
+        return self._over_cores(lambda part: self._embed(part, training), pixels, training)
 
     def train_step(self, pair):
         pixels, latents = pair

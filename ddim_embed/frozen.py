@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed.diffusion import has_gpu
 from ddim_embed.layers import dtype_policy, swish_gradient
+from ddim_embed.parallel import has_gpu, over_cores
 from ddim_embed.schedules import Rates
 
 
@@ -57,7 +57,7 @@ class FrozenDenoiser:
         self._up = [freeze(*level) for level in zip(up, sizes[-2::-1], strict=True)]
         self._output_conv = self._conv(network.output_conv)
         self._compiled = tf.function(
-            self._evaluate,
+            lambda images, step: over_cores(lambda part: self._evaluate(part, step), images),
             input_signature=[
                 tf.TensorSpec([None, *image_size, network.channels], tf.float32),
                 tf.TensorSpec([], tf.int32),

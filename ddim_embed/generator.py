@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed import sampling
-from ddim_embed.diffusion import has_gpu
 from ddim_embed.frozen import FrozenDenoiser
 from ddim_embed.layers import Normalizer, dtype_policy, register
+from ddim_embed.parallel import has_gpu, over_cores
 from ddim_embed.schedules import get_schedule
 from ddim_embed.unet import UNet
 
@@ -142,10 +142,14 @@ class Generator(keras.Model):
             Pixels of the same shape, not clipped.
         """
         denoise = self.denoiser(precision)
-        images = sampling.sample(
-            denoise, self.schedule, latents, self.num_steps, self.last_step, remat
-        )
-        return self.normalizer.inverse(images)
+
+        def decode(latents):
+            images = sampling.sample(
+                denoise, self.schedule, latents, self.num_steps, self.last_step, remat
+            )
+            return self.normalizer.inverse(images)
+
+        return over_cores(decode, latents)
 
     def decode(self, latents, precision=None):
         """Latents -> pixels, differentiable with respect to the latents, **not clipped**.

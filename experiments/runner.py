@@ -74,7 +74,12 @@ def import_tensorflow():
     with _no_stderr() if quiet else contextlib.nullcontext():
         import tensorflow as tf
 
+        from ddim_embed.parallel import use_one_core_per_operation
+
         tf.config.list_physical_devices()
+    # In a process that has computed already, a notebook's for example, it stays as it is: slower.
+    with contextlib.suppress(RuntimeError):
+        use_one_core_per_operation()
     # Each training run traces its own step, of which TensorFlow warns after the fifth.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

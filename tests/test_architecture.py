@@ -24,7 +24,7 @@ ROOT = Path(ddim_embed.__file__).resolve().parent.parent
 HOUSE = [
     {"version"},
     {"data", "samples"},
-    {"schedules", "layers"},
+    {"schedules", "layers", "parallel"},
     {"unet"},
     {"diffusion", "training"},
     {"sampling", "exact"},
