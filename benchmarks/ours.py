@@ -19,29 +19,46 @@ def make(piece, size, batch, precision, num_steps=NUM_STEPS, remat=False):
             size.channels, size.widths, size.block_depth, dtype=dtype_policy(precision)
         )
         return _train_step(de.DiffusionModel(network), pixels)
+    if piece == "embedder_step":
+        embedder = de.build_embedder(
+            "unet", size.channels, size.widths, size.block_depth, precision=precision
+        )
+        generator = _generator(size, precision, num_steps)
+        return _train_step(de.EmbedderTrainer(embedder, generator, remat=remat), pixels)
+    generator, latents, function = make_function(piece, size, batch, precision)
+    if piece == "decode":
+        return lambda: generator.decode(latents).numpy()  # as users call it
+    return lambda: function(latents).numpy()
+
+
+def make_function(piece, size, batch, precision):
+    """`decode` or `gradient` as a function of latents.
+
+    Returns:
+        The generator, latents, and a `tf.function` of them.
+    """
+    generator = _generator(size, precision, NUM_STEPS)
+    latents = tf.constant(generator.latents(batch))
+    if piece == "decode":
+        return generator, latents, tf.function(generator.decode_tensor, autograph=False)
+    pixels = tf.random.stateless_uniform((batch, *size.image_shape), (0, 1))
+
+    def gradient(latents):
+        with tf.GradientTape() as tape:
+            tape.watch(latents)
+            loss = tf.reduce_mean((generator.decode_tensor(latents) - pixels) ** 2)
+        return tape.gradient(loss, latents)
+
+    return generator, latents, tf.function(gradient, autograph=False)
+
+
+def _generator(size, precision, num_steps):
     generator = de.Generator(
         size.image_shape, size.widths, size.block_depth, num_steps=num_steps, precision=precision
     )
     kernel = generator.network.output_conv.kernel
     kernel.assign(0.02 * np.random.default_rng(0).normal(size=kernel.shape))
-    latents = tf.constant(generator.latents(batch))
-    if piece == "decode":
-        return lambda: generator.decode(latents).numpy()
-    if piece == "gradient":
-
-        @tf.function(autograph=False)
-        def gradient(latents):
-            with tf.GradientTape() as tape:
-                tape.watch(latents)
-                decoded = generator.decode_tensor(latents, remat=remat)
-                loss = tf.reduce_mean((decoded - pixels) ** 2)
-            return tape.gradient(loss, latents)
-
-        return lambda: gradient(latents).numpy()
-    embedder = de.build_embedder(
-        "unet", size.channels, size.widths, size.block_depth, precision=precision
-    )
-    return _train_step(de.EmbedderTrainer(embedder, generator, remat=remat), pixels)
+    return generator
 
 
 def _train_step(model, pixels):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed.layers import dtype_policy, swish_gradient
+from ddim_embed.layers import dtype_policy, swish_gradient, upsample
 from ddim_embed.parallel import has_gpu, over_cores
 from ddim_embed.schedules import Rates
 
@@ -32,11 +32,7 @@ class FrozenDenoiser:
     """
 
     def __init__(self, network, grid, image_size, precision="float32"):
-        policy = keras.DTypePolicy(dtype_policy(precision))
-        self._dtype = tf.as_dtype(policy.compute_dtype)
-        self._upsample = linear(
-            keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=policy)
-        )
+        self._dtype = tf.as_dtype(keras.DTypePolicy(dtype_policy(precision)).compute_dtype)
         variances = np.array([rates.noise**2 for rates in grid], np.float32).reshape(-1, 1, 1, 1)
         self._steps = {rates.noise: step for step, rates in enumerate(grid)}
         # The embedding is recomputed in float32: the network's own may be rounded.
@@ -104,7 +100,7 @@ class FrozenDenoiser:
         for block in self._middle:
             x = block(x, step)
         for blocks in self._up:
-            x = self._upsample(x)
+            x = linear(upsample)(x)
             for block in blocks:
                 x = block(tf.concat([x, skips.pop()], axis=-1), step)
         return tf.cast(self._output_conv(x), tf.float32)

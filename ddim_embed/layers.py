@@ -189,6 +189,19 @@ def swish_gradient(x, upstream):
     return upstream * gate * (1 + x * (1 - gate))
 
 
+def upsample(x):
+    """Twice the height and width by bilinear interpolation, `(batch, height, width, channels)`.
+
+    As Keras' `UpSampling2D`, which also clips to the range of the dtype: five times the work.
+    """
+    larger = tf.raw_ops.ResizeBilinear(
+        images=x, size=2 * tf.shape(x)[1:3], align_corners=False, half_pixel_centers=True
+    )
+    height, width = (size and 2 * size for size in x.shape[1:3])
+    larger.set_shape((x.shape[0], height, width, x.shape[3]))
+    return tf.cast(larger, x.dtype)
+
+
 @register
 class ResidualBlock(keras.layers.Layer):
     """BatchNorm - 3x3 convolution, swish - 3x3 convolution - optional attention, plus the input.

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from ddim_embed.layers import ResidualBlock, SinusoidalEmbedding, register
+from ddim_embed.layers import ResidualBlock, SinusoidalEmbedding, register, upsample
 
 EMBEDDING_DIMS = 64
 
@@ -77,7 +77,6 @@ class UNet(keras.Model):
             for _ in range(block_depth)
         ]
         self.pool = keras.layers.AveragePooling2D(2, dtype=policy)
-        self.upsample = keras.layers.UpSampling2D(2, interpolation="bilinear", dtype=policy)
         self.output_conv = keras.layers.Conv2D(
             channels, 1, kernel_initializer="zeros", dtype=policy, name="output_conv"
         )
@@ -131,7 +130,7 @@ class UNet(keras.Model):
         for block in middle:
             x = block(x, training=training)
         for blocks in up:
-            x = self.upsample(x)
+            x = upsample(x)
             for block in blocks:
                 x = block(tf.concat([x, skips.pop()], axis=-1), training=training)
         return tf.cast(self.output_conv(x), tf.float32)
