@@ -7,9 +7,19 @@ from benchmarks.work import NUM_STEPS, convolutions
 
 
 def make(piece, size, batch, precision):
-    """See `benchmarks.work`; `decode` only."""
+    """See `benchmarks.work`; `decode` only. All cores work on each convolution."""
+    check(piece)
+    return prepare(size, batch, precision)
+
+
+def check(piece):
+    """Refuses other pieces than `decode`."""
     if piece != "decode":
         raise ValueError(f"The limit is measured for `decode` only. Received: {piece!r}")
+
+
+def prepare(size, batch, precision):
+    """A function that runs the convolutions of a decode once."""
     dtype = getattr(torch, precision)
     prepared = []
     for kernel, pixels, before, after in convolutions(size):

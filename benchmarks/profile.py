@@ -19,7 +19,7 @@ _RUNS = 5
 # First match counts. Names are those of the graph that runs, after oneDNN's rewriting.
 _KINDS = {
     "convolutions": r"Conv2D|MatMul",
-    "swish, its gradient, bias maps (XLA)": r"Xla",
+    "swish, its gradient, bias maps (XLA)": r"Xla|PartitionedCall",
     "bilinear upsampling": r"Resize",
     "concatenation and slices": r"Concat|Slice|Split",
     "average pooling": r"AvgPool",

@@ -18,10 +18,11 @@ from pathlib import Path
 import tyro
 from tqdm import tqdm
 
+from benchmarks.profile import table as profile_table
 from benchmarks.work import PIECES, PRECISIONS, SIZES
 
 CONTENDERS = ("ours", "plain_keras", "pytorch")
-LIMIT = "convolutions"
+LIMITS = ("convolutions", "convolutions_per_core")
 MEMORY_STEPS = (10, 40)
 
 
@@ -34,6 +35,7 @@ class Options:
         pieces: of work.
         rounds: turns that each contender gets.
         memory: whether to measure the peak memory of a training step with remat.
+        profile: whether to measure where the time of our own decode and gradient goes.
         accuracy: whether to measure what bfloat16 costs the shipped networks in error.
         out: file of the results.
     """
@@ -42,6 +44,7 @@ class Options:
     pieces: tuple[str, ...] = PIECES
     rounds: int = 5
     memory: bool = True
+    profile: bool = True
     accuracy: bool = True
     out: Path = Path("benchmarks/results.json")
 
@@ -126,7 +129,7 @@ def main(options):
     The file is written after each piece of work, so that a run that is cut short has its share.
     """
     peers = {f"{c} {p}": Worker(c, p) for c in CONTENDERS for p in PRECISIONS}
-    limits = {f"{LIMIT} {p}": Worker(LIMIT, p) for p in PRECISIONS}
+    limits = {f"{limit} {p}": Worker(limit, p) for limit in LIMITS for p in PRECISIONS}
     jobs = [
         (size, piece, peers | limits if piece == "decode" else peers)
         for size in options.sizes
@@ -140,6 +143,7 @@ def main(options):
         "ratios": {},
         "memory_with_remat_mib": None,
         "reconstruction_errors": None,
+        "profiles": None,
     }
     with tqdm(total=turns * options.rounds, desc="benchmarks", unit="call") as bar:
         for size, piece, workers in jobs:
@@ -151,8 +155,17 @@ def main(options):
         worker.close()
     if options.memory:
         contents["memory_with_remat_mib"] = {size: measure_memory(size) for size in options.sizes}
+    if options.profile:
+        from benchmarks.profile import PROFILED, profile  # TensorFlow, after the timing
+
+        contents["profiles"] = {
+            name: {
+                piece: profile(piece, SIZES[name], SIZES[name].batches[-1]) for piece in PROFILED
+            }
+            for name in options.sizes
+        }
     if options.accuracy:
-        from benchmarks.accuracy import reconstruction_errors  # TensorFlow, after the timing
+        from benchmarks.accuracy import reconstruction_errors
 
         contents["reconstruction_errors"] = reconstruction_errors()
     _save(options.out, contents)
@@ -170,12 +183,12 @@ def ratios(results):
     """Our best rate over each yardstick's, for one piece of work."""
     rates = {name: result["images_per_second"] for name, result in results.items()}
     ours = max(rate for name, rate in rates.items() if name.startswith("ours"))
-    peers = [r for name, r in rates.items() if not name.startswith(("ours", LIMIT))]
+    peers = [rate for name, rate in rates.items() if not name.startswith(("ours", *LIMITS))]
     found = {
         "over plain Keras float32": ours / rates["plain_keras float32"],
         "over the best peer": ours / max(peers),
     }
-    limits = [rate for name, rate in rates.items() if name.startswith(LIMIT)]
+    limits = [rate for name, rate in rates.items() if name.startswith(LIMITS)]
     return found | ({"of the convolutions alone": ours / max(limits)} if limits else {})
 
 
@@ -195,6 +208,8 @@ def table(contents):
         steps = ", ".join(f"{peak:.0f} MiB at {count} steps" for count, peak in peaks.items())
         few, many = (peaks[str(count)] for count in MEMORY_STEPS)
         lines.append(f"{size} training step with remat: {steps}; ratio {many / few:.2f}")
+    for size, profiles in (contents["profiles"] or {}).items():
+        lines.append(f"{size}\n{profile_table(profiles)}")
     for network, errors in (contents["reconstruction_errors"] or {}).items():
         words = ", ".join(f"{error:.6f} in {precision}" for precision, error in errors.items())
         lines.append(f"{network}: error {words}")
@@ -205,7 +220,7 @@ def plot(contents):
     """Bars of images per second: a panel for each piece of work and size."""
     from matplotlib.figure import Figure
 
-    colours = {"ours": "#0072b2", "plain_keras": "#e69f00", "pytorch": "#999999", LIMIT: "#ffffff"}
+    colours = {"ours": "#0072b2", "plain_keras": "#e69f00", "pytorch": "#999999"}
     sizes = contents["timings"]
     pieces = list(next(iter(sizes.values())))
     figure = Figure((3.6 * len(pieces), 2.6 * len(sizes)), layout="constrained")
@@ -217,7 +232,7 @@ def plot(contents):
             bars = axes.barh(
                 [name.replace("_", " ") for name in names],
                 rates,
-                color=[colours[name.split()[0]] for name in names],
+                color=[colours.get(name.split()[0], "#ffffff") for name in names],
                 edgecolor="#555555",
                 linewidth=0.6,
             )
