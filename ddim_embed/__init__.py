@@ -8,6 +8,7 @@ result = de.embed(generator, pixels, method="unet")
 """
 
 from ddim_embed import clouds, metrics, sampling, schedules
+from ddim_embed.agreement import Agreement, agreement
 from ddim_embed.clouds import LatentCloud
 from ddim_embed.coupled import BDIA, EDICT
 from ddim_embed.data import load_images, read_image_files, stream_images
@@ -54,6 +55,7 @@ __all__ = [
     "LBFGS",
     "METHODS",
     "NETWORKS",
+    "Agreement",
     "ConvEmbedder",
     "DDIMInversion",
     "Descent",
@@ -74,6 +76,7 @@ __all__ = [
     "Rates",
     "UNet",
     "__version__",
+    "agreement",
     "build_embedder",
     "class_direction",
     "clouds",

@@ -8,7 +8,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics, sampling
 from ddim_embed.embedding import Trace, concatenate
-from experiments import kept, page, results, training
+from experiments import comparison_figures, kept, page, results, training
 from experiments.configuration import NETWORKS, UsageError
 
 # Images that are embedded, and checkpointed, at a time. A divisor of the default number, so that
@@ -30,6 +30,9 @@ COMPARED = {network: de.Network(network) for network in NETWORKS} | {
 }
 # Generated images that go from latents to pixels and back, and latents that are decoded twice.
 _CONTROLS = 32
+# Of each step of implicit inversion, where its residuals are shown; and below which it is solved.
+_ITERATIONS = 30
+_SOLVED = 1e-4
 
 
 def compare(config, command, methods=()):
@@ -56,7 +59,7 @@ def compare(config, command, methods=()):
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     source = config.report_source or config.source
     pixels = training.load(dataclasses.replace(config, source=source), "test", config.images)
-    rows = []
+    rows, embeddings = [], {}
     for name in methods or COMPARED:
         method = _sized(COMPARED[name], config)
         try:
@@ -64,19 +67,31 @@ def compare(config, command, methods=()):
         except FileNotFoundError as error:
             print(f"Left out: {name}. {error}")
             continue
+        embeddings[name] = embedding
         rows.append(_row(generator, pixels, name, method, embedding))
     contents = {
         "dataset": config.name,
         "images": len(pixels),
         "methods": rows,
         "controls": controls(config, generator, rows),
+        "residuals": residuals(config, pixels),
         **results.provenance(config, command=command),
     }
     folder = config.result_folder
     results.save_json(folder / "compare.json", contents)
-    results.save_figure(folder / "compare.png", plot(rows))
+    figures = {
+        "compare.png": comparison_figures.cost(rows),
+        "fig18_refined.png": comparison_figures.refined(pixels, embeddings, config.shown),
+        "compare_residuals.png": comparison_figures.residuals(contents["residuals"]),
+    }
+    for name, figure in figures.items():
+        if figure is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            results.save_figure(folder / name, figure)
     print_table(rows, len(pixels))
     print_controls(contents["controls"])
+    print_residuals(contents["residuals"])
     print(f"The page is {page.write_page(folder)}")
     return contents
 
@@ -211,46 +226,41 @@ def controls(config, generator, rows):
     return found
 
 
-def plot(rows):
-    """Error against evaluations and against seconds per image, both logarithmic.
+def residuals(config, pixels):
+    """How the residuals of implicit inversion fall with its iterations, at each step.
 
-    Coupled methods, exact for their pairs, are there with the error of either latents alone.
+    What a step of the sampler is iterated to is reached where the step is contractive; where the
+    residual stays, so does an error of the latents.
 
     Args:
-        rows: as in `compare.json`.
+        config: an `Experiment`.
+        pixels: images to invert; `_CONTROLS` of them are.
 
     Returns:
-        A `matplotlib.figure.Figure`.
+        Dict from a convention of the last step to a list, from the last step of the sampler to its
+        first, of dicts: "time" of the level that is solved for, "median" of the images' residuals
+        after each iteration, the best so far, and the share of the images that were "solved",
+        to 1e-4.
     """
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
-    figure = Figure((12, 5.5), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for index, row in enumerate(rows):
-        colour = colormaps["tab20"](index % 20)
-        ends = {"evaluations": row["evaluations"], "seconds": row["seconds_per_image"]}
-        for axes, cost in zip(panels, ends, strict=True):
-            if row["trace"]:
-                axes.plot(row["trace"][cost], row["trace"]["mse"], color=colour, linewidth=1.6)
-            single = row["single_mse"] is not None
-            axes.plot(
-                ends[cost],
-                row["single_mse"] if single else row["mse"],
-                "o",
-                color=colour,
-                fillstyle="none" if single else "full",
-                label=f"{row['name']}, one of the pair" if single else row["name"],
-            )
-    for axes, words in zip(
-        panels, ("network evaluations per image", "seconds per image"), strict=True
-    ):
-        axes.set(xscale="log", yscale="log", xlabel=words)
-        axes.grid(which="both", alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("mean squared error")
-    panels[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return figure
+    count = min(_CONTROLS, len(pixels))
+    found = {}
+    for convention in sampling.LAST_STEPS:
+        generator = de.load_generator(
+            config.name, config.weights, config.num_steps, last_step=convention
+        )
+        method = de.ImplicitInversion(iterations=2 if config.smoke else _ITERATIONS)
+        start = method.initial_latents(generator, count, config.seed)
+        steps = method.trajectory(generator, pixels[:count], start).residuals
+        best = [np.minimum.accumulate(step, axis=0) for step in steps]
+        found[convention] = [
+            {
+                "time": (index + 1) / generator.num_steps,
+                "median": np.median(step, axis=1).tolist(),
+                "solved": float(np.mean(step[-1] <= _SOLVED)),
+            }
+            for index, step in enumerate(best)
+        ]
+    return found
 
 
 def print_table(rows, images):
@@ -272,4 +282,12 @@ def print_controls(found):
     """Prints the numbers of `controls`."""
     for words, value in found.items():
         print(f"{value:12.6f}  {words}")
+    print()
+
+
+def print_residuals(found):
+    """Prints, of what `residuals` returns, where implicit inversion does not get to."""
+    for convention, steps in found.items():
+        words = ", ".join(f"{step['time']:.1f}: {step['solved']:.0%}" for step in steps)
+        print(f"implicit inversion, {convention}: share of images solved at t = {words}")
     print()

@@ -30,9 +30,30 @@ CAPTIONS = {
         "Test images x; decoded from x at the lowest signal rate; and from that with Gaussian "
         "noise added, as the forward diffusion ends.",
     ),
+    "fig17_generated.png": (
+        "Figure 17: generated images, embedded",
+        "Images that the generator made, latents of the U-Net, reconstruction, and the absolute "
+        "difference of the two.",
+    ),
     "samples.png": ("Samples", "Generated from Gaussian latents; not selected."),
 }
-# The same of the verb `cloud`.
+# The same of the verb `compare`.
+COMPARE_CAPTIONS = {
+    "fig18_refined.png": (
+        "Figure 18: the U-Net's latents, refined",
+        "Test images; what the U-Net's latents decode to; and what they decode to after 150 "
+        "iterations of gradient descent, and of L-BFGS. Errors are means over all images.",
+    ),
+    "compare_residuals.png": (
+        "Where implicit inversion gets to",
+        "How far a step of the sampler, taken from the latents found so far, misses the state it "
+        "should lead to: the best so far, in model space. A step that is not contractive stays "
+        "above; under the paper's convention that of t = 0.1 asks for a least-squares solution, "
+        "which a plain iteration need not find. Where an image is not reached, start L-BFGS from "
+        "implicit inversion or from the U-Net.",
+    ),
+}
+# The same of the verb `structure`.
 CLOUD_CAPTIONS = {
     "fig11_cloud.png": (
         "Figure 11: latents of one image",
@@ -61,6 +82,22 @@ CLOUD_CAPTIONS = {
         "Singular values of decode's Jacobian at the U-Net's latents (without a U-Net at the best "
         "member); how much the members vary along each singular vector, beside what a linear "
         "decode forecasts, with one number fitted; and walks from there along some of them.",
+    ),
+}
+
+# The same of the verb `invariance`.
+INVARIANCE_CAPTIONS = {
+    "fig10_networks.png": (
+        "Figure 10: the same latents, other networks",
+        "In each column what the networks make of the same latents. Last rows: a network that was "
+        "trained on a few images only, the generator of this data set, and the exact denoiser of "
+        "those few images.",
+    ),
+    "invariance.png": (
+        "How much closer the same latents' images are than random ones",
+        "Mean squared distances, as a ratio, with 95% intervals (a bootstrap over latents). Before "
+        "they have learnt anything all networks make the same of latents, though no image: the "
+        "ratio falls from there.",
     ),
 }
 
@@ -104,8 +141,10 @@ def write_page(folder):
         ),
         *_table1(report),
         *_table2(report),
+        *_frechet(report),
         *_comparison(folder),
         *_cloud(folder),
+        *_invariance(folder),
         *_edits(folder),
         *_figures(folder),
         *_other_results(folder),
@@ -243,8 +282,13 @@ def _table2(report):
     paper = report["config"]["paper_table2"] or (None, None)
     names = ("images of the data set", "generated images")
     rows = [
-        (name, number(ours, 5), number(theirs, 5), _ratio(ours, theirs))
-        for name, ours, theirs in zip(names, report["table2"].values(), paper, strict=True)
+        (
+            name,
+            number(report["table2"][key], 5),
+            number(theirs, 5),
+            _ratio(report["table2"][key], theirs),
+        )
+        for name, key, theirs in zip(names, ("dataset", "generated"), paper, strict=True)
     ]
     return [
         heading("Table 2: real images and generated ones, embedded by the U-Net"),
@@ -252,15 +296,40 @@ def _table2(report):
     ]
 
 
+def _frechet(report):
+    found = report.get("frechet")
+    if not found:
+        return []
+    rows = [
+        ("other images of the data set", number(found["data"], 3)),
+        ("generated images", number(found["generated"], 3)),
+        *(
+            (f"reconstructed by {network}", number(distance, 3))
+            for network, distance in found["reconstructed"].items()
+        ),
+    ]
+    return [
+        heading("Frechet distance from the images of the data set"),
+        paragraph(
+            "On the features of a small classifier of the same data: the formula of the FID, but "
+            f"no FID. All sets have {found['images']:,} images; that of other real images is what "
+            "a perfect generator would reach.",
+            faint=True,
+        ),
+        table(("images", "distance"), rows),
+    ]
+
+
 def _page_without_report(folder):
     from experiments import editing_page  # which builds on this module
 
-    files = ("compare.json", "cloud.json", *editing_page.FILES)
+    files = ("compare.json", "structure.json", "invariance.json", *editing_page.FILES)
     file = next(name for name in files if (folder / name).exists())
     contents = json.loads((folder / file).read_text())
     body = [
         *_comparison(folder),
         *_cloud(folder),
+        *_invariance(folder),
         *_edits(folder),
         how(contents, contents["command"], file),
     ]
@@ -314,12 +383,17 @@ def _comparison(folder):
             "run of the denoiser; a gradient counts as what it costs. Seconds per image hold for "
             f"batches of 40. Made by: {contents['command']}",
         ),
+        *(
+            figure(name, *caption)
+            for name, caption in COMPARE_CAPTIONS.items()
+            if (folder / name).exists()
+        ),
     ]
 
 
 def _cloud(folder):
-    """The paper's statements and the figures of the verb `cloud`, if it has run."""
-    path = folder / "cloud.json"
+    """The paper's statements and the figures of the verb `structure`, if it has run."""
+    path = folder / "structure.json"
     if not path.exists():
         return []
     contents = json.loads(path.read_text())
@@ -343,12 +417,50 @@ def _cloud(folder):
     ]
 
 
+def _invariance(folder):
+    """How alike networks' images are, of the verb `invariance`, if it has run."""
+    path = folder / "invariance.json"
+    if not path.exists():
+        return []
+    contents = json.loads(path.read_text())
+
+    def row(words, found):
+        low, high = found["interval"]
+        return words, number(found["ratio"], 1), f"{number(low, 1)} to {number(high, 1)}"
+
+    rows = [row("all networks, trained", contents["all"])]
+    rows += [row(f"after {r['images']:,} training images", r) for r in contents["training"]]
+    rows += [row(f"{r['num_steps']} sampler steps", r) for r in contents["sampler_steps"]]
+    exact = [row(name, found) for name, found in contents["exact"].items()]
+    header = ("", "ratio", "95% interval")
+    return [
+        heading(f"Do {len(contents['names'])} networks make the same images?"),
+        paragraph(
+            "Mean squared distance of random images over that of images of the same latents, "
+            f"between networks; {contents['latents']} latents. The paper: two to three orders of "
+            f"magnitude; here: {contents['verdict']}. Made by: {contents['command']}"
+        ),
+        table(header, rows),
+        paragraph(
+            f"Beside the images of the exact denoiser of {contents['few']} training images, which "
+            "memorises them:"
+        ),
+        table(header, exact),
+        *(
+            figure(name, *caption)
+            for name, caption in INVARIANCE_CAPTIONS.items()
+            if (folder / name).exists()
+        ),
+    ]
+
+
 def _figures(folder):
     from experiments import editing_page
 
     known = [name for name in CAPTIONS if (folder / name).exists()]
     edits = {name for captions in editing_page.CAPTIONS.values() for name in captions}
-    shown = {*known, *CLOUD_CAPTIONS, *edits, "compare.png"}
+    shown = {*known, "compare.png", *edits}
+    shown |= {*COMPARE_CAPTIONS, *CLOUD_CAPTIONS, *INVARIANCE_CAPTIONS}
     others = sorted({path.name for path in folder.glob("[!.]*.png")} - shown)
     for name in known + others:
         yield figure(name, *CAPTIONS.get(name, (Path(name).stem, "")))

@@ -14,6 +14,8 @@ from experiments.configuration import NETWORKS
 
 # Images between two moves of a progress bar; a multiple of the batch that decoding uses.
 _CHUNK = 256
+# Images whose decoding is no embedding.
+_FEW = 64
 # The paper's Table 2 is of that many.
 _TABLE2_IMAGES = 1000
 
@@ -51,12 +53,14 @@ def report(config, command):
             for network, embedder in embedders.items()
         }
         _, generated = _generate(generator, num_generated, config.seed, bar)
-        table2 = {"dataset": None, "generated": None}
+        table2 = dict.fromkeys(("dataset", "generated", "dataset_interval", "generated_interval"))
+        of_generated = None
         if "unet" in embedders:
             method = de.Network("unet", embedders["unet"])
             of_generated = embed_in_parts(generator, generated, method, bar)
-            table2["dataset"] = float(embeddings["unet"].mse.mean())
-            table2["generated"] = float(of_generated.mse.mean())
+            for name, embedding in (("dataset", embeddings["unet"]), ("generated", of_generated)):
+                table2[name] = float(embedding.mse.mean())
+                table2[f"{name}_interval"] = _interval(embedding.mse)
 
     contents = {
         "dataset": config.name,
@@ -66,12 +70,18 @@ def report(config, command):
             for network, embedding in embeddings.items()
         ],
         "table2": table2,
+        "no_embeddings": _no_embeddings(generator, pixels[:_FEW], config.seed),
+        "frechet": frechet_distances(config, pixels, generated, embeddings),
         **results.provenance(config, command=command),
     }
     folder = config.result_folder
     figures = _figures(config, generator, pixels, embeddings) | {
         "samples.png": _samples(config, generated)
     }
+    if of_generated is not None:
+        figures["fig17_generated.png"] = _examples(
+            generated, of_generated, [slice(0, config.shown)], difference=True
+        )
     for stale in page.CAPTIONS.keys() - figures.keys():
         (folder / stale).unlink(missing_ok=True)
     for name, figure in figures.items():
@@ -81,6 +91,45 @@ def report(config, command):
     _print_tables(config, contents)
     print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
     return contents
+
+
+def frechet_distances(config, pixels, generated, embeddings):
+    """How far sets of images are from the data, on features of the data set's own classifier.
+
+    Distances of few images depend on how many there are: all sets here have the same size, and the
+    distance between two sets of real images says what a perfect generator would reach.
+
+    Args:
+        config: an `Experiment`.
+        pixels: test images.
+        generated: generated ones, as many or fewer.
+        embeddings: dict from network to the `Embedding` of the test images.
+
+    Returns:
+        Dict of "images", the size of the sets; distances from the first test images of
+        "generated", of "data" (the next test images) and of "reconstructed" (per network). None
+        where there is no classifier, or fewer than two images for each set.
+    """
+    try:
+        classifier = de.load_feature_classifier(config.name, config.weights)
+    except FileNotFoundError:
+        return None
+    count = min(len(pixels) // 2, len(generated))
+    if count < 2:
+        return None
+    real = classifier.features(pixels[:count])
+
+    def distance(images):
+        return de.frechet_distance(real, classifier.features(images[:count]))
+
+    return {
+        "images": count,
+        "generated": distance(generated),
+        "data": distance(pixels[count:]),
+        "reconstructed": {
+            network: distance(embedding.reconstruction) for network, embedding in embeddings.items()
+        },
+    }
 
 
 def sample(config):
@@ -150,10 +199,28 @@ def _table1_row(config, generator, embedder, network, pixels, embedding):
         "network": network,
         "parameters": embedder.count_params(),
         "mse": float(embedding.mse.mean()),
+        "mse_interval": _interval(embedding.mse),
         "paper_mse": config.paper_mse.get(network),
         "psnr": results.finite(metrics.psnr(*measured).mean()),
         "ssim": results.finite(metrics.ssim(*measured).mean()),
         "seconds_per_image": embedding.seconds / len(pixels),
+    }
+
+
+def _interval(errors):
+    """Half of the 95% interval of a mean over images."""
+    return float(1.96 * errors.std() / np.sqrt(len(errors)))
+
+
+def _no_embeddings(generator, pixels, seed):
+    """Errors of Figs 1 and 2: images x, 0.02 x, and that with noise, taken for latents."""
+    attempts = {"x": generator.normalizer(pixels).numpy()} | dict(
+        zip(("faint", "noisy"), _faint(generator, pixels, seed), strict=True)
+    )
+    decoded = {name: generator.decode(latents).numpy() for name, latents in attempts.items()}
+    return {
+        name: float(metrics.mse(pixels, images, generator.padding).mean())
+        for name, images in decoded.items()
     }
 
 
@@ -186,13 +253,16 @@ def _images_as_latents(generator, pixels):
 
 def _faint_images_as_latents(generator, pixels, seed):
     """The latents of Fig. 2: x as it is at t = 1, without the noise and with it."""
+    rows = [pixels, *(_displayed(generator.decode(z)) for z in _faint(generator, pixels, seed))]
+    return de.image_grid(rows, ["image x", f"{generator.grid[-1].signal:.2g} x", "with noise"])
+
+
+def _faint(generator, pixels, seed):
     images = generator.normalizer(pixels).numpy()
     rates = generator.grid[-1]
     faint = rates.signal * images
     # Another stream than that of the samples, so that no image here is one of theirs.
-    noisy = faint + rates.noise * generator.latents(len(pixels), seed + 1)
-    rows = [pixels, _displayed(generator.decode(faint)), _displayed(generator.decode(noisy))]
-    return de.image_grid(rows, ["image x", f"{rates.signal:.2g} x", "with noise"])
+    return faint, faint + rates.noise * generator.latents(len(pixels), seed + 1)
 
 
 def _examples(pixels, embedding, blocks, difference=False):
@@ -231,6 +301,16 @@ def _print_tables(config, contents):
         )
     print("\nTable 2: mean squared error of the unet")
     paper = config.paper_table2 or (None, None)
-    for (name, mse), value in zip(contents["table2"].items(), paper, strict=True):
+    for name, value in zip(("dataset", "generated"), paper, strict=True):
+        mse = contents["table2"][name]
         print(f"{name:12}{page.number(mse, 5):>22}{page.number(value, 5):>10}")
+    found = contents["frechet"]
+    if found:
+        print(
+            f"\nFrechet distance on classifier features (no FID), {found['images']} images each\n"
+            f"other images of the data {found['data']:9.3f}\n"
+            f"generated images         {found['generated']:9.3f}"
+        )
+        for network, distance in found["reconstructed"].items():
+            print(f"{f'reconstructed, {network}':25}{distance:9.3f}")
     print()

@@ -19,8 +19,8 @@ from experiments.configuration import NETWORKS, Experiment, UsageError, check, s
 # The number of images of `compare`, unless --images says another.
 COMPARED_IMAGES = 200
 VERBS = (
-    "report", "train", "train-embedders", "sample", "embed", "compare", "cloud", "interpolate",
-    "project", "directions",
+    "report", "train", "train-embedders", "sample", "embed", "compare", "structure", "interpolate",
+    "project", "directions", "invariance",
 )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def _read(config, arguments):
 
     tiny = config.smoke
 
-    def cloud(
+    def structure(
         image: int = 0,
         members: int = 10 if tiny else 2000,
         method: Literal["descent", "lbfgs"] = "descent",
@@ -201,7 +201,7 @@ def _read(config, arguments):
             "at_a_time": at_a_time,
             "tolerance": tolerance,
         }
-        return "cloud", config, options
+        return "structure", config, options
 
     def interpolate(
         files: tyro.conf.Positional[tuple[Path, ...]] = (),
@@ -248,9 +248,31 @@ def _read(config, arguments):
         """
         return "directions", config, {"length": length}
 
+    larger = dataclasses.replace(config, batch_size=8 if tiny else 64)
+
+    def invariance(
+        networks: tyro.conf.Positional[tuple[str, ...]] = (),
+        latents: int = 8 if tiny else 500,
+        few: int = 8 if tiny else 500,
+        steps: int = 4 if tiny else 4000,
+        config: flags = larger,
+    ):
+        """Trains small generators: do they make the same image of the same latents?
+
+        A killed run goes on.
+
+        Args:
+            networks: which of them; all by default.
+            latents: how many are decoded by all networks.
+            few: training images whose exact denoiser the networks are compared with.
+            steps: of the training of each network.
+        """
+        options = {"networks": networks, "latents": latents, "few": few, "steps": steps}
+        return "invariance", config, options
+
     functions = (
-        report, train, train_embedders, sample, embed, compare, cloud, interpolate, project,
-        directions,
+        report, train, train_embedders, sample, embed, compare, structure, interpolate, project,
+        directions, invariance,
     )  # fmt: skip
     verbs = dict(zip(VERBS, functions, strict=True))
     try:
@@ -324,12 +346,12 @@ def _compare(config, command, methods):
     comparison.compare(config, command, methods)
 
 
-def _cloud(config, command, **options):
-    from experiments import cloud
+def _structure(config, command, **options):
+    from experiments import structure
 
     if config.smoke:
         _make_smoke_weights(config)
-    cloud.cloud(config, command, **options)
+    structure.structure(config, command, **options)
 
 
 def _interpolate(config, command, **options):
@@ -353,6 +375,14 @@ def _directions(config, command, **options):
     directions.directions(config, command, **options)
 
 
+def _invariance(config, command, **options):
+    from experiments import invariance
+
+    if config.smoke:
+        _make_smoke_weights(config, networks=())
+    invariance.invariance(config, command, **options)
+
+
 def _make_smoke_unet(config):
     if config.smoke:
         _make_smoke_weights(config, ["unet"])
@@ -371,7 +401,7 @@ def _make_smoke_weights(config, networks=NETWORKS):
 
 
 _FUNCTIONS = (
-    _report, _train, _train_embedders, _sample, _embed, _compare, _cloud, _interpolate, _project,
-    _directions,
+    _report, _train, _train_embedders, _sample, _embed, _compare, _structure, _interpolate,
+    _project, _directions, _invariance,
 )  # fmt: skip
 _VERBS = dict(zip(VERBS, _FUNCTIONS, strict=True))

@@ -9,7 +9,7 @@ from ddim_embed.training import CheckpointError
 from experiments.configuration import NETWORKS, UsageError
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
-_NORMALIZER_IMAGES = 60_000
+NORMALIZER_IMAGES = 60_000
 _WARMUP_STEPS = 200
 
 
@@ -28,9 +28,9 @@ def train(config, command=None):
         config.channels, config.widths, config.block_depth, dtype=dtype_policy(config.precision)
     )
     model = de.DiffusionModel(network, seed=config.seed)
-    model.normalizer.adapt(load(config, "train", limit=_NORMALIZER_IMAGES))
-    model.compile(_adam(config.learning_rate, config.train_steps))
-    history = _run(
+    model.normalizer.adapt(load(config, "train", limit=NORMALIZER_IMAGES))
+    model.compile(adam(config.learning_rate, config.train_steps))
+    history = run(
         config,
         model,
         lambda step: stream(config, config.batch_size, step),
@@ -97,8 +97,8 @@ def _train_embedder(config, generator, network, command):
             progress=config.progress,
         )
         regression = de.LatentRegression(embedder, generator)
-        regression.compile(_adam(config.warm_start_learning_rate, config.warm_start_steps))
-        history = _run(
+        regression.compile(adam(config.warm_start_learning_rate, config.warm_start_steps))
+        history = run(
             config,
             regression,
             lambda step: pairs.batches(config.warm_start_batch_size, step),
@@ -112,10 +112,8 @@ def _train_embedder(config, generator, network, command):
     trainer = de.EmbedderTrainer(
         embedder, generator, remat=config.remat, adapt_statistics=not config.pairs
     )
-    trainer.compile(
-        _adam(config.embedder_learning_rate, config.embedder_steps, global_clipnorm=1.0)
-    )
-    history = _run(
+    trainer.compile(adam(config.embedder_learning_rate, config.embedder_steps, global_clipnorm=1.0))
+    history = run(
         config,
         trainer,
         lambda step: stream(config, config.embedder_batch_size, step),
@@ -158,7 +156,7 @@ def _train_embedder(config, generator, network, command):
     return path
 
 
-def _run(config, model, batches, num_steps, folder, **kwargs):
+def run(config, model, batches, num_steps, folder, **kwargs):
     """`de.train` as the configuration wants it."""
     try:
         return de.train(
@@ -221,7 +219,8 @@ def _split(config, split):
     return "test" if config.smoke else split
 
 
-def _adam(learning_rate, steps, **kwargs):
+def adam(learning_rate, steps, **kwargs):
+    """Adam with a warm-up, then cosine decay to a hundredth of the learning rate."""
     warmup = min(_WARMUP_STEPS, steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else learning_rate,

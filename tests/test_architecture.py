@@ -30,7 +30,7 @@ HOUSE = [
     {"sampling", "exact"},
     {"frozen"},
     {"generator"},
-    {"embedders", "embedder_training", "weights", "legacy", "metrics"},
+    {"embedders", "embedder_training", "weights", "legacy", "metrics", "agreement"},
     {"perceptual", "frechet"},
     {"pretrained"},
     {"embedding"},

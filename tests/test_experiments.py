@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.data import catalogue, loading
-from experiments import comparison, page, results, runner
+from experiments import comparison, page, reporting, results, runner
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, NETWORKS, Experiment, UsageError, check, shrink
@@ -87,7 +88,7 @@ def test_every_verb_of_every_experiment(config, network, tmp_path, pictures, cap
     main(config, ["sample", *flags])
     main(config, ["embed", pictures[0], "--method", network, *flags])
     main(config, ["compare", network, "ddim_inversion", *flags])
-    main(config, ["cloud", *flags])
+    main(config, ["structure", *flags])
     quick = ["--method", network, *flags]  # hybrids are tested in test_editing_verbs
     main(config, ["interpolate", pictures[0], pictures[2], "--frames", "2", *quick])
     main(config, ["project", *quick])
@@ -104,9 +105,9 @@ def test_every_verb_of_every_experiment(config, network, tmp_path, pictures, cap
         assert (folder / file).stat().st_size
     with np.load(folder / "samples.npz") as samples:
         assert samples["pixels"].shape[-1] == config.channels
-    cloud = json.loads((folder / "cloud.json").read_text())
-    assert cloud["spectrum"]["dimensions"] == 256 * config.channels
-    assert (cloud["canonical"] is None) == (network != "unet")
+    found = json.loads((folder / "structure.json").read_text())
+    assert found["spectrum"]["dimensions"] == 256 * config.channels
+    assert (found["canonical"] is None) == (network != "unet")
     # What has no weights is left out, here and in figures, and what makes them is said.
     output = capsys.readouterr().out
     assert f"python -m experiments.{name} train-embedders conv3_16`" in output
@@ -138,7 +139,8 @@ def test_report_has_the_documented_schema(fashion):
     report = json.loads((fashion / "report.json").read_text())
 
     assert set(report) == {
-        "dataset", "images", "table1", "table2", "config", "versions", "seed", "commit", "command",
+        "dataset", "images", "table1", "table2", "no_embeddings", "frechet", "config", "versions",
+        "seed", "commit", "command",
     }  # fmt: skip
     assert report["dataset"] == "fashion_mnist"
     assert report["images"] == 8
@@ -146,11 +148,16 @@ def test_report_has_the_documented_schema(fashion):
     assert [row["network"] for row in report["table1"]] == list(NETWORKS)
     for row in report["table1"]:
         assert set(row) == {
-            "network", "parameters", "mse", "paper_mse", "psnr", "ssim", "seconds_per_image",
+            "network", "parameters", "mse", "mse_interval", "paper_mse", "psnr", "ssim",
+            "seconds_per_image",
         }  # fmt: skip
         assert row["paper_mse"] == FASHION_MNIST.paper_mse[row["network"]]
         assert row["seconds_per_image"] > 0
-    assert set(report["table2"]) == {"dataset", "generated"}
+        assert 0 < row["mse_interval"] < 1.96 * row["mse"]
+    assert set(report["table2"]) == {
+        "dataset", "generated", "dataset_interval", "generated_interval",
+    }  # fmt: skip
+    assert set(report["no_embeddings"]) == {"x", "faint", "noisy"}
     assert set(report["config"]) == {field.name for field in dataclasses.fields(Experiment)}
     assert set(report["versions"]) == {"python", "tensorflow", "keras", "numpy", "ddim_embed"}
 
@@ -168,6 +175,9 @@ def test_numbers_of_a_report_are_those_that_one_computes_by_hand(fashion):
         decoded = np.clip(generator.decode(latents), 0, 1)
         return np.mean((decoded.astype(np.float64) - images) ** 2)
 
+    np.testing.assert_allclose(
+        report["no_embeddings"]["x"], error(pixels, lambda images: images), rtol=1e-4
+    )
     for row in report["table1"]:
         embedder = de.load_embedder("fashion_mnist", row["network"], weights)
         # float32: other batches, other orders of summation.
@@ -176,6 +186,21 @@ def test_numbers_of_a_report_are_those_that_one_computes_by_hand(fashion):
     unet = de.load_embedder("fashion_mnist", "unet", weights)
     np.testing.assert_allclose(report["table2"]["dataset"], report["table1"][-1]["mse"])
     np.testing.assert_allclose(report["table2"]["generated"], error(generated, unet), rtol=1e-4)
+
+
+def test_frechet_distances_tell_generated_images_from_the_data():
+    pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=400)
+    noise = np.random.default_rng(0).uniform(size=(200, *pixels.shape[1:])).astype(np.float32)
+    embedding = SimpleNamespace(reconstruction=pixels + 1e-4)
+
+    found = reporting.frechet_distances(FASHION_MNIST, pixels, noise, {"unet": embedding})
+
+    features = de.load_feature_classifier("fashion_mnist").features(pixels)
+    assert found["images"] == 200
+    assert found["data"] == pytest.approx(de.frechet_distance(features[:200], features[200:]))
+    assert 0 <= found["reconstructed"]["unet"] < 0.1 < found["data"] < found["generated"] / 2
+    assert reporting.frechet_distances(FASHION_MNIST, pixels[:3], noise, {}) is None
+    assert reporting.frechet_distances(CELEBA, pixels, noise, {}) is None
 
 
 # The comparison
@@ -207,6 +232,14 @@ def test_comparison_has_every_method_and_its_certificate(fashion):
     controls = contents["controls"]
     found = {words: value for words, value in controls.items() if "DDPM" in words}
     assert len(controls) == 7 and len(found) == 1 and min(found.values()) > 1e-4
+    assert set(contents["residuals"]) == {"predicted_image", "transfer"}
+    for steps in contents["residuals"].values():
+        assert [step["time"] for step in steps] == [0.5, 1.0]
+        for step in steps:
+            assert np.all(np.diff(step["median"]) <= 0) and 0 <= step["solved"] <= 1
+            assert step["median"][-1] < step["median"][0]
+    for name in ("compare.png", "fig18_refined.png", "compare_residuals.png"):
+        assert (fashion / name).read_bytes().startswith(b"\x89PNG")
     # On a network that is almost the identity both inversions work, the implicit one better.
     roots = [value for words, value in controls.items() if "root mean square" in words]
     assert roots[0] < 1e-4 < roots[1]

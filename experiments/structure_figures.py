@@ -15,8 +15,8 @@ def figures(contents, drawn, shown):
     """All figures of a cloud.
 
     Args:
-        contents: as `cloud.json`.
-        drawn: what `cloud.study` gives to draw, with `pixels`, `latents` and `decoded` of members.
+        contents: as `structure.json`.
+        drawn: what `structure.study` gives to draw, and `pixels`, `latents`, `decoded` of members.
         shown: members in a row.
 
     Returns:

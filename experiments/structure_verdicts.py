@@ -12,7 +12,7 @@ def verdicts(contents):
     """The paper's statements, one by one.
 
     Args:
-        contents: as `cloud.json`.
+        contents: as `structure.json`.
 
     Returns:
         List of dicts of words: `statement`, `paper`, `ours`, `verdict`.

@@ -1,4 +1,4 @@
-"""The verb `cloud`: many latents of one image, how far they are apart and in which directions."""
+"""The verb `structure`: many latents of one image, how far they are apart, in which directions."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import clouds, jacobian, metrics
 from ddim_embed.embedding import CONVERGED_MSE, concatenate
-from experiments import cloud_figures, cloud_verdicts, kept, page, results, training
+from experiments import kept, page, results, structure_figures, structure_verdicts, training
 from experiments.configuration import UsageError, require
 
 FINDERS = {"descent": de.Descent, "lbfgs": de.LBFGS}
@@ -27,7 +27,7 @@ _MEASURED = 128
 _ALL_DIRECTIONS, _SOME_DIRECTIONS = 4096, 256
 
 
-def cloud(
+def structure(
     config,
     command,
     image=0,
@@ -37,7 +37,7 @@ def cloud(
     at_a_time=25,
     tolerance=None,
 ):
-    """Finds latents of one test image; writes `cloud.json`, figures 11 to 14, and the page.
+    """Finds latents of one test image; writes `structure.json`, figures 11 to 14, and the page.
 
     What is found is kept in `config.run_folder`, `at_a_time` members in a file; after a kill the
     same command goes on from there, and one for more members begins with those.
@@ -53,7 +53,7 @@ def cloud(
         tolerance: members of a larger mean squared error are left out; None keeps all.
 
     Returns:
-        What is in `cloud.json`.
+        What is in `structure.json`.
 
     Raises:
         UsageError: for values out of their ranges, or fewer than 8 members within the tolerance.
@@ -68,7 +68,7 @@ def cloud(
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     pixels = _image(config, image)
     finder = FINDERS[method](num_steps=iterations, batch_size=at_a_time)
-    folder = config.run_folder / "cloud" / f"image{image}-{method}"
+    folder = config.run_folder / "structure" / f"image{image}-{method}"
     found = find(config, generator, pixels, finder, members, folder)
     inside = found.mse <= (np.inf if tolerance is None else tolerance)
     if inside.sum() < 8:
@@ -92,7 +92,7 @@ def cloud(
         },
         **contents,
     }
-    contents["verdicts"] = cloud_verdicts.verdicts(contents)
+    contents["verdicts"] = structure_verdicts.verdicts(contents)
     contents |= {
         "options": {
             "image": image,
@@ -105,11 +105,11 @@ def cloud(
         **results.provenance(config, "scipy", "scikit-learn", command=command),
     }
     folder = config.result_folder
-    results.save_json(folder / "cloud.json", contents)
+    results.save_json(folder / "structure.json", contents)
     drawn |= {"pixels": pixels, "latents": latents, "decoded": found.reconstruction[inside]}
-    for name, figure in cloud_figures.figures(contents, drawn, config.shown).items():
+    for name, figure in structure_figures.figures(contents, drawn, config.shown).items():
         results.save_figure(folder / name, figure)
-    cloud_verdicts.show(contents)
+    structure_verdicts.show(contents)
     print(f"The page is {page.write_page(folder)}")
     return contents
 
@@ -152,7 +152,7 @@ def study(config, generator, pixels, latents, mse, canonical=None):
         canonical: the U-Net's latents of the image, or None.
 
     Returns:
-        A dict of numbers for `cloud.json`; a dict of what figures show: decoded images and curves.
+        A dict of numbers for `structure.json`; a dict of what figures show, images and curves.
     """
     fitted = de.LatentCloud().fit(latents)
     counts, means = clouds.running_means(latents)
@@ -241,9 +241,9 @@ def _walks(fitted, point, singular):
     of the largest; and "singular": singular vectors, from the point, in steps of length 1.
     """
     largest = float(np.sqrt(fitted.explained_variance_[0]))
-    steps = np.reshape(cloud_figures.WALK, (-1, 1, 1, 1))
+    steps = np.reshape(structure_figures.WALK, (-1, 1, 1, 1))
     walks = {
-        (kind, index): fitted.walk(index, cloud_figures.WALK, length)
+        (kind, index): fitted.walk(index, structure_figures.WALK, length)
         for kind, length in (("own", None), ("equal", largest))
         for index in _shown(len(fitted.components_))
     }

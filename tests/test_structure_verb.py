@@ -1,4 +1,4 @@
-"""The verb `cloud`: what it writes, what it keeps, and what it says of the paper's statements."""
+"""The verb `structure`: what it writes and keeps, and what it says of the paper's statements."""
 
 import json
 
@@ -8,7 +8,7 @@ from conftest import set_random_weights
 
 import ddim_embed as de
 from ddim_embed import clouds
-from experiments import cloud_verdicts, kept, page
+from experiments import kept, page, structure_verdicts
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 
@@ -27,7 +27,7 @@ def flags(tmp_path_factory, tiny_generator):
         ("unet", embedder, sizes | {"channels": 1}),
     ):
         de.record_weights(weights, "fashion_mnist", name, model, config=given, errors={}, **notes)
-    main(FASHION_MNIST, ["cloud", *flags, "--image", "3"])
+    main(FASHION_MNIST, ["structure", *flags, "--image", "3"])
     return flags
 
 
@@ -38,12 +38,12 @@ def folder(flags):
 
 @pytest.fixture
 def contents(folder):
-    return json.loads((folder / "cloud.json").read_text())
+    return json.loads((folder / "structure.json").read_text())
 
 
 def members(folder, name="image3-descent"):
     """The members' latents, as they are kept."""
-    files = sorted((folder / "runs" / "fashion_mnist" / "cloud" / name).iterdir())
+    files = sorted((folder / "runs" / "fashion_mnist" / "structure" / name).iterdir())
     return np.concatenate([np.load(file)["latents"] for file in files])
 
 
@@ -75,7 +75,7 @@ def test_numbers_are_those_that_one_computes_by_hand(folder, contents):
 
 
 def test_what_made_it_is_written_beside(contents):
-    assert contents["command"].startswith("python -m experiments.fashion_mnist cloud --smoke")
+    assert contents["command"].startswith("python -m experiments.fashion_mnist structure --smoke")
     assert contents["options"] == {
         "image": 3, "members": 10, "method": "descent", "iterations": 2, "at_a_time": 5,
         "tolerance": None,
@@ -97,7 +97,7 @@ def test_page_shows_statements_and_figures(folder, contents):
 
 def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
     """Finished batches are read, by whom they are of; a larger cloud begins with a smaller one."""
-    run = folder / "runs" / "fashion_mnist" / "cloud" / "image3-descent"
+    run = folder / "runs" / "fashion_mnist" / "structure" / "image3-descent"
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
     assert sorted(before) == ["0.npz", "5.npz"]
     (run / "5.npz").unlink()
@@ -157,7 +157,7 @@ def test_statements_are_judged():
     }  # fmt: skip
 
     def judged():
-        return [row["verdict"] for row in cloud_verdicts.verdicts(found)]
+        return [row["verdict"] for row in structure_verdicts.verdicts(found)]
 
     assert judged() == [
         "holds as root mean square of a coordinate and as mean square of a coordinate",
@@ -204,6 +204,6 @@ def test_statements_are_judged():
 )
 def test_wrong_words(option, words, flags, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(FASHION_MNIST, ["cloud", *flags, *option])
+        main(FASHION_MNIST, ["structure", *flags, *option])
     assert stop.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,293 @@
+"""The verb `invariance`: what different networks make of the same latents (Fig. 10)."""
+
+import dataclasses
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+import ddim_embed as de
+from ddim_embed import sampling
+from ddim_embed.layers import Normalizer, dtype_policy
+from experiments import invariance_figures, page, results, training
+from experiments.configuration import UsageError, require
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A small generator; its own seed gives it weights and noise that no other has.
+
+    Attributes:
+        widths, block_depth, attention: of the denoiser, as for `UNet`.
+        seed: added to the experiment's.
+        memorises: whether it is trained on the few images of the exact denoiser only.
+    """
+
+    widths: tuple[int, ...]
+    block_depth: int
+    attention: str | None
+    seed: int
+    memorises: bool = False
+
+
+VARIANTS = {
+    "plain": Variant((16, 32, 64), 2, None, 101),
+    "wide and shallow": Variant((32, 64), 1, None, 102),
+    "deep": Variant((16, 24, 32, 48), 2, None, 103),
+    "spatial attention": Variant((16, 32, 64), 1, "spatial", 104),
+    "squeeze and excitation": Variant((16, 32, 64), 1, "squeeze_excitation", 105),
+    "NAFNet attention": Variant((16, 32, 64), 1, "nafnet", 106),
+    "trained on few": Variant((16, 32, 64), 2, None, 107, memorises=True),
+}
+SHIPPED = "the shipped generator"
+EXACT = "exact denoiser of few"
+# Shares of the training after which images are made.
+_MILESTONES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+_SAMPLER_STEPS = (1, 2, 5, 10, 20, 50)
+
+
+def invariance(config, command, latents=500, few=500, steps=4000, networks=()):
+    """Trains small generators, decodes the same latents with all, and says how alike images are.
+
+    Writes `invariance.json`, figures and the page. Training goes on after a kill.
+
+    Args:
+        config: an `Experiment`; `batch_size`, `learning_rate` and `precision` are of the training.
+        command: what a user would type to repeat it.
+        latents: how many are decoded.
+        few: training images that the exact denoiser, and the variant that memorises, knows.
+        steps: of training of each variant.
+        networks: names of `VARIANTS`; all by default.
+
+    Returns:
+        What is in `invariance.json`.
+
+    Raises:
+        UsageError: for values out of their ranges, unknown names, or fewer than two networks that
+            are trained on all images.
+        ConnectionError: if the data are not there and cannot be fetched.
+    """
+    for name, value, least in (("latents", latents, 2), ("few", few, 1), ("steps", steps, 1)):
+        require(value >= least, name, f"at least {least}", value)
+    networks = tuple(networks) or tuple(VARIANTS)
+    for name in networks:
+        if name not in VARIANTS:
+            raise UsageError(f"A network must be one of {tuple(VARIANTS)}. Received: {name!r}")
+    if sum(not VARIANTS[name].memorises for name in networks) < 2:
+        raise UsageError(f"At least two networks trained on all images are needed: {networks}")
+    pixels = training.load(config, "train", training.NORMALIZER_IMAGES)
+    subset = pixels[:few]
+    milestones = sorted({max(1, round(share * steps)) for share in _MILESTONES})
+    counts = sorted({count for count in _SAMPLER_STEPS if not config.smoke} | {config.num_steps})
+    decoded = {}  # name -> (kind, number) -> images
+    for name in networks:
+        decoded[name] = _train_and_decode(config, name, pixels, subset, latents, milestones, counts)
+    shipped = _shipped(config, latents, counts)
+    if shipped is not None:
+        decoded[SHIPPED] = shipped
+    normalizer = Normalizer(config.channels)
+    normalizer.adapt(pixels)
+    exact = _exact(config, subset, normalizer, latents)
+
+    final = ("sampler_steps", config.num_steps)
+    same_data = [name for name in decoded if not _memorises(name)]
+    trained = [name for name in same_data if name != SHIPPED]
+
+    def compare(names, key):
+        found = de.agreement(
+            np.stack([decoded[name][key] for name in names]), config.padding, seed=config.seed
+        )
+        return {"ratio": found.ratio, "interval": list(found.interval)} | {
+            "same": found.same.tolist(),
+            "other": found.other.tolist(),
+        }
+
+    contents = {
+        "dataset": config.name,
+        "latents": latents,
+        "few": len(subset),
+        "networks": {
+            name: dataclasses.asdict(VARIANTS[name]) for name in decoded if name in VARIANTS
+        },
+        "names": same_data,
+        "all": compare(same_data, final),
+        "training": [
+            {"steps": step, "images": step * config.batch_size}
+            | compare(trained, ("training_steps", step))
+            for step in milestones
+        ],
+        "sampler_steps": [
+            {"num_steps": count} | compare(same_data, ("sampler_steps", count)) for count in counts
+        ],
+        "exact": {name: _pair(decoded[name][final], exact, config) for name in decoded},
+    }
+    contents["verdict"] = verdict(contents["all"])
+    contents |= {
+        "options": {"latents": latents, "few": few, "steps": steps, "networks": list(networks)},
+        **results.provenance(config, command=command),
+    }
+    folder = config.result_folder
+    results.save_json(folder / "invariance.json", contents)
+    images = {name: decoded[name][final] for name in decoded} | {EXACT: exact}
+    for name, figure in invariance_figures.figures(contents, images, config.shown).items():
+        results.save_figure(folder / name, figure)
+    show(contents)
+    print(f"The page is {page.write_page(folder)}")
+    return contents
+
+
+def verdict(found):
+    """What the ratio says of the paper's claim, two to three orders of magnitude: a word."""
+    low, high = found["interval"]
+    if low >= 100:
+        return "reproduced"
+    return "not reproduced" if high < 100 else "undecided"
+
+
+def _memorises(name):
+    return name in VARIANTS and VARIANTS[name].memorises
+
+
+def _pair(images, exact, config):
+    """How close a network's images are to those of the exact denoiser of few images."""
+    found = de.agreement(np.stack([images, exact]), config.padding, seed=config.seed)
+    return {
+        "same": float(found.same[0, 1]),
+        "other": float(found.other[0, 1]),
+        "ratio": found.ratio,
+        "interval": list(found.interval),
+    }
+
+
+def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
+    """Images of one variant, as kept by an earlier run or made now: (kind, number) -> array."""
+    variant = VARIANTS[name]
+    folder = config.run_folder / "invariance" / name.replace(" ", "_")
+    identity = f"{variant} {milestones[-1]} {len(subset)} {config.batch_size} {config.seed}"
+    wanted = [("training_steps", step) for step in milestones]
+    wanted += [("sampler_steps", number) for number in counts]
+    found = {
+        key: _read(folder / f"{key[0]}-{key[1]}.npz", f"{identity} {config.num_steps} {count}")
+        for key in wanted
+    }
+    if all(images is not None for images in found.values()):
+        return found
+
+    keras.utils.set_random_seed(config.seed + variant.seed)
+    network = de.UNet(
+        config.channels,
+        variant.widths,
+        variant.block_depth,
+        variant.attention,
+        dtype=dtype_policy(config.precision),
+    )
+    model = de.DiffusionModel(network, seed=config.seed + variant.seed)
+    model.normalizer.adapt(pixels)
+    model.compile(training.adam(config.learning_rate, milestones[-1]))
+
+    def keep(key, num_steps):
+        generator = de.Generator.from_diffusion(
+            model, config.image_shape, num_steps=num_steps, padding=config.padding
+        )
+        images = _decode(generator, count, config.seed)
+        with results.replacing(folder / f"{key[0]}-{key[1]}.npz") as path:
+            np.savez_compressed(
+                path, identity=f"{identity} {config.num_steps} {count}", images=images
+            )
+        found[key] = images
+
+    def batches(step):
+        if not variant.memorises:
+            return training.stream(
+                dataclasses.replace(config, seed=config.seed + variant.seed),
+                config.batch_size,
+                step,
+            )
+        return _batches(subset, config.batch_size, config.seed + variant.seed, step)
+
+    for step in milestones:
+        training.run(
+            config,
+            model,
+            batches,
+            step,
+            folder,
+            identity=identity,
+            description=f"{name}, {step} of {milestones[-1]}",
+        )
+        if int(model.optimizer.iterations) == step and found[("training_steps", step)] is None:
+            keep(("training_steps", step), config.num_steps)
+    missing = [key for key, images in found.items() if images is None]
+    if any(kind == "training_steps" for kind, _ in missing):
+        raise UsageError(f"Images made in training are missing from {folder}: delete it.")
+    for key in tqdm(missing, desc=f"{name}, sampler steps", disable=not config.progress):
+        keep(key, key[1])
+    return found
+
+
+def _batches(pixels, batch_size, seed, step):
+    """Endless batches of few images, a function of seed and step alone."""
+    while True:
+        rng = np.random.default_rng((seed, step))
+        yield pixels[rng.integers(0, len(pixels), batch_size)]
+        step += 1
+
+
+def _decode(generator, count, seed):
+    """Clipped pixels of the first `count` latents of a seed; float16 is finer than 8 bits."""
+    images = generator.decode(generator.latents(count, seed), precision="float32").numpy()
+    return np.clip(images, 0, 1).astype(np.float16)
+
+
+def _read(path, identity):
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        return file["images"] if str(file["identity"]) == identity else None
+
+
+def _shipped(config, count, counts):
+    """Images of the generator of the experiment, if there is one."""
+    images = {}
+    for num_steps in counts:
+        try:
+            generator = de.load_generator(config.name, config.weights, num_steps)
+        except FileNotFoundError as error:
+            print(f"Left out: {SHIPPED}. {error}")
+            return None
+        images["sampler_steps", num_steps] = _decode(generator, count, config.seed)
+    return images
+
+
+def _exact(config, subset, normalizer, count):
+    """Images of the best denoiser of a few images, from the same latents."""
+    generator = de.Generator(config.image_shape, (8,), 1, num_steps=config.num_steps)
+    denoise = de.EmpiricalDenoiser(normalizer(subset).numpy())
+    images = sampling.sample(
+        denoise, generator.schedule, generator.latents(count, config.seed), config.num_steps
+    )
+    return np.clip(normalizer.inverse(images).numpy(), 0, 1).astype(np.float16)
+
+
+def show(contents):
+    """Prints what was found."""
+    print(
+        f"\nImages of the same {contents['latents']} latents by {len(contents['names'])} networks"
+    )
+    header = f"{'':34}{'ratio':>9}{'95% interval':>24}"
+
+    def line(words, found):
+        low, high = found["interval"]
+        print(f"{words:34}{found['ratio']:9.3g}{f'{low:.3g} .. {high:.3g}':>24}")
+
+    print(f"random images apart / the same latents'\n{header}")
+    line("all networks, trained", contents["all"])
+    for found in contents["training"]:
+        line(f"after {found['images']:,} training images", found)
+    for found in contents["sampler_steps"]:
+        line(f"{found['num_steps']} sampler steps", found)
+    print(f"the paper: 100 to 1,000; {contents['verdict']}\n")
+    print(f"the same, beside the exact denoiser of {contents['few']} images\n{header}")
+    for name, found in contents["exact"].items():
+        line(name, found)
+    print()

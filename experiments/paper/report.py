@@ -1,0 +1,155 @@
+"""Makes the results that are missing, and writes the ledger of all that there are."""
+
+import collections
+import dataclasses
+import json
+import textwrap
+
+import ddim_embed as de
+from experiments import page, results, runner, schedules, study
+from experiments.paper import ledger
+from experiments.toy import __main__ as toy
+
+# Result -> flags of the verb that makes it. The first take minutes, the others hours.
+_QUICK = {"report": (), "interpolate": (), "project": ()}
+_SLOW = {"compare": (), "structure": (), "invariance": ()}
+_STUDIES = {"schedules": (schedules.Schedules(), schedules.run), "toy": (toy.Toy(), toy.run)}
+# The paper's numbers of parameters, and the networks that have them.
+_PARAMETERS = {
+    "conv1": (78, 3, None),
+    "conv3_16": (7_233, 1, None),
+    "conv3_64": (105_729, 1, None),
+    "conv5_128": (859_009, 1, None),
+    "unet": (9_577_683, 3, (48, 96, 192, 384)),
+}
+
+
+def report(settings, experiments, command):
+    """Writes `ledger.json` and `index.html` to `settings.result_folder`, and prints the ledger.
+
+    Args:
+        settings: a `Paper`.
+        experiments: list of `Experiment`.
+        command: what a user would type to repeat it.
+
+    Returns:
+        What is in `ledger.json`.
+    """
+    if settings.make:
+        make(settings, experiments)
+    found = {one.name: _read_all(_folder(settings, one.name)) for one in experiments}
+    studies = {
+        name: contents
+        for name in _STUDIES
+        if (contents := _read(_folder(settings, name) / f"{name}.json"))
+    }
+    rows = ledger.rows(experiments, found, studies, parameters())
+    contents = {
+        "rows": [dataclasses.asdict(row) for row in rows],
+        "verdicts": dict(collections.Counter(row.verdict for row in rows)),
+        **results.provenance(settings, command=command),
+    }
+    folder = settings.result_folder
+    results.save_json(folder / "ledger.json", contents)
+    index = write_page(settings, contents)
+    print_ledger(contents)
+    print(f"The page is {index}")
+    return contents
+
+
+def make(settings, experiments):
+    """Runs the commands whose results are missing: those of minutes, or all if `full`."""
+    for name, (defaults, run) in _STUDIES.items():
+        if not (_folder(settings, name) / f"{name}.json").exists():
+            study.main(defaults, run, _flags(settings))
+    verbs = _QUICK | (_SLOW if settings.full else {})
+    for experiment in experiments:
+        folder = _folder(settings, experiment.name)
+        for verb, flags in verbs.items():
+            if (folder / f"{verb}.json").exists() or not _has_weights(settings, experiment):
+                continue
+            print(f"{experiment.name}: {verb}")
+            try:
+                runner.main(experiment, [verb, *flags, *_flags(settings)])
+            except SystemExit as stop:  # it has said why
+                if stop.code not in (0, 1):
+                    raise
+
+
+def parameters():
+    """Network -> (the paper's number of parameters, ours, on what)."""
+    found = {}
+    for network, (paper, channels, widths) in _PARAMETERS.items():
+        options = {} if widths is None else {"widths": widths}
+        count = de.build_embedder(network, channels, **options).count_params()
+        found[network] = paper, count, f"{channels} channel{'s' if channels > 1 else ''}"
+    return found
+
+
+def _flags(settings):
+    flags = ["--seed", str(settings.seed), "--results", str(settings.results)]
+    return [*flags, "--smoke"] if settings.smoke else flags
+
+
+def _folder(settings, name):
+    return settings.results / (f"{name}-smoke" if settings.smoke else name)
+
+
+def _has_weights(settings, experiment):
+    if settings.smoke:  # a smoke run makes its own; one data set is enough to see it work
+        return experiment.name == "fashion_mnist"
+    try:
+        de.load_generator(experiment.name)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _read_all(folder):
+    names = [*_QUICK, *_SLOW]
+    return {name: found for name in names if (found := _read(folder / f"{name}.json"))}
+
+
+def _read(path):
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def print_ledger(contents):
+    """Prints every row, and how many there are of each verdict."""
+    for row in contents["rows"]:
+        print(f"\n{row['item']}: {row['statement']} [{row['data']}]")
+        for words in ("paper", "ours", "verdict"):
+            value = row[words]
+            if words == "verdict" and row["why"]:
+                value = f"{value} ({row['why']})"
+            print(
+                textwrap.fill(value, 96, initial_indent=f"  {words:8}", subsequent_indent=" " * 10)
+            )
+    print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items()))
+
+
+def write_page(settings, contents):
+    """Writes `index.html`: the ledger as a table, and the figures that it speaks of."""
+    words = ("item", "statement", "paper", "ours", "data", "verdict", "why")
+    folder = settings.result_folder
+    # The suffix of a smoke run is that of the folders, too.
+    suffix = "-smoke" if settings.smoke else ""
+    figures = {}
+    for row in contents["rows"]:
+        name, _, file = row["figure"].partition("/")
+        if file and (settings.results / f"{name}{suffix}" / file).exists():
+            figures.setdefault(f"../{name}{suffix}/{file}", (name, []))[1].append(row["item"])
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items())
+    body = [
+        page.paragraph(
+            "Asperti, Evangelista, Marro, Merizzi: Image Embedding for Denoising Generative Models "
+            f"(2023). Of {len(contents['rows'])} rows: {counts}."
+        ),
+        page.table(words, [[row[word] for word in words] for row in contents["rows"]], "words"),
+        *(
+            page.figure(path, f"{', '.join(dict.fromkeys(items))}: {name}", "")
+            for path, (name, items) in figures.items()
+        ),
+        page.how(contents, contents["command"], "ledger.json"),
+    ]
+    return page.save(folder, "The paper's tables, figures and claims", body)

@@ -1,0 +1,108 @@
+"""The verb `invariance`: what it writes, what it keeps, and what it says of the paper's claim."""
+
+import json
+
+import numpy as np
+import pytest
+
+import ddim_embed as de
+from ddim_embed.layers import Normalizer
+from experiments import invariance
+from experiments.fashion_mnist import FASHION_MNIST
+from experiments.runner import main
+
+NETWORKS = ["plain", "NAFNet attention", "trained on few"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("invariance")
+    main(FASHION_MNIST, ["invariance", *NETWORKS, "--smoke", "--results", root])
+    return root / "fashion_mnist-smoke"
+
+
+@pytest.fixture(scope="module")
+def contents(folder):
+    return json.loads((folder / "invariance.json").read_text())
+
+
+def kept(folder, name, number=4, kind="training_steps"):
+    path = folder / "runs" / "fashion_mnist" / "invariance" / name / f"{kind}-{number}.npz"
+    with np.load(path) as file:
+        return file["images"]
+
+
+def test_numbers_are_those_of_the_images_that_were_kept(folder, contents):
+    names = ["plain", "NAFNet_attention"]
+    generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
+    shipped = np.clip(generator.decode(generator.latents(8, 0)), 0, 1)
+    images = np.stack([*(kept(folder, name) for name in names), shipped])
+    assert contents["names"] == ["plain", "NAFNet attention", invariance.SHIPPED]
+    assert contents["all"]["ratio"] == pytest.approx(de.agreement(images).ratio, rel=2e-2)
+    assert [row["steps"] for row in contents["training"]] == [1, 2, 3, 4]
+    early = np.stack([kept(folder, name, 1) for name in names])
+    assert contents["training"][0]["ratio"] == pytest.approx(de.agreement(early).ratio, rel=1e-6)
+    assert contents["training"][0]["images"] == 8
+    assert list(contents["exact"]) == [*NETWORKS, invariance.SHIPPED]
+    np.testing.assert_array_equal(kept(folder, "plain"), kept(folder, "plain", 2, "sampler_steps"))
+
+
+def test_variants_are_other_networks(folder, contents):
+    assert not np.array_equal(kept(folder, "plain"), kept(folder, "NAFNet_attention"))
+    assert contents["networks"]["NAFNet attention"]["attention"] == "nafnet"
+    attentions = {variant.attention for variant in invariance.VARIANTS.values()}
+    assert attentions == {None, "spatial", "squeeze_excitation", "nafnet"}
+    seeds = [variant.seed for variant in invariance.VARIANTS.values()]
+    assert len({*seeds}) == len(seeds)
+
+
+def test_the_exact_denoiser_returns_its_own_images(folder):
+    pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=8)
+    config = FASHION_MNIST.__class__(
+        "x", "fashion_mnist", image_size=16, widths=(8,), num_steps=10, source="sample"
+    )
+    normalizer = Normalizer(1)
+    normalizer.adapt(pixels)
+    images = invariance._exact(config, pixels, normalizer, 5).astype(np.float32)
+    nearest = ((images[:, None] - pixels) ** 2).mean(axis=(2, 3, 4)).min(axis=1)
+    assert nearest.max() < 1e-2  # the last level has some noise left
+
+
+def test_it_goes_on_and_trains_nothing_twice(folder, contents):
+    files = sorted((folder / "runs" / "fashion_mnist" / "invariance").rglob("*.*"))
+    before = [path.stat().st_mtime_ns for path in files]
+    main(FASHION_MNIST, ["invariance", *NETWORKS, "--smoke", "--results", folder.parent])
+    assert [path.stat().st_mtime_ns for path in files] == before
+    again = json.loads((folder / "invariance.json").read_text())
+    assert again["all"] == contents["all"] and again["exact"] == contents["exact"]
+
+
+def test_page_and_figures(folder):
+    text = (folder / "index.html").read_text()
+    for name in ("fig10_networks.png", "invariance.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG") and text.count(name) == 1
+    assert invariance.SHIPPED in text
+
+
+@pytest.mark.parametrize(
+    ("interval", "word"),
+    [((100, 300), "reproduced"), ((20, 99), "not reproduced"), ((90, 110), "undecided")],
+)
+def test_verdict(interval, word):
+    assert invariance.verdict({"interval": interval}) == word
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["vit"], "vit"),
+        (["plain"], "At least two networks"),
+        (["plain", "trained on few"], "At least two networks"),
+        (["--latents", "1"], "--latents must be at least 2"),
+    ],
+)
+def test_bad_words(arguments, words, capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(FASHION_MNIST, ["invariance", *arguments, "--smoke", "--results", tmp_path])
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""The ledger: what it concludes from results, and that one command makes them."""
+
+import dataclasses
+import json
+
+import pytest
+
+from experiments.celeba import CELEBA
+from experiments.fashion_mnist import FASHION_MNIST
+from experiments.paper import ledger
+from experiments.paper import report as paper_report
+from experiments.paper.__main__ import EXPERIMENTS, Paper, run
+from experiments.study import main
+
+
+def make_report(mse=0.001, interval=0.0001):
+    return {
+        "images": 100,
+        "table1": [{"network": "unet", "mse": mse, "mse_interval": interval}],
+        "table2": {
+            "dataset": 0.002,
+            "generated": 0.001,
+            "dataset_interval": 0.0003,
+            "generated_interval": 0.0002,
+        },
+        "no_embeddings": {"x": 0.2, "faint": 0.1, "noisy": 0.005},
+    }
+
+
+def one(rows, **words):
+    """The only row with these words."""
+    found = [row for row in rows if all(getattr(row, k) == v for k, v in words.items())]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "interval", "verdict"),
+    [
+        (0.0005, 0.0001, "better"),
+        (0.00085, 0.0001, "reproduced"),  # its interval reaches the paper's number
+        (0.00095, 0.0, "reproduced"),
+        (0.00109, 0.0, "reproduced"),
+        (0.0013, 0.0003, "reproduced"),
+        (0.0013, 0.0001, "not reproduced"),
+    ],
+)
+def test_errors_beside_an_error_of_a_thousandth(ours, interval, verdict):
+    assert ledger.compare_errors(ours, interval, 0.001) == verdict
+
+
+def test_table_1_has_a_row_for_each_network_and_says_what_is_missing():
+    rows = list(ledger.table1_rows(FASHION_MNIST, make_report(mse=0.00196)))
+    assert [row.item for row in rows] == [f"Table 1, {name}" for name in FASHION_MNIST.paper_mse]
+    unet = one(rows, item="Table 1, unet")
+    assert (unet.paper, unet.ours) == ("0.000890", "0.001960 \u00b1 0.000100")
+    assert unet.verdict == "not reproduced" and unet.why == "2.2 times the paper's"
+    conv1 = one(rows, item="Table 1, conv1")
+    assert conv1.verdict == "not measured" and conv1.ours == "-"
+    assert conv1.why.endswith("python -m experiments.fashion_mnist train-embedders conv1")
+    nothing = list(ledger.table1_rows(CELEBA, None))
+    assert {row.verdict for row in nothing} == {"not measured"} and len(nothing) == 5
+
+
+def test_table_2_needs_a_difference_beyond_the_intervals():
+    found = make_report()
+    assert one(ledger.table2_rows(FASHION_MNIST, found)).verdict == "reproduced"
+    found["table2"]["generated"] = 0.0018
+    assert one(ledger.table2_rows(FASHION_MNIST, found)).verdict == "not reproduced"
+    assert one(ledger.table2_rows(CELEBA, None)).verdict == "not measured"
+    assert not list(ledger.table2_rows(FASHION_MNIST, None))  # the paper has no number of it
+
+
+def test_images_are_no_embeddings_where_their_error_is_far_above_the_networks():
+    rows = list(ledger.no_embedding_rows("fashion_mnist", {"report": make_report()}))
+    assert [row.verdict for row in rows] == ["reproduced", "reproduced", "not reproduced"]
+    assert "200 times" in rows[0].ours
+
+
+def test_refinement_is_compared_by_its_factor():
+    def compare(after):
+        methods = [
+            {"name": name, "mse": mse, "mse_interval": 1e-5}
+            for name, mse in (("unet", 0.002), ("unet, descent", after))
+        ]
+        return {"images": 200, "methods": methods}
+
+    def verdict(after):
+        return one(ledger.refinement_rows("fashion_mnist", compare(after))).verdict
+
+    assert [verdict(after) for after in (0.0003, 0.0008, 0.0015)] == [
+        "better", "reproduced", "not reproduced",
+    ]  # fmt: skip
+    assert one(ledger.refinement_rows("fashion_mnist", None)).verdict == "not measured"
+
+
+def test_verdicts_of_the_cloud_become_the_ledgers():
+    words = {
+        "holds": "reproduced",
+        "holds as root mean square of a coordinate": "reproduced",
+        "settles, blurred": "reproduced",
+        "does not settle yet, blurred": "not reproduced",
+        "holds only for convex of all": "not reproduced",
+        "not seen": "not reproduced",
+        "the largest are chance, too few members to know the least": "not measured",
+    }
+    verdicts = [{"statement": w, "paper": "", "ours": "", "verdict": w} for w in words]
+    found = {"structure": {"found": {"within_tolerance": 2000}, "verdicts": verdicts}}
+    rows = list(ledger.structure_rows("fashion_mnist", found))
+    assert {row.statement: row.verdict for row in rows} == words
+    assert all(row.why == ("" if row.statement == "holds" else row.statement) for row in rows)
+
+
+def test_an_edit_is_blended_in_if_the_error_under_it_falls():
+    def verdict(after):
+        contents = {
+            "images": 8,
+            "edit": {"free_mse": {"mean": 0.3, "interval": 0.05}},
+            "projections": [
+                {"name": "network", "free_mse": {"mean": 0.4, "interval": 0.05}},
+                {"name": "masked", "free_mse": {"mean": after, "interval": 0.01}},
+            ],
+        }
+        rows = ledger.projection_rows({"fashion_mnist": {"project": contents}})
+        return one(rows, item="Fig. 5").verdict
+
+    assert verdict(0.02) == "reproduced" and verdict(0.29) == "not reproduced"
+    rows = list(ledger.projection_rows({}))
+    assert [row.verdict for row in rows] == ["not measured"] * 2
+
+
+def test_ways_are_told_apart_beyond_their_intervals():
+    def verdict(linear):
+        several = {
+            kind: {"middle_network_mse": {"mean": mean, "interval": 0.002}}
+            for kind, mean in (("linear", linear), ("pixels", 0.03))
+        }
+        contents = {"several": several, "ways": 16}
+        return one(ledger.interpolation_rows("fashion_mnist", contents)).verdict
+
+    assert verdict(0.001) == "reproduced" and verdict(0.027) == "not reproduced"
+
+
+def test_numbers_of_parameters_are_the_papers_but_for_its_misprint():
+    rows = list(ledger.parameter_rows(paper_report.parameters()))
+    assert [row.verdict for row in rows] == ["not reproduced", *["reproduced"] * 4]
+    assert "228" in rows[0].ours and "misprint" in rows[0].why
+
+
+def test_without_any_result_nothing_is_claimed():
+    rows = ledger.rows(EXPERIMENTS, {}, {}, {})
+    assert {row.verdict for row in rows} == {"not measured"}
+    assert all(row.why and row.ours == "-" for row in rows)
+    words = " ".join(row.item for row in rows)
+    for number in (1, 2, 4, 5, 10, 19):
+        assert f"Fig. {number}" in words
+
+
+def test_one_command_makes_what_is_missing(tmp_path, capsys):
+    arguments = ["--smoke", "--results", tmp_path]
+    main(Paper(), run, arguments)
+    folder = tmp_path / "paper-smoke"
+    contents = json.loads((folder / "ledger.json").read_text())
+    assert {row["verdict"] for row in contents["rows"]} >= {"not measured", "not reproduced"}
+    assert sum(contents["verdicts"].values()) == len(contents["rows"])
+    assert set(contents["rows"][0]) == {field.name for field in dataclasses.fields(ledger.Row)}
+    page = (folder / "index.html").read_text()
+    assert 'src="../fashion_mnist-smoke/fig17_generated.png"' in page
+    assert "Table 1, conv5_128" in capsys.readouterr().out
+    made = tmp_path / "fashion_mnist-smoke" / "report.json"
+    before = made.stat().st_mtime_ns
+    main(Paper(), run, arguments)
+    assert made.stat().st_mtime_ns == before
+
+
+def test_without_making_it_only_reads(tmp_path):
+    main(Paper(), run, ["--no-make", "--results", tmp_path])
+    assert [path.name for path in tmp_path.iterdir()] == ["paper"]
