@@ -37,10 +37,15 @@ def linearize(function, point):
         pulled = forward.gradient(value, point, output_gradients=seed)
 
     def product(vectors):
-        return backward.gradient(pulled, seed, output_gradients=vectors)
+        # Not every gradient of a gradient knows its shape while a graph is made.
+        return tf.ensure_shape(
+            backward.gradient(pulled, seed, output_gradients=vectors), value.shape
+        )
 
     def transposed(vectors):
-        return forward.gradient(value, point, output_gradients=vectors)
+        return tf.ensure_shape(
+            forward.gradient(value, point, output_gradients=vectors), point.shape
+        )
 
     return value, product, transposed
 

@@ -74,15 +74,14 @@ def _split(function, batches, n, count):
     if count == 1:
         return function(*batches)
     bounds = [n * i // count for i in range(count + 1)]
+    sizes = [end - start for start, end in itertools.pairwise(bounds)]
+    parts = zip(*(tf.split(batch, sizes, num=count) for batch in batches), strict=True)
     token = _splitting.set(True)
     try:
-        parts = [
-            function(*(batch[start:end] for batch in batches))
-            for start, end in itertools.pairwise(bounds)
-        ]
+        done = [function(*part) for part in parts]
     finally:
         _splitting.reset(token)
-    return tf.concat(parts, axis=0)
+    return tf.concat(done, axis=0)
 
 
 def _parts():

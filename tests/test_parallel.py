@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_close, make_generator, set_random_weights
+from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
 from ddim_embed import parallel
@@ -132,3 +132,13 @@ def test_a_gpu_is_not_split(monkeypatch):
     de.use_one_core_per_operation()  # no error, whatever has been computed
     monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 1)
     assert parallel._parts() == 1
+
+
+def test_products_with_the_jacobian_are_the_same(three_cores, monkeypatch):
+    """Gradients of gradients, in a loop whose shapes must not change: Gauss-Newton's."""
+    pixels = make_pixels(4, (16, 16, 1))
+    method = de.GaussNewton(num_steps=2)
+    split = de.embed(make_generator(), pixels, method)
+    monkeypatch.setattr(parallel, "_parts", lambda: 1)
+    alone = de.embed(make_generator(), pixels, method)
+    np.testing.assert_allclose(split.mse, alone.mse, rtol=1e-3)
