@@ -8,11 +8,11 @@ import ddim_embed as de
 from benchmarks.work import NUM_STEPS
 from ddim_embed.layers import dtype_policy
 
-de.use_one_core_per_operation()
-
 
 def make(piece, size, batch, precision, num_steps=NUM_STEPS, remat=False):
     """See `benchmarks.work`; `num_steps` and `remat` are for the measurement of memory."""
+    if piece != "denoiser_step":  # as experiments do
+        de.use_one_core_per_operation()
     pixels = tf.random.stateless_uniform((batch, *size.image_shape), (0, 1))
     if piece == "denoiser_step":
         network = de.UNet(

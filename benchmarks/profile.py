@@ -47,8 +47,10 @@ def profile(piece, size, batch, precision="bfloat16"):
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    import ddim_embed as de
     from benchmarks import ours
 
+    de.use_one_core_per_operation()
     _, latents, function = ours.make_function(piece, size, batch, precision)
     concrete = function.get_concrete_function(tf.TensorSpec(latents.shape, tf.float32))
     concrete = convert_variables_to_constants_v2(concrete)  # a graph of its own, without inputs

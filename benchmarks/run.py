@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.profile import table as profile_table
 from benchmarks.work import PIECES, PRECISIONS, SIZES
+from experiments.results import commit
 
 CONTENDERS = ("ours", "plain_keras", "pytorch")
 LIMITS = ("convolutions", "convolutions_per_core")
@@ -127,43 +128,47 @@ def main(options):
     """Times everything; writes the results, their plot and their table.
 
     The file is written after each piece of work, so that a run that is cut short has its share.
+    What the file has from an earlier run, on the same machine with the same versions, stays.
     """
-    peers = {f"{c} {p}": Worker(c, p) for c in CONTENDERS for p in PRECISIONS}
-    limits = {f"{limit} {p}": Worker(limit, p) for limit in LIMITS for p in PRECISIONS}
-    jobs = [
-        (size, piece, peers | limits if piece == "decode" else peers)
+    jobs = {
+        (size, piece): CONTENDERS + (LIMITS if piece == "decode" else ())
         for size in options.sizes
         for piece in options.pieces
-    ]
-    turns = sum(len(workers) * len(SIZES[size].batches) for size, _, workers in jobs)
-    contents = {
+    }
+    turns = sum(len(names) * len(SIZES[size].batches) for (size, _), names in jobs.items())
+    contents = _earlier(options.out) or {
         "machine": _machine(),
-        "rounds": options.rounds,
         "timings": {},
         "ratios": {},
-        "memory_with_remat_mib": None,
+        "made_by": {},
+        "memory_with_remat_mib": {},
+        "profiles": {},
         "reconstruction_errors": None,
-        "profiles": None,
     }
-    with tqdm(total=turns * options.rounds, desc="benchmarks", unit="call") as bar:
-        for size, piece, workers in jobs:
+    made_by = {"commit": commit(), "rounds": options.rounds}
+    with tqdm(
+        total=turns * len(PRECISIONS) * options.rounds, desc="benchmarks", unit="call"
+    ) as bar:
+        for (size, piece), names in jobs.items():
+            workers = {f"{name} {p}": Worker(name, p) for name in names for p in PRECISIONS}
             timed = time_piece(workers, piece, size, options.rounds, bar)
+            for worker in workers.values():
+                worker.close()
             contents["timings"].setdefault(size, {})[piece] = timed
             contents["ratios"].setdefault(size, {})[piece] = ratios(timed)
+            contents["made_by"].setdefault(size, {})[piece] = made_by
             _save(options.out, contents)
-    for worker in (peers | limits).values():
-        worker.close()
     if options.memory:
-        contents["memory_with_remat_mib"] = {size: measure_memory(size) for size in options.sizes}
+        for size in options.sizes:
+            contents["memory_with_remat_mib"][size] = measure_memory(size)
     if options.profile:
         from benchmarks.profile import PROFILED, profile  # TensorFlow, after the timing
 
-        contents["profiles"] = {
-            name: {
-                piece: profile(piece, SIZES[name], SIZES[name].batches[-1]) for piece in PROFILED
+        for name in options.sizes:
+            size = SIZES[name]
+            contents["profiles"][name] = {
+                piece: profile(piece, size, size.batches[-1]) for piece in PROFILED
             }
-            for name in options.sizes
-        }
     if options.accuracy:
         from benchmarks.accuracy import reconstruction_errors
 
@@ -171,6 +176,14 @@ def main(options):
     _save(options.out, contents)
     plot(contents).savefig(options.out.with_suffix(".png"), dpi=100)
     print(table(contents))
+
+
+def _earlier(path):
+    """The contents of the file, if they are of this machine and these versions."""
+    if not path.exists():
+        return None
+    contents = json.loads(path.read_text())
+    return contents if contents["machine"] == _machine() and "made_by" in contents else None
 
 
 def _save(path, contents):

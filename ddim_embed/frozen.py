@@ -52,6 +52,9 @@ class FrozenDenoiser:
         self._middle = freeze(middle, sizes[-1])
         self._up = [freeze(*level) for level in zip(up, sizes[-2::-1], strict=True)]
         self._output_conv = self._conv(network.output_conv)
+        self._shared = tf.function(
+            self._evaluate, autograph=False, experimental_attributes={"_noinline": True}
+        )
         self._compiled = tf.function(
             lambda images, step: over_cores(lambda part: self._evaluate(part, step), images),
             input_signature=[
@@ -76,6 +79,14 @@ class FrozenDenoiser:
             ValueError: if `rates` is not in the grid.
         """
         return self._evaluate(noisy_images, self._step(rates))
+
+    def shared(self, noisy_images, rates):
+        """As a call, for use in a graph, which then calls one copy of the network at every step.
+
+        A graph that contains the network N times takes memory and time to make; but its gradient is
+        faster than that of calls.
+        """
+        return self._shared(noisy_images, tf.constant(self._step(rates)))
 
     def compiled(self, noisy_images, rates):
         """As a call, for use outside any graph: one graph serves all levels and batch sizes."""

@@ -142,6 +142,8 @@ class Generator(keras.Model):
             Pixels of the same shape, not clipped.
         """
         denoise = self.denoiser(precision)
+        if remat:
+            denoise = denoise.shared
 
         def decode(latents):
             images = sampling.sample(

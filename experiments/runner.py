@@ -40,7 +40,8 @@ def main(config, arguments=None):
     verb, config, options = _parse(config, arguments)
     with errors_in_a_line():
         check(config)
-        import_tensorflow()
+        # A denoiser's training step is no sequence of small parts: all cores share its operations.
+        import_tensorflow(one_core_per_operation=verb != "train")
         _VERBS[verb](config, command=command, **options)
 
 
@@ -64,8 +65,8 @@ def errors_in_a_line():
         sys.exit(_say(error, code=1))
 
 
-def import_tensorflow():
-    """Imports TensorFlow and finds its devices without the messages of both.
+def import_tensorflow(one_core_per_operation=True):
+    """Imports TensorFlow and finds its devices without the messages of both; sets its threads.
 
     They come before TensorFlow has its logging up and heeds `TF_CPP_MIN_LOG_LEVEL`; setting that
     to 0 or 1 shows them.
@@ -77,9 +78,10 @@ def import_tensorflow():
         from ddim_embed.parallel import use_one_core_per_operation
 
         tf.config.list_physical_devices()
-    # In a process that has computed already, a notebook's for example, it stays as it is: slower.
-    with contextlib.suppress(RuntimeError):
-        use_one_core_per_operation()
+    if one_core_per_operation:
+        # In a process that has computed already, a notebook's for example, they stay: slower.
+        with contextlib.suppress(RuntimeError):
+            use_one_core_per_operation()
     # Each training run traces its own step, of which TensorFlow warns after the fifth.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
