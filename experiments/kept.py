@@ -7,6 +7,7 @@ import numpy as np
 
 import ddim_embed as de
 from ddim_embed.embedding import Embedding, Trace
+from ddim_embed.weights import read_manifest
 from experiments import results
 
 
@@ -31,6 +32,12 @@ def embed(path, generator, pixels, method, latents, seed=0):
 def identity(generator, pixels, method, seed, latents=None):
     """Words that tell one embedding from another: a hash of everything that it depends on."""
     words = [generator.fingerprint(), repr(method), str(seed), generator.precision]
+    # A method names the networks that it runs; their weights may be trained further.
+    words += [
+        entry["sha256"]
+        for name, entry in sorted(read_manifest(generator.root).items())
+        if name.startswith(f"{generator.dataset}/") and f"'{name.split('/')[1]}'" in repr(method)
+    ]
     found = hashlib.sha256("\n".join(words).encode() + pixels.tobytes())
     if latents is not None:
         found.update(latents.tobytes())

@@ -2,13 +2,15 @@
 
 import configparser
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ddim_embed as de
-from ddim_embed.weights import find_weights, read_manifest
+from ddim_embed.weights import find_weights, read_manifest, weights_root
+from experiments import model_cards
 
 ROOT = Path(__file__).parent.parent
 ENTRIES = sorted(read_manifest())
@@ -86,3 +88,24 @@ class TestFashionMnist:
         means = [mse.mean() for mse in errors.values()]
         assert means == sorted(means, reverse=True)
         assert all(np.isfinite(mse).all() for mse in errors.values())
+
+
+def test_model_cards_are_those_of_the_manifest():
+    path = weights_root() / "README.md"
+    assert path.read_text() == model_cards.cards(read_manifest()), (
+        "Write it anew: python -m experiments.model_cards"
+    )
+
+
+def test_every_shipped_file_has_a_row_in_its_card(tmp_path, capsys):
+    manifest = read_manifest()
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    model_cards.main([tmp_path])
+    text = (tmp_path / "README.md").read_text()
+    assert capsys.readouterr().out.strip() == str(tmp_path / "README.md")
+    for name, entry in manifest.items():
+        row = next(line for line in text.splitlines() if f"| `{name.split('/')[1]}` |" in line)
+        assert row
+        assert f"{entry['parameters']:,}" in text
+        assert entry["budget"].get("command", "") in text
+        assert entry["budget"].get("notes", "") in text

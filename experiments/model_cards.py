@@ -1,0 +1,134 @@
+"""Model cards: what each shipped file was trained on, for how long, what it measures, its faults.
+
+python -m experiments.model_cards    # writes README.md into the folder of weights
+"""
+
+import sys
+from pathlib import Path
+
+from experiments import results
+from experiments.page import number
+
+# Data set -> what it is, its terms, and what users should know of the weights.
+_DATA = {
+    "mnist": (
+        "MNIST",
+        "60,000 training images of digits (LeCun, Cortes and Burges; CC BY-SA 3.0), 28x28, padded "
+        "to 32x32.",
+        [],
+    ),
+    "fashion_mnist": (
+        "Fashion-MNIST",
+        "60,000 training images of clothing (Zalando Research; MIT licence), 28x28, padded to "
+        "32x32.",
+        [
+            "The generator saw 400,000 images: samples are recognisable, fine patterns and prints "
+            "are blurred or garbled.",
+            "The `unet` reconstructs trousers best, bags and shirts worst.",
+            "It also embeds images that are none of clothing, digits for example: a small error "
+            "does not say that an image is of the data.",
+        ],
+    ),
+    "cifar10": ("CIFAR-10", "50,000 training images (Krizhevsky), 32x32, RGB.", []),
+    "celeba": (
+        "CelebA",
+        "Aligned portraits (Liu et al.; research use), 64x64. A generator of faces carries the "
+        "data set's imbalances of age, sex, skin and pose.",
+        [],
+    ),
+    "oxford_flowers": ("Oxford Flowers 102", "Flowers (Nilsback and Zisserman), 64x64.", []),
+    "lpips": (
+        "LPIPS",
+        "AlexNet of torchvision (ImageNet) with the linear heads of lpips 0.1 (BAPPS), converted. "
+        "Licences: `lpips/LICENSES.md`.",
+        ["On images smaller than 64 pixels it works on an enlarged copy."],
+    ),
+}
+
+
+def cards(manifest):
+    """The text of all cards.
+
+    Args:
+        manifest: as `ddim_embed.weights.read_manifest` returns it.
+
+    Returns:
+        Markdown.
+    """
+    lines = [
+        "# Model cards",
+        "",
+        "Written from `manifest.json` by `python -m experiments.model_cards`; do not edit. Errors "
+        "are mean squared errors of clipped pixels in [0, 1], padding left out, computed in "
+        "float32. Files are float16.",
+    ]
+    for data in sorted({name.split("/")[0] for name in manifest}):
+        title, words, faults = _DATA.get(data, (data, "", []))
+        lines += ["", f"## {title}", "", words] if words else ["", f"## {title}"]
+        lines += [
+            "",
+            "| weights | parameters | KB | trained | on | measures |",
+            "|---|---|---|---|---|---|",
+        ]
+        commands, notes = [], []
+        for name, entry in sorted(manifest.items()):
+            if not name.startswith(f"{data}/"):
+                continue
+            file = name.split("/")[1]
+            budget = entry["budget"]
+            lines.append(
+                f"| `{file}` | {entry['parameters']:,} | {entry['size'] / 1000:,.0f} | "
+                f"{_budget(budget)} | {entry['data']} | {_errors(entry['errors'])} |"
+            )
+            if budget.get("command"):
+                commands.append(f"    {budget['command']}")
+            if budget.get("notes"):
+                notes.append(f"- `{file}`: {budget['notes']}")
+        lines += ["", *commands] if commands else []
+        lines += ["", *notes] if notes else []
+        lines += ["", "Known faults:", "", *(f"- {fault}" for fault in faults)] if faults else []
+    return "\n".join(lines) + "\n"
+
+
+def _budget(budget):
+    words = []
+    if budget.get("warm_start_steps"):
+        batches = f"{budget['warm_start_steps']:,} x {budget['warm_start_batch_size']}"
+        words.append(f"warm start {batches}, {_time(budget['warm_start_seconds'])}")
+    if "steps" in budget:
+        words.append(f"{budget['steps']:,} x {budget['batch_size']}, {_time(budget['seconds'])}")
+    elif "epochs" in budget:
+        words.append(f"{budget['epochs']} epochs, {_time(budget['seconds'])}")
+    return "; ".join(words) or "converted"
+
+
+def _time(seconds):
+    return f"{seconds / 60:,.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _errors(errors):
+    words = []
+    for name, value in errors.items():
+        if name in ("test_images", "images"):
+            continue
+        words.append(f"{name.replace('_', ' ')} {value:.3g}")
+    count = errors.get("test_images") or errors.get("images")
+    return ", ".join(words) + (f" ({number(count, 0)} images)" if count else "")
+
+
+def main(arguments):
+    """Writes `README.md` into a folder of weights, by default the shipped one.
+
+    Args:
+        arguments: words: the folder, or none.
+    """
+    from ddim_embed.weights import read_manifest, weights_root
+
+    root = weights_root(Path(arguments[0]) if arguments else None)
+    with results.replacing(root / "README.md") as path:
+        path.write_text(cards(read_manifest(root)), encoding="utf-8")
+    print(f"{root / 'README.md'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
