@@ -128,6 +128,20 @@ def test_compiled_by_xla_it_is_the_same():
     assert_close(compiled(latents), generator.decode_tensor(latents), 1e-4)
 
 
+@pytest.mark.parametrize("remat", [False, True])
+def test_its_gradient_compiled_by_xla_is_the_same(remat):
+    generator = make_generator(widths=(4, 8), image_shape=(8, 8, 1), num_steps=2)
+
+    def gradient(latents):
+        with tf.GradientTape() as tape:
+            tape.watch(latents)
+            loss = tf.reduce_sum(generator.decode_tensor(latents, remat=remat) ** 2)
+        return tape.gradient(loss, latents)
+
+    latents = tf.constant(generator.latents(3))
+    assert_close(tf.function(gradient, jit_compile=True)(latents), gradient(latents), 1e-4)
+
+
 def test_add_swish():
     x, added, upstream = normal((2, 3, 4, 5)), normal((1, 3, 4, 5), 1), normal((2, 3, 4, 5), 2)
     value, gradient = evaluate(lambda x: add_swish(x, tf.constant(added)), x, upstream)
