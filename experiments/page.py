@@ -273,7 +273,7 @@ def _table1(report):
     ]
     header = (
         "network", "parameters", "ours", "paper", "ours / paper", "PSNR, dB", "SSIM",
-        "embedding, ms per image",
+        "ms per image",
     )  # fmt: skip
     return [heading("Table 1: reconstruction error of each network"), table(header, rows)]
 

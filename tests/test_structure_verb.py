@@ -207,3 +207,24 @@ def test_wrong_words(option, words, flags, capsys):
         main(FASHION_MNIST, ["structure", *flags, *option])
     assert stop.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_is_kept_is_of_the_networks_weights_at_the_time(folder, monkeypatch):
+    generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
+    pixels = np.zeros((1, 16, 16, 1), np.float32)
+    methods = {
+        "network": de.Network("unet"),
+        "hybrid": de.Hybrid("unet", de.LBFGS()),
+        "nested": de.Hybrid(de.Hybrid("unet", de.LBFGS()), de.LBFGS()),
+        "other": de.Network("conv1"),
+        "none": de.LBFGS(),
+    }
+
+    def identities(sha):
+        manifest = {"fashion_mnist/unet": {"sha256": sha}, "mnist/unet": {"sha256": "same"}}
+        monkeypatch.setattr(kept, "read_manifest", lambda root: manifest)
+        return {name: kept.identity(generator, pixels, m, 0) for name, m in methods.items()}
+
+    before, after = identities("a"), identities("b")
+    changed = {name for name in methods if before[name] != after[name]}
+    assert changed == {"network", "hybrid", "nested"}
