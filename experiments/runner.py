@@ -256,7 +256,7 @@ def _read(config, arguments):
         networks: tyro.conf.Positional[tuple[str, ...]] = (),
         latents: int = 8 if tiny else 500,
         few: int = 8 if tiny else 500,
-        steps: int = 4 if tiny else 4000,
+        steps: int = 2 if tiny else 4000,
         config: flags = larger,
     ):
         """Trains small generators: do they make the same image of the same latents?
