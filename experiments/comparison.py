@@ -156,6 +156,7 @@ def _row(generator, pixels, name, method, embedding):
         "method": repr(method),
         "mse": float(embedding.mse.mean()),
         "mse_interval": float(1.96 * embedding.mse.std() / np.sqrt(len(pixels))),
+        "mse_median": float(np.median(embedding.mse)),
         "single_mse": None if embedding.single_mse is None else float(embedding.single_mse.mean()),
         "psnr": results.finite(metrics.psnr(*measured).mean()),
         "ssim": float(metrics.ssim(*measured).mean()),
