@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.page import number
+from experiments.page import interval, number
 
 REPRODUCED, BETTER, FAILED, UNKNOWN = (
     "reproduced", "better", "not reproduced", "not measured",
@@ -67,11 +67,11 @@ def rows(experiments, found, studies, parameters):
     ]
 
 
-def compare_errors(ours, interval, paper):
+def compare_errors(ours, margin, paper):
     """The verdict on an error: at most the paper's, or within a tenth of it, or more."""
-    if ours + (interval or 0) < (1 - _SAME) * paper:
+    if ours + (margin or 0) < (1 - _SAME) * paper:
         return BETTER
-    return REPRODUCED if ours - (interval or 0) <= (1 + _SAME) * paper else FAILED
+    return REPRODUCED if ours - (margin or 0) <= (1 + _SAME) * paper else FAILED
 
 
 def table1_rows(experiment, report):
@@ -171,20 +171,10 @@ def no_embedding_rows(name, found):
 
 def projection_rows(named):
     """Figs 4 and 5: what is not of the data is taken to what is."""
-    painted = named.get("celeba", {}).get("project")
-    if painted:
-        # There is no number in the paper: the figure is the evidence, for a reader to judge.
-        whole = painted["projections"][0]
-        yield Row(
-            "Fig. 4", "a painted portrait becomes a photograph", "a figure",
-            f"error {number(whole['held_mse']['mean'], 4)}", "celeba", REPRODUCED,
-            "judge by the figure", "celeba/fig05_projection.png",
-        )  # fmt: skip
-    else:
-        yield _unknown(
-            "Fig. 4", "a painted portrait becomes a photograph", "a figure", "celeba",
-            "no weights of faces: python -m experiments.celeba train",
-        )  # fmt: skip
+    yield _unknown(
+        "Fig. 4", "a painted portrait becomes a photograph", "a figure", "celeba",
+        "no weights of faces: python -m experiments.celeba train",
+    )  # fmt: skip
     name = next((name for name, found in named.items() if "edit" in found.get("project", {})), None)
     statement = "a sketched edit is blended in"
     if name is None:
@@ -198,7 +188,8 @@ def projection_rows(named):
         "Fig. 5",
         statement,
         "a figure, of faces",
-        f"error under the edit {_mean(before, 4)} before, {_mean(after, 4)} after ({best['name']})",
+        f"error under the edit {interval(before, 4)} before, {interval(after, 4)} after "
+        f"({best['name']})",
         f"{name}, {contents['images']} test images with lines drawn on them",
         REPRODUCED if _upper(after) < _lower(before) else FAILED,
         "lines, not moustaches",
@@ -325,7 +316,7 @@ def interpolation_rows(name, contents):
         statement,
         "a figure, of faces",
         "U-Net's error on the middle frame: "
-        + ", ".join(f"{kind} {_mean(error, 5)}" for kind, error in errors.items()),
+        + ", ".join(f"{kind} {interval(error, 5)}" for kind, error in errors.items()),
         f"{name}, {contents['ways']} pairs of test images",
         REPRODUCED if _upper(errors["linear"]) < _lower(errors["pixels"]) else FAILED,
         figure=f"{name}/fig19_interpolation.png",
@@ -334,12 +325,6 @@ def interpolation_rows(name, contents):
 
 def _unknown(item, statement, paper, data, why):
     return Row(item, statement, paper, "-", data, UNKNOWN, why)
-
-
-def _mean(estimate, digits):
-    if estimate["interval"] is None:
-        return number(estimate["mean"], digits)
-    return f"{number(estimate['mean'], digits)} \u00b1 {number(estimate['interval'], digits)}"
 
 
 def _upper(estimate):

@@ -10,9 +10,9 @@ from experiments import page, results, runner, schedules, study
 from experiments.paper import ledger
 from experiments.toy import __main__ as toy
 
-# Result -> flags of the verb that makes it. The first take minutes, the others hours.
-_QUICK = {"report": (), "interpolate": (), "project": ()}
-_SLOW = {"compare": (), "structure": (), "invariance": ()}
+# Results, by the verbs that make them: the first in minutes, the others in hours.
+_QUICK = ("report", "interpolate", "project")
+_SLOW = ("compare", "structure", "invariance")
 _STUDIES = {"schedules": (schedules.Schedules(), schedules.run), "toy": (toy.Toy(), toy.run)}
 # The paper's numbers of parameters, and the networks that have them.
 _PARAMETERS = {
@@ -62,15 +62,15 @@ def make(settings, experiments):
     for name, (defaults, run) in _STUDIES.items():
         if not (_folder(settings, name) / f"{name}.json").exists():
             study.main(defaults, run, _flags(settings))
-    verbs = _QUICK | (_SLOW if settings.full else {})
+    verbs = _QUICK + (_SLOW if settings.full else ())
     for experiment in experiments:
         folder = _folder(settings, experiment.name)
-        for verb, flags in verbs.items():
+        for verb in verbs:
             if (folder / f"{verb}.json").exists() or not _has_weights(settings, experiment):
                 continue
             print(f"{experiment.name}: {verb}")
             try:
-                runner.main(experiment, [verb, *flags, *_flags(settings)])
+                runner.main(experiment, [verb, *_flags(settings)])
             except SystemExit as stop:  # it has said why
                 if stop.code not in (0, 1):
                     raise
@@ -106,8 +106,7 @@ def _has_weights(settings, experiment):
 
 
 def _read_all(folder):
-    names = [*_QUICK, *_SLOW]
-    return {name: found for name in names if (found := _read(folder / f"{name}.json"))}
+    return {name: found for name in _QUICK + _SLOW if (found := _read(folder / f"{name}.json"))}
 
 
 def _read(path):
