@@ -155,7 +155,7 @@ def _row(generator, pixels, name, method, embedding):
         "name": name,
         "method": repr(method),
         "mse": float(embedding.mse.mean()),
-        "mse_interval": float(1.96 * embedding.mse.std() / np.sqrt(len(pixels))),
+        "mse_interval": results.interval(embedding.mse),
         "mse_median": float(np.median(embedding.mse)),
         "single_mse": None if embedding.single_mse is None else float(embedding.single_mse.mean()),
         "psnr": results.finite(metrics.psnr(*measured).mean()),
@@ -271,7 +271,7 @@ def print_table(rows, images):
     print(f"{'':22}" + "".join(f"{word:>12}" for word in header))
     for row in sorted(rows, key=lambda row: -row["mse"]):
         print(
-            f"{row['name']:22}{row['mse']:12.6f}{row['mse_interval']:12.6f}"
+            f"{row['name']:22}{row['mse']:12.6f}{page.number(row['mse_interval'], 6):>12}"
             f"{row['evaluations']:12.0f}{row['seconds_per_image']:12.3f}"
             f"{page.number(row['psnr'], 2):>12}"
             f"{row['ssim']:12.3f}{row['lpips']:12.4f}{row['latents_std']:12.3f}{row['converged']:12.1%}"

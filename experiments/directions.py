@@ -171,7 +171,7 @@ def _target(name, labels, classifier):
 
 def _summary(effect):
     found = {name: value for name, value in vars(effect).items() if value is not None}
-    return {name: inputs.estimate(value) for name, value in found.items()}
+    return {name: results.estimate(value) for name, value in found.items()}
 
 
 def _figures(generator, edited, found, length):

@@ -131,12 +131,3 @@ def notes(config, command, **options):
         "options": json.loads(json.dumps(options, default=str)),  # paths become words
         **results.provenance(config, "scikit-learn", "scipy", "pillow", command=command),
     }
-
-
-def estimate(values):
-    """The mean of one value per image, and half of its 95% interval (None for one image)."""
-    values = np.asarray(values, np.float64)
-    interval = None
-    if len(values) > 1:
-        interval = float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
-    return {"mean": float(values.mean()), "interval": interval}

@@ -146,7 +146,7 @@ def _several(generator, latents, kind, seed, network):
     return {
         "path_length": {"mean": found.mean, "interval": found.interval},
         "path_length_median": float(np.median(found.each)),
-        "middle_network_mse": inputs.estimate(_errors(generator, middle, network)),
+        "middle_network_mse": results.estimate(_errors(generator, middle, network)),
     }
 
 

@@ -129,8 +129,8 @@ def measure(generator, name, edited, free, original, embedding):
     held = None if free is None else np.repeat(~free[..., None], edited.shape[-1], 3)
     row = {
         "name": name,
-        "held_mse": inputs.estimate(metrics.mse(edited, decoded, generator.padding, held)),
-        "latents_std": inputs.estimate(embedding.latents_std),
+        "held_mse": results.estimate(metrics.mse(edited, decoded, generator.padding, held)),
+        "latents_std": results.estimate(embedding.latents_std),
         "evaluations": float(embedding.evaluations.mean()),
         "seconds_per_image": embedding.seconds / len(edited),
     }
@@ -143,8 +143,8 @@ def _under_mask(generator, pixels, free, original):
     """How near images are to what they were before they were edited."""
     drawn = np.repeat(free[..., None], original.shape[-1], 3)
     return {
-        "free_mse": inputs.estimate(metrics.mse(original, pixels, generator.padding, drawn)),
-        "lpips": inputs.estimate(de.lpips(original, pixels, generator.padding)),
+        "free_mse": results.estimate(metrics.mse(original, pixels, generator.padding, drawn)),
+        "lpips": results.estimate(de.lpips(original, pixels, generator.padding)),
     }
 
 

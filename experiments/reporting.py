@@ -60,7 +60,7 @@ def report(config, command):
             of_generated = embed_in_parts(generator, generated, method, bar)
             for name, embedding in (("dataset", embeddings["unet"]), ("generated", of_generated)):
                 table2[name] = float(embedding.mse.mean())
-                table2[f"{name}_interval"] = _interval(embedding.mse)
+                table2[f"{name}_interval"] = results.interval(embedding.mse)
 
     contents = {
         "dataset": config.name,
@@ -199,17 +199,12 @@ def _table1_row(config, generator, embedder, network, pixels, embedding):
         "network": network,
         "parameters": embedder.count_params(),
         "mse": float(embedding.mse.mean()),
-        "mse_interval": _interval(embedding.mse),
+        "mse_interval": results.interval(embedding.mse),
         "paper_mse": config.paper_mse.get(network),
         "psnr": results.finite(metrics.psnr(*measured).mean()),
         "ssim": results.finite(metrics.ssim(*measured).mean()),
         "seconds_per_image": embedding.seconds / len(pixels),
     }
-
-
-def _interval(errors):
-    """Half of the 95% interval of a mean over images."""
-    return float(1.96 * errors.std() / np.sqrt(len(errors)))
 
 
 def _no_embeddings(generator, pixels, seed):

@@ -10,6 +10,8 @@ import platform
 import subprocess
 from pathlib import Path
 
+import numpy as np
+
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -53,6 +55,19 @@ def as_json(config):
 def finite(value):
     """A number, or None where JSON has none, as for the PSNR of a perfect reconstruction."""
     return float(value) if math.isfinite(value) else None
+
+
+def interval(values):
+    """Half of the 95% interval of a mean of independent values; None for a single one."""
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        return None
+    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def estimate(values):
+    """The mean of one value per image and its `interval`: a dict."""
+    return {"mean": float(np.mean(values, dtype=np.float64)), "interval": interval(values)}
 
 
 def provenance(config, *packages, command=None):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import ddim_embed as de
-from experiments import directions, editing_page, inputs, page, projection
+from experiments import directions, editing_page, inputs, page, projection, results
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 
@@ -235,5 +235,5 @@ def test_intervals_are_written_as_they_are():
     assert page.interval({"mean": 0.123, "interval": 0.01}, 2) == "0.12 \u00b1 0.01"
     values = np.array([1.0, 3.0])
     expected = {"mean": 2.0, "interval": pytest.approx(1.96)}
-    assert inputs.estimate(values) == expected
-    assert inputs.estimate(values[:1]) == {"mean": 1.0, "interval": None}
+    assert results.estimate(values) == expected
+    assert results.estimate(values[:1]) == {"mean": 1.0, "interval": None}

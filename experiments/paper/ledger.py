@@ -111,7 +111,8 @@ def table2_rows(experiment, report):
             yield _unknown(item, statement, paper, experiment.name, why)
         return
     real, made = table["dataset"], table["generated"]
-    gap = (table["dataset_interval"] ** 2 + table["generated_interval"] ** 2) ** 0.5
+    margins = [table[f"{name}_interval"] or 0 for name in ("dataset", "generated")]
+    gap = (margins[0] ** 2 + margins[1] ** 2) ** 0.5
     yield Row(
         item,
         statement,
