@@ -14,7 +14,7 @@ from ddim_embed.directions import (
     first_layer_directions,
     principal_directions,
 )
-from experiments import inputs, page, results, training
+from experiments import inputs, markup, page, results, training
 from experiments.configuration import require
 
 # Images that are edited, and in a smoke run; no direction has seen them.
@@ -193,8 +193,8 @@ def _print(contents):
     print(f"{'':24}{'value':>8}{'probability':>18}{'lpips':>18}{'mse':>20}")
     for row in contents["directions"]:
         cells = [
-            f"{page.number(row['effect'].get(key, {}).get('mean'), digits)} "
-            f"({page.number(row['control'].get(key, {}).get('mean'), digits)})"
+            f"{markup.number(row['effect'].get(key, {}).get('mean'), digits)} "
+            f"({markup.number(row['control'].get(key, {}).get('mean'), digits)})"
             for key, digits in (("probability", 2), ("lpips", 3), ("mse", 4))
         ]
         print(

@@ -10,15 +10,17 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from experiments import results
+from experiments import inputs, results
 from experiments.configuration import NETWORKS
 from experiments.reporting import embed_in_parts
 
 COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "error")
 
 
-def embed_files(config, files, method, folder):
+def embed_files(config, files, method, folder=None, command=None):
     """Embeds image files; writes `latents.npz`, a PNG per image and `errors.csv` to a folder.
+
+    How they were made is in `embed.json`.
 
     A file that cannot be read is reported, has a row with the reason in `errors.csv`, and does not
     hinder the others.
@@ -27,14 +29,18 @@ def embed_files(config, files, method, folder):
         config: an `Experiment`.
         files: paths of images.
         method: a name of `de.METHODS`.
-        folder: where to write.
+        folder: where to write; None for `embed` in the experiment's own.
+        command: what a user would type to repeat it.
 
     Returns:
         The rows of `errors.csv`, a list of dicts in the order of `files`.
 
     Raises:
         FileNotFoundError: if weights are missing, or none of the files can be read.
+        UsageError: for another method.
     """
+    configured = _configured(config, method)
+    folder = folder or config.result_folder / "embed"
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     padding = generator.padding
     height, width, channels = generator.image_shape
@@ -47,7 +53,7 @@ def embed_files(config, files, method, folder):
     pixels = np.pad(pixels, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
     with tqdm(total=len(kept), desc="embed", unit="image", disable=len(kept) < 2) as bar:
-        embedding = embed_in_parts(generator, pixels, _configured(config, method), bar)
+        embedding = embed_in_parts(generator, pixels, configured, bar)
     names = _unique_names(kept, folder)
     window = slice(padding, -padding or None)
     for name, reconstruction in zip(names, embedding.reconstruction, strict=True):
@@ -58,6 +64,9 @@ def embed_files(config, files, method, folder):
         {"file": str(path), "error": reason} for path, reason in problems
     ]
     _save_csv(folder / "errors.csv", rows)
+    results.save_json(
+        folder / "embed.json", {"method": method, **results.provenance(config, command=command)}
+    )
     print(
         f"{folder}: {len(kept)} of {len(files)} images, "
         f"mean squared error {embedding.mse.mean():.5f}"
@@ -69,7 +78,7 @@ def _configured(config, method):
     """The method with its weights loaded, so that they are loaded once."""
     if method in NETWORKS:
         return de.Network(method, embedder=de.load_embedder(config.name, method, config.weights))
-    return de.METHODS[method]()
+    return inputs.configured(config, method)
 
 
 def _unique_names(paths, folder):

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import editing
-from experiments import inputs, page, results
+from experiments import inputs, markup, page, results
 from experiments.configuration import UsageError, require
 
 # Distances on the way that is shown, and on each of several.
@@ -191,5 +191,5 @@ def _print(contents):
     for name in ("shown", "several"):
         for kind, row in (contents[name] or {}).items():
             words = "this way" if name == "shown" else f"{contents['ways']} ways"
-            print(f"{words:10}{kind:12}path length {page.interval(row['path_length'], 2)}")
+            print(f"{words:10}{kind:12}path length {markup.interval(row['path_length'], 2)}")
     print()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments import results
-from experiments.page import number
+from experiments.markup import number
 
 # Data set -> what it is, its terms, and what users should know of the weights.
 _DATA = {

@@ -5,7 +5,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from experiments import inputs, page, results
+from experiments import inputs, markup, page, results
 from experiments.configuration import UsageError
 
 # Lines that are drawn across each test image, corners of each, and their width as a share of the
@@ -163,6 +163,6 @@ def _print(contents):
     columns = {"held_mse": 6, "free_mse": 4, "lpips": 4, "latents_std": 3}
     print(f"{'':12}" + "".join(f"{key.replace('_', ' '):>22}" for key in columns))
     for row in contents["projections"]:
-        cells = [page.interval(row.get(key), digits) for key, digits in columns.items()]
+        cells = [markup.interval(row.get(key), digits) for key, digits in columns.items()]
         print(f"{row['name']:12}" + "".join(f"{cell:>22}" for cell in cells))
     print()

@@ -9,7 +9,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.embedding import concatenate
-from experiments import page, results, training
+from experiments import markup, page, results, sections, training
 from experiments.configuration import NETWORKS
 
 # Images between two moves of a progress bar; a multiple of the batch that decoding uses.
@@ -82,7 +82,7 @@ def report(config, command):
         figures["fig17_generated.png"] = _examples(
             generated, of_generated, [slice(0, config.shown)], difference=True
         )
-    for stale in page.CAPTIONS.keys() - figures.keys():
+    for stale in sections.REPORT.captions.keys() - figures.keys():
         (folder / stale).unlink(missing_ok=True)
     for name, figure in figures.items():
         results.save_figure(folder / name, figure)
@@ -132,11 +132,14 @@ def frechet_distances(config, pixels, generated, embeddings):
     }
 
 
-def sample(config):
+def sample(config, command=None):
     """Generates `config.images` images; writes `samples.npz` (latents, pixels) and `samples.png`.
+
+    How they were made is in `samples.json`.
 
     Args:
         config: an `Experiment`.
+        command: what a user would type to repeat it.
 
     Raises:
         FileNotFoundError: if there is no generator.
@@ -148,6 +151,7 @@ def sample(config):
     with results.replacing(folder / "samples.npz") as path:
         np.savez_compressed(path, latents=latents, pixels=pixels)
     results.save_figure(folder / "samples.png", _samples(config, pixels))
+    results.save_json(folder / "samples.json", results.provenance(config, command=command))
     print(f"{folder / 'samples.png'} and samples.npz: {len(pixels)} images")
 
 
@@ -290,15 +294,15 @@ def _print_tables(config, contents):
     )
     for row in contents["table1"]:
         print(
-            f"{row['network']:12}{row['parameters']:>12,}{page.number(row['mse'], 5):>10}"
-            f"{page.number(row['paper_mse'], 5):>10}{page.number(row['psnr'], 2):>8}"
-            f"{page.number(row['ssim'], 3):>8}{1000 * row['seconds_per_image']:>10.2f}"
+            f"{row['network']:12}{row['parameters']:>12,}{markup.number(row['mse'], 5):>10}"
+            f"{markup.number(row['paper_mse'], 5):>10}{markup.number(row['psnr'], 2):>8}"
+            f"{markup.number(row['ssim'], 3):>8}{1000 * row['seconds_per_image']:>10.2f}"
         )
     print("\nTable 2: mean squared error of the unet")
     paper = config.paper_table2 or (None, None)
     for name, value in zip(("dataset", "generated"), paper, strict=True):
         mse = contents["table2"][name]
-        print(f"{name:12}{page.number(mse, 5):>22}{page.number(value, 5):>10}")
+        print(f"{name:12}{markup.number(mse, 5):>22}{markup.number(value, 5):>10}")
     found = contents["frechet"]
     if found:
         print(

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import ddim_embed as de
 from ddim_embed.layers import Normalizer
-from experiments import page, results
+from experiments import markup, results
 
 SCHEDULES = de.schedules.SCHEDULES
 # A signal is gone where its share of the variance is below that.
@@ -21,7 +21,7 @@ def report(study, command):
         command: what a user would type to repeat it.
 
     Returns:
-        The path of the page.
+        The path of the markup.
     """
     folder = study.result_folder
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample")
@@ -111,7 +111,7 @@ def noised(pixels, index, count, seed):
 
 def _rows(contents):
     for name, row in contents["schedules"].items():
-        yield (name, *(page.number(value, 3) for value in row.values()))
+        yield (name, *(markup.number(value, 3) for value in row.values()))
 
 
 _HEADER = (
@@ -123,25 +123,25 @@ _HEADER = (
 def _write_page(folder, contents, command):
     gone = {name: row["gone_at"] for name, row in contents["schedules"].items()}
     body = [
-        page.paragraph(
+        markup.paragraph(
             "A schedule says how much signal and how much noise an image holds at each diffusion "
             "time; the squares of the two rates add up to 1.",
             faint=True,
         ),
-        page.figure(
+        markup.figure(
             "fig06_schedules.png",
             "Figure 6: the schedules",
             "Signal and noise rates. The continuous cosine schedule leaves a third of noise at "
             "t=0 and a fiftieth of signal at t=1.",
         ),
-        page.figure(
+        markup.figure(
             "fig07_noised.png",
             "Figure 7: one image, noised by each",
             "The same image and the same noise in all of them; pixels are clipped for display.",
         ),
-        page.heading("Where the signal goes"),
-        page.table(_HEADER, _rows(contents)),
-        page.paragraph(
+        markup.heading("Where the signal goes"),
+        markup.table(_HEADER, _rows(contents)),
+        markup.paragraph(
             "The signal is gone where its share of the variance is below 1 percent: the times "
             "after that hardly change an image. In between, both shares are above 1 percent. The "
             "paper: the linear and quadratic schedules fall too steeply, the two cosines change "
@@ -149,9 +149,9 @@ def _write_page(folder, contents, command):
             + ", ".join(f"t = {time:.2f} ({name})" for name, time in gone.items())
             + "."
         ),
-        page.how(contents, command, "schedules.json"),
+        markup.how(contents, command, "schedules.json"),
     ]
-    return page.save(folder, "Diffusion schedules", body)
+    return markup.save(folder, "Diffusion schedules", body)
 
 
 def _print_table(contents):

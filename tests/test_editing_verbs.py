@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import ddim_embed as de
-from experiments import directions, editing_page, inputs, page, projection, results
+from experiments import directions, inputs, markup, projection, results
+from experiments.editing_sections import DIRECTIONS, INTERPOLATION, PROJECTION
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 
@@ -61,7 +62,8 @@ def test_results_say_how_they_were_made(folder):
 
 def test_page_shows_all_of_them(folder):
     text = (folder / "index.html").read_text()
-    files = {name for captions in editing_page.CAPTIONS.values() for name in captions}
+    editing = (DIRECTIONS, INTERPOLATION, PROJECTION)
+    files = {name for section in editing for name in section.captions}
     assert set(re.findall(r'src="([^"]+)"', text)) == files
     assert all((folder / name).stat().st_size for name in files)
     for words in ("Interpolation", "Projection of edited images", "Directions in latents"):
@@ -230,9 +232,9 @@ class TestDirections:
 
 
 def test_intervals_are_written_as_they_are():
-    assert page.interval(None, 2) == "-"
-    assert page.interval({"mean": 0.123, "interval": None}, 2) == "0.12"
-    assert page.interval({"mean": 0.123, "interval": 0.01}, 2) == "0.12 \u00b1 0.01"
+    assert markup.interval(None, 2) == "-"
+    assert markup.interval({"mean": 0.123, "interval": None}, 2) == "0.12"
+    assert markup.interval({"mean": 0.123, "interval": 0.01}, 2) == "0.12 \u00b1 0.01"
     values = np.array([1.0, 3.0])
     expected = {"mean": 2.0, "interval": pytest.approx(1.96)}
     assert results.estimate(values) == expected

@@ -15,7 +15,7 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.data import catalogue, loading
-from experiments import comparison, page, reporting, results, runner
+from experiments import comparison, page, reporting, results, runner, sections, training
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, NETWORKS, Experiment, UsageError, check, shrink
@@ -23,6 +23,7 @@ from experiments.fashion_mnist import FASHION_MNIST
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
 from experiments.runner import main
+from experiments.verbs import verbs
 
 EXPERIMENTS = (MNIST, FASHION_MNIST, CIFAR10, OXFORD_FLOWERS, CELEBA)
 ROOT = Path(__file__).parent.parent
@@ -125,7 +126,7 @@ def test_smoke_makes_what_it_needs_and_writes_nothing_real(tmp_path):
 
 def test_flags_come_before_the_sizes_of_a_smoke_run(tmp_path):
     arguments = ["train", "--smoke", "--widths", "8", "8", "--results", str(tmp_path)]
-    _, config, _ = runner._parse(CELEBA, arguments)
+    config = runner._parse(CELEBA, arguments).config
 
     assert config == dataclasses.replace(
         shrink(dataclasses.replace(CELEBA, results=tmp_path)), widths=(8, 8)
@@ -277,6 +278,9 @@ def test_samples_decode_to_the_pixels_beside_them(fashion):
         latents, pixels = samples["latents"], samples["pixels"]
 
     np.testing.assert_array_equal(latents, generator.latents(6, seed=0))
+    made = json.loads((fashion / "samples.json").read_text())
+    assert made["seed"] == 0 and made["config"]["num_steps"] == 2
+    assert made["command"].startswith("python -m experiments.fashion_mnist sample --smoke")
     # float32, two steps; other batches, other orders of summation.
     np.testing.assert_allclose(pixels, np.clip(generator.decode(latents), 0, 1), atol=1e-5)
 
@@ -285,7 +289,7 @@ def test_page_shows_every_figure_and_needs_nothing_from_elsewhere(fashion):
     text = (fashion / "index.html").read_text()
 
     assert set(re.findall(r'src="([^"]+)"', text)) == {path.name for path in fashion.glob("*.png")}
-    assert set(page.CAPTIONS) <= {path.name for path in fashion.glob("*.png")}
+    assert set(sections.REPORT.captions) <= {path.name for path in fashion.glob("*.png")}
     for link in re.findall(r'(?:src|href)="?([^">]+)', text):
         assert (fashion / link).is_file()
     assert "://" not in text
@@ -351,6 +355,8 @@ def test_embed_reads_what_it_can(fashion, pictures, tmp_path, capsys):
     found = [float(row["mse"]) for row in rows if not row["error"]]
     np.testing.assert_allclose(found, expected, rtol=1e-4)  # float32
     assert capsys.readouterr().err.count("Skipped") == 3
+    made = json.loads((out / "embed.json").read_text())
+    assert made["method"] == "conv1" and made["seed"] == 0 and "commit" in made
 
 
 def test_embed_keeps_the_files_that_it_reads(fashion, pictures):
@@ -422,7 +428,7 @@ def test_wrong_words_name_the_right_ones(arguments, expected, capsys):
 
 
 def test_help_explains_every_flag(capsys):
-    for verb in runner.VERBS:
+    for verb in verbs(FASHION_MNIST):
         with pytest.raises(SystemExit) as stop:
             main(FASHION_MNIST, [verb, "--help"])
         assert stop.value.code == 0
@@ -463,7 +469,7 @@ def test_faults_of_the_program_keep_their_traceback(monkeypatch):
     def fail(*args, **kwargs):
         Path("/no/such/file").read_text()
 
-    monkeypatch.setitem(runner._VERBS, "train", fail)
+    monkeypatch.setattr(training, "train", fail)
     with pytest.raises(FileNotFoundError):
         main(MNIST, ["train"])
 

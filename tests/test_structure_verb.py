@@ -8,7 +8,7 @@ from conftest import set_random_weights
 
 import ddim_embed as de
 from ddim_embed import clouds
-from experiments import kept, page, structure_verdicts
+from experiments import kept, sections, structure_verdicts
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 
@@ -86,7 +86,7 @@ def test_what_made_it_is_written_beside(contents):
 
 def test_page_shows_statements_and_figures(folder, contents):
     text = (folder / "index.html").read_text()
-    for name in page.CLOUD_CAPTIONS:
+    for name in sections.STRUCTURE.captions:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
         assert text.count(f'src="{name}"') == 1
     assert len(contents["verdicts"]) == 8

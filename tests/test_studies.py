@@ -13,7 +13,7 @@ import pytest
 
 import ddim_embed as de
 from ddim_embed import schedules
-from experiments import page, schedule_figures
+from experiments import markup, schedule_figures
 from experiments.schedules import Schedules, run
 from experiments.study import Study, main
 
@@ -124,13 +124,13 @@ def test_an_image_is_noised_as_the_schedules_say():
 def test_pieces_of_a_page_escape_their_words(tmp_path):
     contents = {"seed": 0, "commit": None, "versions": {"<v>": "1"}, "config": {"<k>": 1}}
     body = [
-        page.heading("<h>"),
-        page.paragraph("<p>", faint=True),
-        page.table(("<a>",), [("<b>",)], kind="words"),
-        page.figure('"n".png', "<t>", "<c>"),
-        page.how(contents, "<x>", "<f>.json"),
+        markup.heading("<h>"),
+        markup.paragraph("<p>", faint=True),
+        markup.table(("<a>",), [("<b>",)], kind="words"),
+        markup.figure('"n".png', "<t>", "<c>"),
+        markup.how(contents, "<x>", "<f>.json"),
     ]
-    text = page.save(tmp_path, "<title>", body).read_text()
+    text = markup.save(tmp_path, "<title>", body).read_text()
     for word in ("h", "p>", "a>", "b>", "t>", "c", "x", "f", "v", "k", "title>"):
         assert f"&lt;{word.removesuffix('>')}" in text
     assert 'src="&quot;n&quot;.png"' in text

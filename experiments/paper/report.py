@@ -6,7 +6,7 @@ import json
 import textwrap
 
 import ddim_embed as de
-from experiments import page, results, runner, schedules, study
+from experiments import markup, results, runner, schedules, study
 from experiments.paper import ledger
 from experiments.toy import __main__ as toy
 
@@ -140,15 +140,15 @@ def write_page(settings, contents):
             figures.setdefault(f"../{name}{suffix}/{file}", (name, []))[1].append(row["item"])
     counts = ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items())
     body = [
-        page.paragraph(
+        markup.paragraph(
             "Asperti, Evangelista, Marro, Merizzi: Image Embedding for Denoising Generative Models "
             f"(2023). Of {len(contents['rows'])} rows: {counts}."
         ),
-        page.table(words, [[row[word] for word in words] for row in contents["rows"]], "words"),
+        markup.table(words, [[row[word] for word in words] for row in contents["rows"]], "words"),
         *(
-            page.figure(path, f"{', '.join(dict.fromkeys(items))}: {name}", "")
+            markup.figure(path, f"{', '.join(dict.fromkeys(items))}: {name}", "")
             for path, (name, items) in figures.items()
         ),
-        page.how(contents, contents["command"], "ledger.json"),
+        markup.how(contents, contents["command"], "ledger.json"),
     ]
-    return page.save(folder, "The paper's tables, figures and claims", body)
+    return markup.save(folder, "The paper's tables, figures and claims", body)

@@ -1,6 +1,6 @@
-"""The study's verdicts, and its tables on the console and on the page."""
+"""The study's verdicts, and its tables on the console and on the markup."""
 
-from experiments import page
+from experiments import markup
 
 # What a claim must reach. The paper states none in numbers, but for the last.
 _NEARLY_STRAIGHT = 0.95
@@ -111,18 +111,18 @@ def write_page(folder, contents, figures, command):
     from experiments.toy.figures import CAPTIONS
 
     body = [
-        page.paragraph(
+        markup.paragraph(
             "Points of the plane as images of one pixel with two channels: where each latent lands "
             "and how it gets there, with the exact denoiser of the data and with networks.",
             faint=True,
         ),
-        page.heading("The paper's statements"),
-        page.table(
+        markup.heading("The paper's statements"),
+        markup.table(
             ("data", "statement", "measured: mean (central 95%)", "verdict"),
             [list(row.values()) for row in contents["verdicts"]],
             kind="words",
         ),
-        page.paragraph(
+        markup.paragraph(
             "The first ones are of the exact denoiser; the paper gives no numbers for them. Here "
             f"almost straight is a mean chord of at least {_NEARLY_STRAIGHT} of the arc, on a line "
             f"a mean share of at least {_NEARLY_A_LINE}, orthogonal a mean angle of at most "
@@ -130,16 +130,16 @@ def write_page(folder, contents, figures, command):
             f"{_ORDERS_OF_MAGNITUDE} of that of random pairs; partly is nearer to the statement "
             "than to chance, a random latent drawn to a random datum."
         ),
-        *(page.figure(name, *CAPTIONS[name]) for name in figures),
+        *(markup.figure(name, *CAPTIONS[name]) for name in figures),
     ]
     for name, numbers in contents["datasets"].items():
         body += [
-            page.heading(f"Trajectories: {name}"),
-            page.table(_PATH_HEADER, _path_rows(numbers)),
-            page.heading(f"Maps compared: {name}"),
-            page.table(*_map_table(numbers)),
-            page.heading(f"Predicted noise beside the exact one: {name}"),
-            page.table(*_noise_table(numbers)),
+            markup.heading(f"Trajectories: {name}"),
+            markup.table(_PATH_HEADER, _path_rows(numbers)),
+            markup.heading(f"Maps compared: {name}"),
+            markup.table(*_map_table(numbers)),
+            markup.heading(f"Predicted noise beside the exact one: {name}"),
+            markup.table(*_noise_table(numbers)),
         ]
     seconds = [
         f"{name}, {loss}: {value:.0f} s"
@@ -147,13 +147,13 @@ def write_page(folder, contents, figures, command):
         for loss, value in numbers["training_seconds"].items()
     ]
     body += [
-        page.paragraph(
+        markup.paragraph(
             "Angles are in degrees. The last denoiser, chance, needs none: a random latent is "
             "drawn to a random datum. Training took " + "; ".join(seconds) + "."
         ),
-        page.how(contents, command, "toy.json"),
+        markup.how(contents, command, "toy.json"),
     ]
-    return page.save(folder, "The gravitational analogy", body)
+    return markup.save(folder, "The gravitational analogy", body)
 
 
 def print_tables(contents):
@@ -184,7 +184,7 @@ def _path_rows(numbers):
                 _interval(row["chord_angle"], 0),
                 _interval(row["arrival_angle"], 0),
                 "-" if axis is None else _interval(axis, 0),
-                page.number(row["distance_rms"], 3),
+                markup.number(row["distance_rms"], 3),
             )
         )
     return rows
@@ -195,8 +195,8 @@ def _map_table(numbers):
     rows = [
         (
             pair,
-            page.number(row["relative_rms"], 4),
-            page.number(row["relative_median"], 4),
+            markup.number(row["relative_rms"], 4),
+            markup.number(row["relative_median"], 4),
             f"{row['mean_square_ratio']:.1e}",
         )
         for pair, row in numbers["maps"].items()
@@ -212,7 +212,7 @@ def _noise_table(numbers):
 
 
 def _interval(values, digits):
-    mean, low, high = (page.number(values[key], digits) for key in ("mean", "low", "high"))
+    mean, low, high = (markup.number(values[key], digits) for key in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})"
 
 

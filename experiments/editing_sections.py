@@ -1,79 +1,6 @@
-"""Sections of a result page: what `interpolate`, `project` and `directions` have found."""
+"""What a page says of the verbs that edit images: `interpolate`, `project`, `directions`."""
 
-import json
-
-from experiments.page import figure, heading, interval, number, paragraph, table
-
-# File name -> (heading, caption), of each verb.
-CAPTIONS = {
-    "interpolate": {
-        "fig19_interpolation.png": (
-            "Figure 19: from one image to another",
-            "A cross-fade of the two images; latents on the straight line between theirs, and what "
-            "they decode to; latents on the great circle, and what they decode to. Latents are "
-            "scaled row by row.",
-        ),
-        "interpolation.gif": (
-            "There and back",
-            "The cross-fade on the left, spherical interpolation of latents on the right.",
-        ),
-    },
-    "project": {
-        "fig05_projection.png": (
-            "Figures 4 and 5: edited images, taken to the nearest generated ones",
-            "The U-Net has learnt images only, and blends in what it does not know; a descent "
-            "finds latents for the edit as well. With a mask only what was not edited is held to "
-            "the image.",
-        ),
-    },
-    "directions": {
-        "directions_class.png": (
-            "Directions of classes",
-            "One image, moved along the normal of a plane between a class and all others; the "
-            "number is the class. The middle column is the image as it is.",
-        ),
-        "directions_principal.png": (
-            "Principal directions",
-            "The same image along the principal components of the latents of the data set, the "
-            "widest first.",
-        ),
-        "directions_first_layer.png": (
-            "Directions of the denoiser's first layer",
-            "The same image along the singular vectors of the linear map from latents to the first "
-            "nonlinearity (SeFa). The layer is a convolution: they are waves across the image, and "
-            "move it far, but not from one attribute to another.",
-        ),
-    },
-}
-FILES = tuple(f"{verb}.json" for verb in CAPTIONS)
-
-
-def sections(folder):
-    """The sections of those verbs that have run.
-
-    Args:
-        folder: holds their JSON files and figures.
-
-    Returns:
-        List of pieces of HTML.
-    """
-    pieces = []
-    for verb, words in (
-        ("interpolate", _interpolation),
-        ("project", _projection),
-        ("directions", _directions),
-    ):
-        path = folder / f"{verb}.json"
-        if path.exists():
-            contents = json.loads(path.read_text())
-            pieces += words(contents)
-            pieces += [
-                figure(name, *caption)
-                for name, caption in CAPTIONS[verb].items()
-                if (folder / name).exists()
-            ]
-            pieces.append(paragraph(f"Made by: {contents['command']}", faint=True))
-    return pieces
+from experiments.markup import Section, heading, interval, number, paragraph, table
 
 
 def _interpolation(contents):
@@ -179,3 +106,47 @@ def _directions(contents):
         ),
         table(("direction", "value", "class probability", "LPIPS", "mean squared change"), rows),
     ]
+
+
+_INTERPOLATION_FIGURES = {
+    "fig19_interpolation.png": (
+        "Figure 19: from one image to another",
+        "A cross-fade of the two images; latents on the straight line between theirs, and what "
+        "they decode to; latents on the great circle, and what they decode to. Latents are "
+        "scaled row by row.",
+    ),
+    "interpolation.gif": (
+        "There and back",
+        "The cross-fade on the left, spherical interpolation of latents on the right.",
+    ),
+}
+_PROJECTION_FIGURES = {
+    "fig05_projection.png": (
+        "Figures 4 and 5: edited images, taken to the nearest generated ones",
+        "The U-Net has learnt images only, and blends in what it does not know; a descent "
+        "finds latents for the edit as well. With a mask only what was not edited is held to "
+        "the image.",
+    ),
+}
+_DIRECTIONS_FIGURES = {
+    "directions_class.png": (
+        "Directions of classes",
+        "One image, moved along the normal of a plane between a class and all others; the "
+        "number is the class. The middle column is the image as it is.",
+    ),
+    "directions_principal.png": (
+        "Principal directions",
+        "The same image along the principal components of the latents of the data set, the "
+        "widest first.",
+    ),
+    "directions_first_layer.png": (
+        "Directions of the denoiser's first layer",
+        "The same image along the singular vectors of the linear map from latents to the first "
+        "nonlinearity (SeFa). The layer is a convolution: they are waves across the image, and "
+        "move it far, but not from one attribute to another.",
+    ),
+}
+
+INTERPOLATION = Section("interpolate.json", _interpolation, _INTERPOLATION_FIGURES)
+PROJECTION = Section("project.json", _projection, _PROJECTION_FIGURES)
+DIRECTIONS = Section("directions.json", _directions, _DIRECTIONS_FIGURES)

@@ -1,0 +1,252 @@
+"""The verbs of an experiment: the flags that each takes, and the function that it calls.
+
+That is named, and imported when it is called: `--help` and a wrong flag need not wait for
+TensorFlow.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments.configuration import NETWORKS, Experiment, UsageError
+
+# The number of images of `compare`, unless --images says another.
+COMPARED_IMAGES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A verb whose flags have been read.
+
+    Attributes:
+        config: an `Experiment`.
+        function: what runs it, as "module.name" within `experiments`; it takes the configuration,
+            the command, and the options.
+        options: flags of this verb alone.
+        smoke: networks, of which a smoke run trains those it has not, after a generator; None
+            where it needs no weights.
+        one_core_per_operation: how TensorFlow uses the cores, as for `import_tensorflow`.
+    """
+
+    config: Experiment
+    function: str
+    options: dict = dataclasses.field(default_factory=dict)
+    smoke: Collection[str] | None = None
+    one_core_per_operation: bool = True
+
+    def run(self, command):
+        """Runs it.
+
+        Args:
+            command: what a user would type to repeat it.
+        """
+        if self.config.smoke and self.smoke is not None:
+            _make_smoke_weights(self.config, self.smoke)
+        module, name = self.function.split(".")
+        function = getattr(importlib.import_module(f"experiments.{module}"), name)
+        function(self.config, command=command, **self.options)
+
+
+def verbs(config):
+    """Functions from flags to a `Call`, by the names of the verbs; the first is the default.
+
+    Args:
+        config: an `Experiment`, whose values are the flags' defaults.
+
+    Returns:
+        Dict from a name to a function, whose signature and docstring are the command line. Called
+        with what cannot be, it raises `UsageError`.
+    """
+    flags = Annotated[Experiment, tyro.conf.arg(name="")]
+
+    def report(config: flags = config):
+        """Embeds test images with every network: tables, figures and a page (the default)."""
+        return Call(config, "reporting.report", smoke=NETWORKS)
+
+    def train(config: flags = config):
+        """Trains the generator. A killed run goes on from its last checkpoint."""
+        # Its step is no sequence of small parts: all cores share its operations.
+        return Call(config, "training.train", one_core_per_operation=False)
+
+    def train_embedders(
+        networks: tyro.conf.Positional[tuple[str, ...]] = NETWORKS, config: flags = config
+    ):
+        """Trains embedding networks through the frozen generator. A killed run goes on.
+
+        Args:
+            networks: which of them.
+        """
+        for network in networks:
+            if network not in NETWORKS:
+                names = ", ".join(NETWORKS)
+                raise UsageError(f"A network must be one of {names}. Received: {network}")
+        options = {"networks": networks or NETWORKS}
+        return Call(config, "training.train_embedders", options, ())
+
+    def sample(config: flags = config):
+        """Generates images: the number is --images, the first ones are shown in a picture."""
+        return Call(config, "reporting.sample", smoke=())
+
+    def embed(
+        files: tyro.conf.Positional[tuple[Path, ...]],
+        method: str = "unet",
+        out: Path | None = None,
+        config: flags = config,
+    ):
+        """Embeds images of your own: latents, reconstructions and a table of errors.
+
+        Args:
+            files: images in any usual format; cropped to the central square and resized.
+            method: an embedding network, or another of the library's methods.
+            out: folder for what is found; None for `<results>/<name>/embed`.
+        """
+        if not files:
+            raise UsageError("`embed` needs at least one image: embed FILES... --method unet")
+        options = {"files": files, "method": method, "folder": out}
+        return Call(config, "embedding.embed_files", options, {method} & {*NETWORKS})
+
+    fewer = dataclasses.replace(config, images=min(config.images, COMPARED_IMAGES))
+
+    def compare(
+        methods: tyro.conf.Positional[tuple[str, ...]] = (),
+        config: flags = fewer,
+    ):
+        """Embeds the same images with every method: error against what it costs, with a plot.
+
+        A killed run goes on.
+
+        Args:
+            methods: which of them; all by default.
+        """
+        return Call(config, "comparison.compare", {"methods": methods}, NETWORKS)
+
+    tiny = config.smoke
+
+    def structure(
+        image: int = 0,
+        members: int = 10 if tiny else 2000,
+        method: Literal["descent", "lbfgs"] = "descent",
+        iterations: int = 2 if tiny else 1500,
+        at_a_time: int = 5 if tiny else 25,
+        tolerance: float | None = None,
+        config: flags = config,
+    ):
+        """Finds many latents of one image: their spread, combinations, mean and components.
+
+        A killed run goes on, and one for more members begins with those that there are.
+
+        Args:
+            image: which of the test images.
+            members: descents from Gaussian latents.
+            method: what descends: the paper's method, or a faster one.
+            iterations: of each descent, at most.
+            at_a_time: members that are worked on, and kept, at a time.
+            tolerance: leaves out members of a larger mean squared error; None keeps all.
+        """
+        options = {
+            "image": image,
+            "members": members,
+            "method": method,
+            "iterations": iterations,
+            "at_a_time": at_a_time,
+            "tolerance": tolerance,
+        }
+        return Call(config, "structure.structure", options, NETWORKS)
+
+    def interpolate(
+        files: tyro.conf.Positional[tuple[Path, ...]] = (),
+        method: str = "hybrid",
+        frames: int = 9,
+        ways: int = 2 if tiny else 16,
+        config: flags = config,
+    ):
+        """Goes from one image to another, in latents and in pixels: a strip, an animation, numbers.
+
+        Args:
+            files: two images in any usual format; without them, two test images.
+            method: how they are embedded, one of the library's methods.
+            frames: images on the way, both ends included.
+            ways: between other test images, that are measured as well; not with files.
+        """
+        options = {"files": files, "method": method, "frames": frames, "ways": ways}
+        return Call(config, "interpolation.interpolate", options, ("unet",))
+
+    def project(
+        files: tyro.conf.Positional[tuple[Path, ...]] = (),
+        mask: Path | None = None,
+        method: str = "hybrid",
+        config: flags = config,
+    ):
+        """Takes an edited image, or a painting, to the nearest that the generator makes.
+
+        Args:
+            files: one image in any usual format; without it, test images with lines drawn on them.
+            mask: a picture of the same size, white where the image was edited; there it is free.
+            method: one of the library's methods; with a mask one that takes it.
+        """
+        options = {"files": files, "mask": mask, "method": method}
+        return Call(config, "projection.project", options, ("unet",))
+
+    many = dataclasses.replace(config, images=60) if tiny else config
+
+    def directions(length: float | None = None, config: flags = many):
+        """Finds directions in latents along which images change: of classes, principal ones, ...
+
+        Embeds --images training images with the U-Net, of the sample where a report uses it.
+
+        Args:
+            length: of the steps that are measured; None for 0.3 times that of Gaussian latents.
+        """
+        return Call(config, "directions.directions", {"length": length}, ("unet",))
+
+    larger = dataclasses.replace(config, batch_size=8 if tiny else 64)
+
+    def invariance(
+        networks: tyro.conf.Positional[tuple[str, ...]] = (),
+        latents: int = 8 if tiny else 500,
+        few: int = 8 if tiny else 500,
+        steps: int = 2 if tiny else 4000,
+        config: flags = larger,
+    ):
+        """Trains small generators: do they make the same image of the same latents?
+
+        A killed run goes on.
+
+        Args:
+            networks: which of them; all by default.
+            latents: how many are decoded by all networks.
+            few: training images whose exact denoiser the networks are compared with.
+            steps: of the training of each network.
+        """
+        options = {"networks": networks, "latents": latents, "few": few, "steps": steps}
+        return Call(config, "invariance.invariance", options, ())
+
+    return {
+        "report": report,
+        "train": train,
+        "train-embedders": train_embedders,
+        "sample": sample,
+        "embed": embed,
+        "compare": compare,
+        "structure": structure,
+        "interpolate": interpolate,
+        "project": project,
+        "directions": directions,
+        "invariance": invariance,
+    }
+
+
+def _make_smoke_weights(config, networks):
+    """Trains, for seconds, what a smoke run needs: a generator, and some of these networks."""
+    from ddim_embed.weights import read_manifest
+    from experiments import training
+
+    made = read_manifest(config.weights)
+    if f"{config.name}/generator" not in made:
+        training.train(config)
+    if networks and not any(f"{config.name}/{network}" in made for network in networks):
+        training.train_embedders(config, networks)
