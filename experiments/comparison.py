@@ -8,8 +8,9 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics, sampling
 from ddim_embed.embedding import Trace, concatenate
-from experiments import comparison_figures, kept, markup, page, results, training
+from experiments import comparison_figures, kept, page, results, training
 from experiments.configuration import NETWORKS, UsageError
+from experiments.markup import number
 
 # Images that are embedded, and checkpointed, at a time. A divisor of the default number, so that
 # each method is traced for one shape.
@@ -271,9 +272,9 @@ def print_table(rows, images):
     print(f"{'':22}" + "".join(f"{word:>12}" for word in header))
     for row in sorted(rows, key=lambda row: -row["mse"]):
         print(
-            f"{row['name']:22}{row['mse']:12.6f}{markup.number(row['mse_interval'], 6):>12}"
+            f"{row['name']:22}{number(row['mse'], 6):>12}{number(row['mse_interval'], 6):>12}"
             f"{row['evaluations']:12.0f}{row['seconds_per_image']:12.3f}"
-            f"{markup.number(row['psnr'], 2):>12}"
+            f"{number(row['psnr'], 2):>12}"
             f"{row['ssim']:12.3f}{row['lpips']:12.4f}{row['latents_std']:12.3f}{row['converged']:12.1%}"
         )
     print()
@@ -282,7 +283,7 @@ def print_table(rows, images):
 def print_controls(found):
     """Prints the numbers of `controls`."""
     for words, value in found.items():
-        print(f"{value:12.6f}  {words}")
+        print(f"{number(value, 6):>12}  {words}")
     print()
 
 

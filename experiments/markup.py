@@ -132,8 +132,15 @@ def how(contents, command=None, file="report.json"):
 
 
 def number(value, digits):
-    """A number with so many decimals; a dash for None."""
-    return "-" if value is None else f"{value:,.{digits}f}"
+    """A number with so many decimals; a power of ten where these leave less than two digits.
+
+    A dash for None.
+    """
+    if value is None:
+        return "-"
+    if 0 < abs(value) < 10.0 ** (1 - digits):
+        return f"{value:.2g}"
+    return f"{value:,.{digits}f}"
 
 
 def interval(estimate, digits):

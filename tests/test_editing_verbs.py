@@ -231,6 +231,17 @@ class TestDirections:
         assert code == 2 and "--images must be more than 4. Received: 4" in words
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "words"),
+    [
+        (None, 3, "-"), (0, 3, "0.000"), (1234.5678, 2, "1,234.57"), (0.01234, 3, "0.012"),
+        (0.00123, 3, "0.0012"), (3.21e-14, 6, "3.2e-14"), (-3.21e-7, 6, "-3.2e-07"), (5, 0, "5"),
+    ],
+)  # fmt: skip
+def test_small_numbers_keep_their_digits(value, digits, words):
+    assert markup.number(value, digits) == words
+
+
 def test_intervals_are_written_as_they_are():
     assert markup.interval(None, 2) == "-"
     assert markup.interval({"mean": 0.123, "interval": None}, 2) == "0.12"
