@@ -1,6 +1,6 @@
 """What a page says of the verbs that measure: tables, words, and captions of the figures."""
 
-from experiments.markup import Section, heading, number, paragraph, table
+from experiments.markup import Section, heading, interval, number, paragraph, table
 
 
 def _report(report):
@@ -22,7 +22,7 @@ def _table1(report):
         (
             row["network"],
             number(row["parameters"], 0),
-            number(row["mse"], 5),
+            interval({"mean": row["mse"], "interval": row["mse_interval"]}, 5),
             number(row["paper_mse"], 5),
             _ratio(row["mse"], row["paper_mse"]),
             number(row["psnr"], 2),
@@ -32,7 +32,7 @@ def _table1(report):
         for row in report["table1"]
     ]
     header = (
-        "network", "parameters", "ours", "paper", "ours / paper", "PSNR, dB", "SSIM",
+        "network", "parameters", "ours, 95% interval", "paper", "ours / paper", "PSNR, dB", "SSIM",
         "ms per image",
     )  # fmt: skip
     return [heading("Table 1: reconstruction error of each network"), table(header, rows)]
@@ -89,7 +89,7 @@ def _comparison(contents):
     rows = [
         (
             row["name"],
-            f"{number(row['mse'], 6)} \u00b1 {number(row['mse_interval'], 6)}",
+            interval({"mean": row["mse"], "interval": row["mse_interval"]}, 6),
             number(row["evaluations"], 0),
             number(row["seconds_per_image"], 3),
             number(row["psnr"], 2),
