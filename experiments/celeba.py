@@ -8,6 +8,7 @@ CELEBA = Experiment(
     data="celeba",
     image_size=64,
     channels=3,
+    mirror=True,
     widths=(48, 96, 192, 384),
     paper_mse={
         "conv1": 0.0189,

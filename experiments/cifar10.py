@@ -7,6 +7,7 @@ CIFAR10 = Experiment(
     name="cifar10",
     data="cifar10",
     channels=3,
+    mirror=True,
     widths=(48, 96, 192, 384),
     paper_mse={
         "conv1": 0.0303,

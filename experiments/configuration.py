@@ -30,6 +30,7 @@ class Experiment:
         report_source: where the images of a report come from; None for `source`.
         image_size: height and width in pixels, padding included.
         channels: image channels, 1 or 3.
+        mirror: whether half of the images that a network is trained on are turned left to right.
         padding: rows and columns at each border that hold no data and count in no error.
         widths: of the denoiser, and of the `unet` embedding network, level by level.
         block_depth: residual blocks at each level of them.
@@ -64,6 +65,7 @@ class Experiment:
     report_source: Literal["auto", "sample", "tfds", "npz", "folder", "celeba"] | None = None
     image_size: int = 32
     channels: int = 1
+    mirror: bool = False
     padding: int = 0
     widths: tuple[int, ...] = (32, 64, 96, 128)
     block_depth: int = 2

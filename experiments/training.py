@@ -209,6 +209,7 @@ def stream(config, batch_size, start_step):
             channels=config.channels,
             seed=config.seed,
             start_step=start_step,
+            mirror=config.mirror,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -249,4 +250,5 @@ def _embedder_config(config):
 
 
 def _data(config):
-    return f"{config.data}, {_split(config, 'train')}"
+    mirrored = ", mirrored at random" if config.mirror else ""
+    return f"{config.data}, {_split(config, 'train')}{mirrored}"

@@ -645,6 +645,27 @@ def test_stream_replaces_a_broken_file(numbered, monkeypatch):
     assert all(set(epoch) == set(range(11)) - {4} for epoch in seen)
 
 
+def test_half_of_a_stream_is_mirrored_and_resumes_exactly(numbered, threshold):
+    for path in numbered.iterdir():  # darker on the left
+        number = int(path.stem)
+        row = np.full((8, 8), number, np.uint8)
+        row[:, 4:] += 100
+        Image.fromarray(row).save(path)
+
+    def stream(mirror, start_step=0, count=60):
+        options = {"seed": 3, "start_step": start_step, "mirror": mirror}
+        return np.array(batches(data.stream_images(numbered, "train", 3, **options), count))
+
+    plain, mirrored = stream(False), stream(True)
+    turned = mirrored[..., 0, 0, 0] > mirrored[..., 0, 7, 0]
+    expected = np.where(turned[..., None, None, None], plain[:, :, :, ::-1], plain)
+    np.testing.assert_array_equal(mirrored, expected)
+    # 180 fair coins: further from a half by chance once in ten thousand.
+    assert abs(turned.mean() - 0.5) < 0.15
+    assert (turned.any(axis=1) & ~turned.all(axis=1)).any()
+    np.testing.assert_array_equal(stream(True, 7, 53), mirrored[7:])
+
+
 def test_stream_of_float_arrays(tmp_path):
     images = RNG.random((4, 8, 8, 1)).astype(np.float32)
     path = npz(tmp_path, images=images)

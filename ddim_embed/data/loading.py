@@ -78,6 +78,7 @@ def stream_images(
     seed=0,
     start_step=0,
     channels=None,
+    mirror=False,
 ):
     """Streams training batches without end, each epoch in a new order that `seed` determines.
 
@@ -90,6 +91,7 @@ def stream_images(
         seed: integer at least 0; the same one gives the same batches.
         start_step: how many batches to leave out, for a run that is resumed: the stream is exactly
             what the whole one gives from there on.
+        mirror: whether half of the images, drawn anew in each batch, are turned left to right.
 
     Returns:
         An infinite `tf.data.Dataset` of float32 `(batch_size, height, width, channels)` in [0, 1].
@@ -109,8 +111,18 @@ def stream_images(
             f"`batch_size` must be at most the number of images, {len(images)}. "
             f"Received: {batch_size}"
         )
-    batches = images.stream(batch_size, seed, start_step)
-    return batches.map(_as_pixel_tensor).prefetch(tf.data.AUTOTUNE)
+    batches = images.stream(batch_size, seed, start_step).map(_as_pixel_tensor)
+    if mirror:
+        # Drawn from the number of the batch, so that a resumed stream mirrors the same images.
+        batches = batches.enumerate(start_step).map(
+            lambda step, batch: _mirror_half(batch, (seed, step))
+        )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _mirror_half(images, seed):
+    turned = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed) < 0.5
+    return tf.where(turned, tf.reverse(images, [2]), images)
 
 
 def _as_pixel_tensor(images):
