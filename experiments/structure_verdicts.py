@@ -155,9 +155,13 @@ def _components(components, spectrum):
 
 
 def _canonical(canonical):
-    near = canonical["nearer"] < 0.5 and (
-        canonical["correlation"] > canonical["correlation_of_members"]
-    )
+    nearer = 1 - canonical["nearer"]
+    if canonical["distance"] < canonical["members"] / 2:
+        verdict = "holds"
+    elif nearer > 0.5 and canonical["correlation"] > canonical["correlation_of_members"]:
+        verdict = f"nearer than {nearer:.0%} of members, but not close"
+    else:
+        verdict = "does not hold"
     return (
         "The U-Net's latents are close to the mean of the cloud",
         "very close to the average",
@@ -165,7 +169,7 @@ def _canonical(canonical):
         f"and the mean itself is off by {canonical['error_of_mean']:.2g}; "
         f"{canonical['nearer']:.0%} of members are nearer; correlation with the mean "
         f"{canonical['correlation']:.2f}, of members {canonical['correlation_of_members']:.2f}",
-        "holds" if near else "does not hold",
+        verdict,
     )
 
 

@@ -169,6 +169,10 @@ def test_statements_are_judged():
         "holds",
         "holds",
     ]
+    found["canonical"] |= {"distance": 19.0, "nearer": 0.1}
+    assert judged()[6] == "nearer than 90% of members, but not close"
+    found["canonical"]["nearer"] = 0.9
+    assert judged()[6] == "does not hold"
     found["spread"] = {"distance": 45.0, "rms": 1.41, "mean_square": 2.0}
     found["combinations"]["convex of all"]["same"] = 0.0
     found["running_means"] |= {"change": [None, 0.1], "sharpness": [1.0, 1.1]}
