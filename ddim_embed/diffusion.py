@@ -28,7 +28,8 @@ class DiffusionModel(keras.Model):
         network: a conditioned `UNet`, or any `keras.Model` with `channels` and `get_config` that
             maps `[noisy_images, noise_variances]` to predicted noises.
         schedule: name of a schedule.
-        ema: weight of the old average in each update, in [0, 1).
+        ema: weight of the old average in each update, in [0, 1). After t updates it is (1 + t) /
+            (10 + t) at most: the average of a short run is not of its random start.
         seed: integer; the noise of the run.
         loss: "absolute", as in the paper's code, or "squared", as in Ho et al. (2020).
 
@@ -95,8 +96,10 @@ class DiffusionModel(keras.Model):
             loss = tf.reduce_mean(LOSSES[self.loss_name](noises - pred_noises))
         variables = self.network.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        updates = tf.cast(self.optimizer.iterations, tf.float32)
+        kept = tf.minimum(self.ema, (1 + updates) / (10 + updates))
         for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
-            average.assign(self.ema * average + (1 - self.ema) * weight)
+            average.assign(kept * average + (1 - kept) * weight)
         return self._track(loss, images, noisy_images, pred_noises, rates)
 
     def test_step(self, pixels):

@@ -108,19 +108,36 @@ def test_golden_first_losses():
 
 def test_the_average_follows_every_weight():
     model = compiled()
-    for _ in range(3):
+    for step in range(1, 4):
         averages = [weight.numpy() for weight in model.ema_network.weights]
         model.train_step(tf.constant(make_pixels(3)))
         for average, old, new in zip(
             model.ema_network.weights, averages, model.network.weights, strict=True
         ):
-            expected = 0.9 * old + 0.1 * new.numpy()
+            kept = (1 + step) / (10 + step)  # less than 0.9, so early
+            expected = kept * old + (1 - kept) * new.numpy()
             np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-6)  # float32
     moved = [
         not np.array_equal(average, new)
         for average, new in zip(model.ema_network.weights, model.network.weights, strict=True)
     ]
     assert all(moved)  # BatchNorm statistics too
+    model.optimizer.iterations.assign(10_000)
+    average, weight = model.ema_network.weights[0], model.network.weights[0]
+    old = average.numpy()
+    model.train_step(tf.constant(make_pixels(3)))
+    np.testing.assert_allclose(average, 0.9 * old + 0.1 * weight.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_average_of_a_short_run_has_left_its_start():
+    """With the final decay alone, 0.999, a tenth of the start would be left after 2,300 steps."""
+    model = compiled(ema=0.999)
+    for weight in model.ema_network.weights:
+        weight.assign(tf.fill(weight.shape, 1000.0))
+    for _ in range(30):
+        model.train_step(tf.constant(make_pixels(2)))
+    for average in model.ema_network.weights:
+        assert np.abs(average).max() < 10
 
 
 def test_only_the_network_is_trained():
