@@ -27,7 +27,7 @@ class Call:
         function: what runs it, as "module.name" within `experiments`; it takes the configuration,
             the command, and the options.
         options: flags of this verb alone.
-        smoke: networks, of which a smoke run trains those it has not, after a generator; None
+        smoke: networks that a smoke run trains, after a generator, unless it has one of them; None
             where it needs no weights.
         one_core_per_operation: how TensorFlow uses the cores, as for `import_tensorflow`.
     """
