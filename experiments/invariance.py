@@ -44,6 +44,7 @@ EXACT = "exact denoiser of few"
 # Shares of the training after which images are made.
 _MILESTONES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 _SAMPLER_STEPS = (1, 2, 5, 10, 20, 50)
+_BATCH = 100  # latents decoded at a time
 
 
 def invariance(config, command, latents=500, few=500, steps=4000, networks=()):
@@ -186,10 +187,8 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     model.compile(training.adam(config.learning_rate, milestones[-1]))
 
     def keep(key, num_steps):
-        generator = de.Generator.from_diffusion(
-            model, config.image_shape, num_steps=num_steps, padding=config.padding
-        )
-        images = _decode(generator, count, config.seed)
+        generator = de.Generator.from_diffusion(model, config.image_shape)
+        images = _decode(generator, count, config.seed, num_steps)
         with results.replacing(folder / f"{key[0]}-{key[1]}.npz") as path:
             np.savez_compressed(
                 path, identity=f"{identity} {config.num_steps} {count}", images=images
@@ -233,10 +232,18 @@ def _batches(pixels, batch_size, seed, step):
         step += 1
 
 
-def _decode(generator, count, seed):
-    """Clipped pixels of the first `count` latents of a seed; float16 is finer than 8 bits."""
-    images = generator.decode(generator.latents(count, seed), precision="float32").numpy()
-    return np.clip(images, 0, 1).astype(np.float16)
+def _decode(generator, count, seed, num_steps):
+    """Clipped pixels of the first `count` latents of a seed; float16 is finer than 8 bits.
+
+    As `Generator.decode`, but by a graph of one step: many generators decode here, once each, and
+    a graph of all steps takes longer to make than it saves.
+    """
+    denoise = generator.denoiser("float32", num_steps).compiled
+    parts = []
+    for part in np.split(generator.latents(count, seed), range(_BATCH, count, _BATCH)):
+        images = sampling.sample(denoise, generator.schedule, part, num_steps, generator.last_step)
+        parts.append(np.clip(generator.normalizer.inverse(images), 0, 1).astype(np.float16))
+    return np.concatenate(parts)
 
 
 def _read(path, identity):
@@ -248,15 +255,15 @@ def _read(path, identity):
 
 def _shipped(config, count, counts):
     """Images of the generator of the experiment, if there is one."""
-    images = {}
-    for num_steps in counts:
-        try:
-            generator = de.load_generator(config.name, config.weights, num_steps)
-        except FileNotFoundError as error:
-            print(f"Left out: {SHIPPED}. {error}")
-            return None
-        images["sampler_steps", num_steps] = _decode(generator, count, config.seed)
-    return images
+    try:
+        generator = de.load_generator(config.name, config.weights)
+    except FileNotFoundError as error:
+        print(f"Left out: {SHIPPED}. {error}")
+        return None
+    return {
+        ("sampler_steps", num_steps): _decode(generator, count, config.seed, num_steps)
+        for num_steps in counts
+    }
 
 
 def _exact(config, subset, normalizer, count):
