@@ -76,7 +76,7 @@ def compare(config, command, methods=()):
         "methods": rows,
         "controls": controls(config, generator, rows),
         "residuals": residuals(config, pixels),
-        **results.provenance(config, command=command),
+        **results.provenance(config, command),
     }
     folder = config.result_folder
     results.save_json(folder / "compare.json", contents)

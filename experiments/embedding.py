@@ -65,7 +65,7 @@ def embed_files(config, files, method, folder=None, command=None):
     ]
     _save_csv(folder / "errors.csv", rows)
     results.save_json(
-        folder / "embed.json", {"method": method, **results.provenance(config, command=command)}
+        folder / "embed.json", {"method": method, **results.provenance(config, command)}
     )
     print(
         f"{folder}: {len(kept)} of {len(files)} images, "

@@ -129,5 +129,5 @@ def notes(config, command, **options):
     """
     return {
         "options": json.loads(json.dumps(options, default=str)),  # paths become words
-        **results.provenance(config, "scikit-learn", "scipy", "pillow", command=command),
+        **results.provenance(config, command, "scikit-learn", "scipy", "pillow"),
     }

@@ -125,7 +125,7 @@ def invariance(config, command, latents=500, few=500, steps=4000, networks=()):
     contents["verdict"] = verdict(contents["all"])
     contents |= {
         "options": {"latents": latents, "few": few, "steps": steps, "networks": list(networks)},
-        **results.provenance(config, command=command),
+        **results.provenance(config, command),
     }
     folder = config.result_folder
     results.save_json(folder / "invariance.json", contents)

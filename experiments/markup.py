@@ -106,16 +106,15 @@ def figure(name, title, caption):
     )
 
 
-def how(contents, command=None, file="report.json"):
+def how(contents, file):
     """How results were made: command, seed, commit, versions, configuration.
 
     Args:
-        contents: dict of results with `seed`, `commit`, `versions` and `config`, as in `file`.
-        command: what made them.
+        contents: dict of results with `provenance`, as in `file`.
         file: name of the JSON file of the results, beside the page.
     """
     rows = [
-        ("command", command or "-"),
+        ("command", contents["command"] or "-"),
         ("seed", contents["seed"]),
         ("commit", contents["commit"] or "not a checkout"),
         *contents["versions"].items(),

@@ -40,5 +40,5 @@ def write_page(folder):
         for path in sorted(folder.glob("[!.]*.json"))
         if path.name != found[0].file
     ]
-    body.append(how(contents[0], contents[0]["command"], found[0].file))
+    body.append(how(contents[0], found[0].file))
     return save(folder, f"Embedding {contents[0]['dataset']}", body)

@@ -72,7 +72,7 @@ def report(config, command):
         "table2": table2,
         "no_embeddings": _no_embeddings(generator, pixels[:_FEW], config.seed),
         "frechet": frechet_distances(config, pixels, generated, embeddings),
-        **results.provenance(config, command=command),
+        **results.provenance(config, command),
     }
     folder = config.result_folder
     figures = _figures(config, generator, pixels, embeddings) | {
@@ -151,7 +151,7 @@ def sample(config, command=None):
     with results.replacing(folder / "samples.npz") as path:
         np.savez_compressed(path, latents=latents, pixels=pixels)
     results.save_figure(folder / "samples.png", _samples(config, pixels))
-    results.save_json(folder / "samples.json", results.provenance(config, command=command))
+    results.save_json(folder / "samples.json", results.provenance(config, command))
     print(f"{folder / 'samples.png'} and samples.npz: {len(pixels)} images")
 
 

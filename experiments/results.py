@@ -70,21 +70,21 @@ def estimate(values):
     return {"mean": float(np.mean(values, dtype=np.float64)), "interval": interval(values)}
 
 
-def provenance(config, *packages, command=None):
+def provenance(config, command, *packages):
     """How results were made, for their JSON file: a dict.
 
     Args:
         config: the configuration, a dataclass with a `seed`.
+        command: what a user would type to repeat it.
         *packages: those that the numbers depend on, besides what `versions` names.
-        command: what a user would type to repeat it; None leaves it out.
     """
-    found = {
+    return {
+        "command": command,
         "config": as_json(config),
         "versions": versions(*packages),
         "seed": config.seed,
         "commit": commit(),
     }
-    return found if command is None else found | {"command": command}
 
 
 def versions(*others):

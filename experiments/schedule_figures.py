@@ -27,14 +27,14 @@ def report(study, command):
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample")
     contents = {
         "schedules": {name: summary(schedule) for name, schedule in SCHEDULES.items()},
-        **results.provenance(study),
+        **results.provenance(study, command),
     }
     results.save_json(folder / "schedules.json", contents)
     results.save_figure(folder / "fig06_schedules.png", curves())
     results.save_figure(
         folder / "fig07_noised.png", noised(pixels, study.image, study.times, study.seed)
     )
-    path = _write_page(folder, contents, command)
+    path = _write_page(folder, contents)
     _print_table(contents)
     print(f"The figures are in {path}")
     return path
@@ -120,7 +120,7 @@ _HEADER = (
 )  # fmt: skip
 
 
-def _write_page(folder, contents, command):
+def _write_page(folder, contents):
     gone = {name: row["gone_at"] for name, row in contents["schedules"].items()}
     body = [
         markup.paragraph(
@@ -149,7 +149,7 @@ def _write_page(folder, contents, command):
             + ", ".join(f"t = {time:.2f} ({name})" for name, time in gone.items())
             + "."
         ),
-        markup.how(contents, command, "schedules.json"),
+        markup.how(contents, "schedules.json"),
     ]
     return markup.save(folder, "Diffusion schedules", body)
 

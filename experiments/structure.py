@@ -102,7 +102,7 @@ def structure(
             "at_a_time": at_a_time,
             "tolerance": tolerance,
         },
-        **results.provenance(config, "scipy", "scikit-learn", command=command),
+        **results.provenance(config, command, "scipy", "scikit-learn"),
     }
     folder = config.result_folder
     results.save_json(folder / "structure.json", contents)

@@ -164,6 +164,14 @@ def test_one_command_makes_what_is_missing(tmp_path, capsys):
     assert {row["verdict"] for row in contents["rows"]} >= {"not measured", "not reproduced"}
     assert sum(contents["verdicts"].values()) == len(contents["rows"])
     assert set(contents["rows"][0]) == {field.name for field in dataclasses.fields(ledger.Row)}
+    lines = (folder / "ledger.md").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("|")]) == len(contents["rows"]) + 2
+    for row in contents["rows"]:
+        assert "| " + " | ".join(row[key] for key in list(row)[:-1]) + " |" in lines
+    assert [source["command"].split()[2] for source in contents["sources"]] == [
+        "experiments.schedules", "experiments.toy", *["experiments.fashion_mnist"] * 3,
+    ]  # fmt: skip
+    assert all(f"`{source['command']}`" in "".join(lines) for source in contents["sources"])
     page = (folder / "index.html").read_text()
     assert 'src="../fashion_mnist-smoke/fig17_generated.png"' in page
     assert "Table 1, conv5_128" in capsys.readouterr().out
@@ -171,6 +179,12 @@ def test_one_command_makes_what_is_missing(tmp_path, capsys):
     before = made.stat().st_mtime_ns
     main(Paper(), run, arguments)
     assert made.stat().st_mtime_ns == before
+
+
+def test_markdown_keeps_its_columns_whatever_the_words():
+    row = dataclasses.asdict(ledger.Row("a", "b|c", "1", "2", "d", "better"))
+    contents = {"rows": [row], "verdicts": {"better": 1}, "sources": [], "command": "x"}
+    assert "| a | b\\|c | 1 | 2 | d | better |  |" in paper_report.markdown(contents).splitlines()
 
 
 def test_without_making_it_only_reads(tmp_path):

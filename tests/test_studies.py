@@ -122,13 +122,14 @@ def test_an_image_is_noised_as_the_schedules_say():
 
 
 def test_pieces_of_a_page_escape_their_words(tmp_path):
-    contents = {"seed": 0, "commit": None, "versions": {"<v>": "1"}, "config": {"<k>": 1}}
+    contents = {"command": "<x>", "seed": 0, "commit": None, "versions": {"<v>": "1"}}
+    contents["config"] = {"<k>": 1}
     body = [
         markup.heading("<h>"),
         markup.paragraph("<p>", faint=True),
         markup.table(("<a>",), [("<b>",)], kind="words"),
         markup.figure('"n".png', "<t>", "<c>"),
-        markup.how(contents, "<x>", "<f>.json"),
+        markup.how(contents, "<f>.json"),
     ]
     text = markup.save(tmp_path, "<title>", body).read_text()
     for word in ("h", "p>", "a>", "b>", "t>", "c", "x", "f", "v", "k", "title>"):

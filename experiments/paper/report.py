@@ -14,6 +14,8 @@ from experiments.toy import __main__ as toy
 _QUICK = ("report", "interpolate", "project")
 _SLOW = ("compare", "structure", "invariance")
 _STUDIES = {"schedules": (schedules.Schedules(), schedules.run), "toy": (toy.Toy(), toy.run)}
+_TITLE = "The paper's tables, figures and claims"
+_COLUMNS = ("item", "statement", "paper", "ours", "data", "verdict", "why")
 # The paper's numbers of parameters, and the networks that have them.
 _PARAMETERS = {
     "conv1": (78, 3, None),
@@ -25,7 +27,7 @@ _PARAMETERS = {
 
 
 def report(settings, experiments, command):
-    """Writes `ledger.json` and `index.html` to `settings.result_folder`, and prints the ledger.
+    """Writes the ledger as JSON, Markdown and a page to `settings.result_folder`, and prints it.
 
     Args:
         settings: a `Paper`.
@@ -47,10 +49,16 @@ def report(settings, experiments, command):
     contents = {
         "rows": [dataclasses.asdict(row) for row in rows],
         "verdicts": dict(collections.Counter(row.verdict for row in rows)),
-        **results.provenance(settings, command=command),
+        "sources": [
+            {"command": contents["command"], "commit": contents["commit"]}
+            for contents in [*studies.values(), *(c for of in found.values() for c in of.values())]
+        ],
+        **results.provenance(settings, command),
     }
     folder = settings.result_folder
     results.save_json(folder / "ledger.json", contents)
+    with results.replacing(folder / "ledger.md") as path:
+        path.write_text(markdown(contents), encoding="utf-8")
     index = write_page(settings, contents)
     print_ledger(contents)
     print(f"The page is {index}")
@@ -127,9 +135,43 @@ def print_ledger(contents):
     print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items()))
 
 
+def markdown(contents):
+    """The ledger as a Markdown document, and the commands that its results came from."""
+
+    def line(cells):
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join(
+        [
+            f"# {_TITLE}",
+            "",
+            _summary(contents),
+            "",
+            f"Made by `{contents['command']}` from the results of these commands:",
+            "",
+            *(
+                f"- `{source['command']}` ({(source['commit'] or 'not a checkout')[:7]})"
+                for source in contents["sources"]
+            ),
+            "",
+            line(_COLUMNS),
+            line("---" for _ in _COLUMNS),
+            *(line(row[column] for column in _COLUMNS) for row in contents["rows"]),
+            "",
+        ]
+    )
+
+
+def _summary(contents):
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items())
+    return (
+        "Asperti, Evangelista, Marro, Merizzi: Image Embedding for Denoising Generative Models "
+        f"(2023). Of {len(contents['rows'])} rows: {counts}."
+    )
+
+
 def write_page(settings, contents):
     """Writes `index.html`: the ledger as a table, and the figures that it speaks of."""
-    words = ("item", "statement", "paper", "ours", "data", "verdict", "why")
     folder = settings.result_folder
     # The suffix of a smoke run is that of the folders, too.
     suffix = "-smoke" if settings.smoke else ""
@@ -138,17 +180,14 @@ def write_page(settings, contents):
         name, _, file = row["figure"].partition("/")
         if file and (settings.results / f"{name}{suffix}" / file).exists():
             figures.setdefault(f"../{name}{suffix}/{file}", (name, []))[1].append(row["item"])
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items())
+    cells = [[row[column] for column in _COLUMNS] for row in contents["rows"]]
     body = [
-        markup.paragraph(
-            "Asperti, Evangelista, Marro, Merizzi: Image Embedding for Denoising Generative Models "
-            f"(2023). Of {len(contents['rows'])} rows: {counts}."
-        ),
-        markup.table(words, [[row[word] for word in words] for row in contents["rows"]], "words"),
+        markup.paragraph(_summary(contents)),
+        markup.table(_COLUMNS, cells, "words"),
         *(
             markup.figure(path, f"{', '.join(dict.fromkeys(items))}: {name}", "")
             for path, (name, items) in figures.items()
         ),
-        markup.how(contents, contents["command"], "ledger.json"),
+        markup.how(contents, "ledger.json"),
     ]
-    return markup.save(folder, "The paper's tables, figures and claims", body)
+    return markup.save(folder, _TITLE, body)

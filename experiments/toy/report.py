@@ -63,13 +63,13 @@ def report(study, command):
     contents = {
         "datasets": datasets,
         "verdicts": tables.verdicts(datasets),
-        **results.provenance(study, "scikit-learn"),
+        **results.provenance(study, command, "scikit-learn"),
     }
     results.save_json(folder / "toy.json", contents)
     drawn = figures.figures(found)
     for name, figure in drawn.items():
         results.save_figure(folder / name, figure)
-    index = tables.write_page(folder, contents, drawn, command)
+    index = tables.write_page(folder, contents, drawn)
     tables.print_tables(contents)
     print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
     return contents

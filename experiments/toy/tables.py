@@ -99,14 +99,13 @@ def _verdicts(name, numbers):
             )
 
 
-def write_page(folder, contents, figures, command):
+def write_page(folder, contents, figures):
     """Writes `index.html`; returns its path.
 
     Args:
         folder: where the figures are.
         contents: what `toy.json` holds.
         figures: file names, in the page's order.
-        command: what made them.
     """
     from experiments.toy.figures import CAPTIONS
 
@@ -151,7 +150,7 @@ def write_page(folder, contents, figures, command):
             "Angles are in degrees. The last denoiser, chance, needs none: a random latent is "
             "drawn to a random datum. Training took " + "; ".join(seconds) + "."
         ),
-        markup.how(contents, command, "toy.json"),
+        markup.how(contents, "toy.json"),
     ]
     return markup.save(folder, "The gravitational analogy", body)
 
