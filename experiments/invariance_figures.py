@@ -1,5 +1,7 @@
 """Figures of the verb `invariance`."""
 
+import textwrap
+
 import numpy as np
 
 import ddim_embed as de
@@ -18,7 +20,7 @@ def figures(contents, images, shown):
     """
     rows = [values[:shown].astype(np.float32) for values in images.values()]
     return {
-        "fig10_networks.png": de.image_grid(rows, [name.replace(" ", "\n", 1) for name in images]),
+        "fig10_networks.png": de.image_grid(rows, [textwrap.fill(name, 14) for name in images]),
         "invariance.png": _curves(contents),
     }
 
