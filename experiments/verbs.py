@@ -223,7 +223,7 @@ def verbs(config):
             steps: of the training of each network.
         """
         options = {"networks": networks, "latents": latents, "few": few, "steps": steps}
-        return Call(config, "invariance.invariance", options, ())
+        return Call(config, "invariance.invariance", options, (), one_core_per_operation=False)
 
     return {
         "report": report,
