@@ -24,7 +24,7 @@ from ddim_embed.directions import (
 from ddim_embed.editing import interpolate, lerp, path_length, project, slerp
 from ddim_embed.embedder_training import EmbedderTrainer, LatentPairs, LatentRegression
 from ddim_embed.embedders import NETWORKS, ConvEmbedder, build_embedder
-from ddim_embed.embedding import Embedding
+from ddim_embed.embedding import Embedding, Found, Method
 from ddim_embed.exact import EmpiricalDenoiser
 from ddim_embed.figures import image_grid
 from ddim_embed.frechet import (
@@ -64,6 +64,7 @@ __all__ = [
     "Embedding",
     "EmpiricalDenoiser",
     "FeatureClassifier",
+    "Found",
     "GaussNewton",
     "Generator",
     "Hybrid",
@@ -71,6 +72,7 @@ __all__ = [
     "LatentCloud",
     "LatentPairs",
     "LatentRegression",
+    "Method",
     "Network",
     "PerceptualDistance",
     "Rates",

@@ -68,6 +68,8 @@ def agreement(images, padding=0, resamples=1000, seed=0):
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)
     weights = np.concatenate([np.ones((1, n)), weights])
     pairs = n**2 - np.sum(weights**2, axis=1)
+    # One latent drawn n times makes no pair at all.
+    weights, pairs = weights[pairs > 0], pairs[pairs > 0]
     with np.errstate(divide="ignore"):
         ratios = np.einsum("ri,ij,rj->r", weights, crossed, weights, optimize=True) / pairs
         ratios /= weights @ matched / n

@@ -67,6 +67,7 @@ class Descent(Method):
         pixels = generator.check_pixels(pixels)
         once = dataclasses.replace(self, starts=1)
         if mask is not None:
+            generator.check_mask(mask, len(pixels))
             mask = np.repeat(mask, self.starts, axis=0)
         pixels = np.repeat(pixels, self.starts, axis=0)
         return best_of(once(generator, pixels, seed, mask=mask), self.starts)

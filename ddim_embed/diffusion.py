@@ -104,18 +104,24 @@ class DiffusionModel(keras.Model):
 
     def test_step(self, pixels):
         images = self.normalizer(pixels)
-        noises, rates = self._draw(images, _VALIDATION_STREAM)
+        noises, rates = self._draw(images, _VALIDATION_STREAM, evenly=True)
         noisy_images = rates.signal * images + rates.noise * noises
         pred_noises = self.ema_network([noisy_images, rates.noise**2], training=False)
         loss = tf.reduce_mean(LOSSES[self.loss_name](noises - pred_noises))
         return self._track(loss, images, noisy_images, pred_noises, rates)
 
-    def _draw(self, images, step):
-        """Noises of the images' shape, and the rates of one uniform diffusion time per image."""
+    def _draw(self, images, step, evenly=False):
+        """Noises of the images' shape, and the rates of one uniform diffusion time per image.
+
+        `evenly` spreads a batch's times over [0, 1): validation draws the same for every batch.
+        """
         stream = tf.stack([tf.cast(self.seed, tf.int64), tf.cast(step, tf.int64)])
         times_seed, noise_seed = tf.unstack(tf.random.split(stream, 2))
         shape = tf.shape(images)
         times = tf.random.stateless_uniform([shape[0], 1, 1, 1], times_seed)
+        if evenly:
+            count = tf.cast(shape[0], tf.float32)
+            times = (times + tf.reshape(tf.range(count), (-1, 1, 1, 1))) / count
         return tf.random.stateless_normal(shape, noise_seed), self.schedule(times)
 
     def _track(self, loss, images, noisy_images, pred_noises, rates):

@@ -5,6 +5,7 @@ pairs (latents, decode(latents)) needs none: its optimum is the mean of emb(x), 
 place for the former to start.
 """
 
+import os
 from pathlib import Path
 
 import h5py
@@ -226,7 +227,7 @@ class LatentPairs:
 
     @staticmethod
     def _write(path, identity, pixels):
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")  # others may make the same pairs
         with h5py.File(temporary, "w") as file:
             file.attrs["identity"] = identity
             file["pixels"] = pixels

@@ -6,7 +6,7 @@ import numpy as np
 def image_grid(rows, labels=None, cell=1.0):
     """Lays image sets out as rows of one figure.
 
-    Pixels are clipped to [0, 1]. A row of which more than a fifth lies outside that range holds
+    Pixels are clipped to [0, 1]. A row of which more than a fifth lies outside [-0.1, 1.1] holds
     latents or differences; it is scaled so that three standard deviations fill the range.
 
     Args:
@@ -70,5 +70,5 @@ def displayable(images):
     """
     # Decoded pixels stray a little beyond [0, 1]; two thirds of Gaussian latents lie outside it.
     if np.mean((images < -0.1) | (images > 1.1)) > 0.2:
-        images = 0.5 + (images - images.mean()) / (6 * images.std())
+        images = 0.5 + (images - images.mean()) / (6 * max(images.std(), 1e-9))
     return np.clip(images, 0, 1)

@@ -23,7 +23,7 @@ class GaussNewton(Method):
     Attributes:
         num_steps: iterations at most.
         cg_steps: conjugate gradients in each.
-        damping: its first value, in units of the largest curvature along the gradient.
+        damping: its first value, in units of the curvature along the gradient.
         patience: iterations after which an image stops whose error has not fallen by 1%.
     """
 
@@ -58,7 +58,7 @@ class GaussNewton(Method):
         damping = tf.fill((len(pixels),), tf.constant(self.damping, tf.float32))
         value, step, forecast, mse = linearize(trial, pixels, damping, count, held)
         point = trial
-        while iterates.update(trial, mse, cost):
+        while iterates.update(trial, mse, cost) and iterates.iterations < self.num_steps:
             trial = point + step
             trial_value, trial_step, trial_forecast, mse = linearize(
                 trial, pixels, damping, count, held
@@ -72,8 +72,6 @@ class GaussNewton(Method):
             # the mean of both ends.
             forecast = tf.where(accepted, trial_forecast, 0.75 * value + 0.25 * forecast)
             step = tf.where(wide(accepted), trial_step, 0.25 * step)
-            if iterates.iterations == self.num_steps:
-                break
         return iterates.found()
 
 

@@ -49,7 +49,8 @@ class Generator(keras.Model):
         padding: rows and columns at each border that hold no data and count in no error.
 
     Raises:
-        ValueError: for values that the parts refuse.
+        ValueError: for values that the parts refuse, sizes that the denoiser cannot halve, or
+            padding that leaves nothing.
     """
 
     def __init__(
@@ -82,6 +83,12 @@ class Generator(keras.Model):
         self.grid = sampling.time_grid(self.schedule, num_steps)
         self.normalizer = Normalizer(self.image_shape[-1], name="normalizer")
         self.network = UNet(self.image_shape[-1], widths, block_depth, attention, dtype="float32")
+        self.network.check_size((None, *self.image_shape))
+        if not 0 <= 2 * padding < min(self.image_shape[:2]):
+            raise ValueError(
+                "`padding` must be at least 0 and less than half of the image. "
+                f"Received: {padding} for {self.image_shape}"
+            )
         self.trainable = False
         self.built = True
         self.dataset = self.root = None  # where shipped weights came from; set by load_generator
@@ -166,7 +173,7 @@ class Generator(keras.Model):
             float32 tensor of the same shape.
 
         Raises:
-            ValueError: for another shape, or values that are not finite.
+            ValueError: for another shape, or an array with values that are not finite.
         """
         latents = tf.convert_to_tensor(self.check_latents(latents), tf.float32)
         parts = [latents[i : i + DECODE_BATCH] for i in range(0, len(latents), DECODE_BATCH)]

@@ -15,6 +15,7 @@ from ddim_embed.gauss_newton import GaussNewton
 from ddim_embed.inversion import DDIMInversion, ImplicitInversion
 from ddim_embed.pretrained import load_embedder
 from ddim_embed.quasi_newton import LBFGS
+from ddim_embed.weights import find_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +46,17 @@ class Network(Method):
                 "This generator has no shipped embedding networks. Pass one: "
                 "`Network(embedder=model)`."
             )
-        return _load(generator.dataset, self.network, generator.root)
+        _, entry = find_weights(generator.dataset, self.network, generator.root)
+        return _load(generator.dataset, self.network, generator.root, entry["sha256"])
 
 
-# So that batches of one call, and the methods of one table, load a network once.
-_load = functools.lru_cache(maxsize=8)(load_embedder)
+@functools.lru_cache(maxsize=8)
+def _load(dataset, network, root, sha256):
+    """So that batches of one call, and the methods of one table, load a network once.
+
+    The checksum is there to tell weights that were trained further from those loaded before.
+    """
+    return load_embedder(dataset, network, root)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +73,19 @@ class Hybrid(Method):
             a hybrid that begins with one.
 
     Raises:
-        ValueError: for an unknown name, or a `finish` that cannot go on from given latents.
+        ValueError: for an unknown name, a `finish` that cannot go on from given latents, or a
+            `batch_size` or `progress` of its own: those are of `start` and `finish`.
     """
 
     start: Method | str = "unet"
     finish: Method | str = "lbfgs"
 
     def __post_init__(self):
+        if self.progress or self.batch_size != Method.batch_size:
+            raise ValueError(
+                "`batch_size` and `progress` must be given to `start` and `finish`, each a "
+                "configured method: a hybrid has none of its own."
+            )
         if not _configured(self.finish).refines:
             raise ValueError(
                 f"`finish` must be a method that goes on from latents. Received: {self.finish}"
@@ -103,7 +116,10 @@ class Hybrid(Method):
 def _begin(start, generator, pixels, seed, latents, held):
     """An embedding of the held pixels by a method that takes no mask."""
     axes = (1, 2, 3)
-    mean = (pixels * held).sum(axes, keepdims=True) / held.sum(axes, keepdims=True)
+    window = slice(generator.padding, -generator.padding or None)
+    counted = np.zeros_like(held)
+    counted[:, window, window] = held[:, window, window]
+    mean = (pixels * counted).sum(axes, keepdims=True) / counted.sum(axes, keepdims=True)
     begun = start(generator, np.where(held, pixels, mean), seed=seed, latents=latents)
     return dataclasses.replace(
         begun,
@@ -171,8 +187,11 @@ def embed(generator, pixels, method="unet", seed=0, latents=None, mask=None):
 
 
 def _configured(method):
-    if not isinstance(method, str):
-        return method
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {tuple(METHODS)}. Received: {method!r}")
-    return METHODS[method]()
+    if isinstance(method, str) and method in METHODS:
+        return METHODS[method]()
+    if not isinstance(method, Method):
+        raise ValueError(
+            f"`method` must be one of {tuple(METHODS)}, or a configured method, `LBFGS()` for "
+            f"example. Received: {method!r}"
+        )
+    return method

@@ -22,8 +22,9 @@ def has_gpu():
 def use_one_core_per_operation():
     """Has TensorFlow run each operation on one core, and as many operations at a time as cores.
 
-    Decoding, its gradient and embedding networks then split their batches over the cores, which
-    makes them about 1.4 times as fast; a single image has but one core. Without a call of this
+    Decoding, its gradient and the training of embedding networks through the sampler then split
+    their batches over the cores, which makes them about 1.4 times as fast; a single image has but
+    one core. Without a call of this
     function all cores share each operation, TensorFlow's default. With a GPU it does nothing.
 
     The setting holds for the whole process, so it is the program's to choose, not a library's.

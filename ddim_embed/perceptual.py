@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ddim_embed import metrics
 from ddim_embed.layers import register
-from ddim_embed.weights import find_weights, load_weights, weights_root
+from ddim_embed.weights import find_instrument, load_weights, weights_root
 
 # AlexNet's convolutions as (channels, kernel size, stride, padding), each with a ReLU behind it,
 # where LPIPS taps it; the first two taps go through a 3x3 max pool of stride 2 before the next.
@@ -127,7 +127,8 @@ def lpips(pixels, other, padding=0, batch_size=64, root=None):
         pixels, other: float, `(n, height, width, 1 or 3)`; clipped to [0, 1].
         padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
         batch_size: pairs at a time, which bounds memory; no result depends on it.
-        root: folder of weights; by default the shipped one. A root's file is read once.
+        root: folder of weights; the shipped one by default, and where it has none. A root's file is
+            read once.
 
     Returns:
         float32 array `(n,)`.
@@ -135,7 +136,7 @@ def lpips(pixels, other, padding=0, batch_size=64, root=None):
     Raises:
         ValueError: if the shapes differ or are others, the padding leaves no pixel, or
             `batch_size` is not positive.
-        FileNotFoundError: if there are no weights in `root`.
+        FileNotFoundError: if there are no weights in `root`, nor shipped.
     """
     pixels, other = metrics.content(pixels, other, padding, np.float32)
     _check_shapes(pixels.shape, other.shape)
@@ -153,7 +154,8 @@ def load_perceptual_distance(root=None):
     """Loads the published LPIPS: a `PerceptualDistance` to differentiate or to build losses of.
 
     Args:
-        root: folder of weights; by default the shipped one (see `weights.weights_root`).
+        root: folder of weights; the shipped one by default, and where it has none (see
+            `weights.weights_root`).
 
     Returns:
         A `PerceptualDistance`.
@@ -162,7 +164,7 @@ def load_perceptual_distance(root=None):
         FileNotFoundError: if there are no such weights.
         ValueError: if the file is not what the manifest says.
     """
-    path, entry = find_weights("lpips", "alexnet", root)
+    path, entry = find_instrument("lpips", "alexnet", root)
     distance = PerceptualDistance(**entry["config"])
     load_weights(distance, path, entry["sha256"])
     return distance

@@ -127,6 +127,8 @@ def _judge(
     curved = product > _CURVED * length * _norm(change)
     inverse = tf.where(curved, 1 / tf.where(curved, product, 1.0), 0.0)
     scale = tf.where(curved, product / tf.maximum(dot(change, change), 1e-30), scale)
+    # What is not a number must not enter the memory, not even with a factor of zero.
+    step, change = (tf.where(wide(curved), moved, 0.0) for moved in (step, change))
     memory = (
         tf.concat([steps[1:], step[None]], 0),
         tf.concat([changes[1:], change[None]], 0),

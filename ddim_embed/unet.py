@@ -114,7 +114,7 @@ class UNet(keras.Model):
 
     def call(self, inputs, training=None):
         images, noise_variances = inputs if self.conditioned else (inputs, None)
-        self._check_size(images.shape)
+        self.check_size(images.shape)
         x = self.input_conv(images)
         if self.conditioned:
             embedding = self.embedding(noise_variances)
@@ -135,7 +135,8 @@ class UNet(keras.Model):
                 x = block(tf.concat([x, skips.pop()], axis=-1), training=training)
         return tf.cast(self.output_conv(x), tf.float32)
 
-    def _check_size(self, shape):
+    def check_size(self, shape):
+        """Raises ValueError for images `(batch, height, width, channels)` that do not fit."""
         divisor = 2 ** (len(self.widths) - 1)
         height, width, channels = shape[1:]
         fits = all(size is None or size % divisor == 0 for size in (height, width))

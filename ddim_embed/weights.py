@@ -19,6 +19,10 @@ ENVIRONMENT_VARIABLE = "DDIM_EMBED_WEIGHTS"
 _PACKAGE = Path(__file__).resolve().parent
 
 
+class WeightsError(ValueError):
+    """A file of weights, or a manifest, is damaged or not what it should be."""
+
+
 def save_weights(model, path, half=False):
     """Writes the weights of a model in Keras' own layout, replacing `path` in one rename.
 
@@ -81,8 +85,10 @@ def weights_root(root=None):
     has them.
     """
     root = root or os.environ.get(ENVIRONMENT_VARIABLE)
-    if root:
-        return Path(root)
+    return Path(root) if root else _shipped_root()
+
+
+def _shipped_root():
     installed = _PACKAGE / "pretrained_weights"
     return installed if installed.is_dir() else _PACKAGE.parent / "weights"
 
@@ -102,9 +108,9 @@ def read_manifest(root=None):
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"The manifest {path} is not JSON: {error}") from error
+        raise WeightsError(f"The manifest {path} is not JSON: {error}") from error
     if not isinstance(manifest, dict):
-        raise ValueError(f"The manifest {path} must be a JSON object.")
+        raise WeightsError(f"The manifest {path} must be a JSON object.")
     return manifest
 
 
@@ -134,8 +140,9 @@ def record_weights(root, dataset, name, model, *, config, data, budget, errors, 
     description = {"config": config, "data": data, "budget": budget, "errors": errors}
     # Through JSON and back, so that the caller sees what a reader will see.
     description = json.loads(_to_json(description))
-    manifest = read_manifest(root)
+    read_manifest(root)  # a damaged one is no place for an entry
     save_weights(model, path, half=half)
+    manifest = read_manifest(root)  # as it is now: saving takes a while
     entry = description | {
         "sha256": _sha256(path),
         "size": path.stat().st_size,
@@ -147,6 +154,20 @@ def record_weights(root, dataset, name, model, *, config, data, budget, errors, 
     temporary.write_text(_to_json(manifest) + "\n", encoding="utf-8")
     temporary.replace(root / MANIFEST)
     return path, entry
+
+
+def find_instrument(dataset, name, root=None):
+    """As `find_weights`, but where `root` has none, those that are shipped.
+
+    Of what measures images, a classifier or LPIPS, which is no part of what is trained and measured
+    in a folder of one's own.
+    """
+    try:
+        return find_weights(dataset, name, root)
+    except FileNotFoundError:
+        if f"{dataset}/{name}" not in read_manifest(_shipped_root()):
+            raise
+        return find_weights(dataset, name, _shipped_root())
 
 
 def find_weights(dataset, name, root=None):
@@ -193,12 +214,12 @@ def open_hdf5(path):
     """
     _check_exists(path)
     if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file.")
+        raise WeightsError(f"{path} is not an HDF5 file.")
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from error
+        raise WeightsError(f"{path} is truncated or damaged: {error}") from error
 
 
 def find_datasets(group, skip=None):
@@ -230,13 +251,15 @@ def read_array(dataset, path, name):
         ValueError: for other types, values that are not finite, or values kept in other files.
     """
     if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{path}: the values of {_describe(name)} are kept in other files.")
+        raise WeightsError(f"{path}: the values of {_describe(name)} are kept in other files.")
     if not np.issubdtype(dataset.dtype, np.floating):
-        raise ValueError(f"{path}: {_describe(name)} is of type {dataset.dtype}, not a float type.")
+        raise WeightsError(
+            f"{path}: {_describe(name)} is of type {dataset.dtype}, not a float type."
+        )
     with np.errstate(over="ignore"):  # what float32 cannot hold is reported as not finite
         values = dataset[()].astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError(f"{path}: {_describe(name)} has values that are not finite.")
+        raise WeightsError(f"{path}: {_describe(name)} has values that are not finite.")
     return values
 
 
@@ -261,7 +284,7 @@ def _check_sha256(path, expected):
     _check_exists(path)
     found = _sha256(path)
     if found != expected.lower():
-        raise ValueError(
+        raise WeightsError(
             f"The checksum of {path} is wrong: the file is damaged, or another one. "
             f"Expected sha256: {expected}. Received: {found}"
         )
@@ -292,7 +315,7 @@ def _check_layout(path, datasets, expected):
     if differing:
         name = differing[0]
         count = "1 array differs" if len(differing) == 1 else f"{len(differing)} arrays differ"
-        raise ValueError(
+        raise WeightsError(
             f"{path} has the weights of another model: {count}. The first is {_describe(name)}: "
             f"shape {found.get(name, 'missing')} in the file, "
             f"{expected.get(name, 'missing')} in the model."

@@ -57,7 +57,7 @@ def compare(config, command, methods=()):
     for name in methods:
         if name not in COMPARED:
             raise UsageError(f"A method must be one of {tuple(COMPARED)}. Received: {name!r}")
-    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    generator = training.load_generator(config)
     source = config.report_source or config.source
     pixels = training.load(dataclasses.replace(config, source=source), "test", config.images)
     rows, embeddings = [], {}
@@ -203,9 +203,7 @@ def controls(config, generator, rows):
             padding,
         ),
     }
-    transfer = de.load_generator(
-        config.name, config.weights, config.num_steps, last_step="transfer"
-    )
+    transfer = training.load_generator(config, last_step="transfer")
     pixels = transfer.decode(latents).numpy()
     # As they are: clipped, they would no longer be what the sampler returns.
     for words, method in (
@@ -247,9 +245,7 @@ def residuals(config, pixels):
     count = min(_CONTROLS, len(pixels))
     found = {}
     for convention in sampling.LAST_STEPS:
-        generator = de.load_generator(
-            config.name, config.weights, config.num_steps, last_step=convention
-        )
+        generator = training.load_generator(config, last_step=convention)
         method = de.ImplicitInversion(iterations=2 if config.smoke else _ITERATIONS)
         start = method.initial_latents(generator, count, config.seed)
         steps = method.trajectory(generator, pixels[:count], start).residuals

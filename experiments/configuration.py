@@ -5,6 +5,7 @@ No import of the library here: `--help` and a wrong flag need not wait for Tenso
 
 import dataclasses
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -24,7 +25,8 @@ class Experiment:
     """The configuration of one data set.
 
     Attributes:
-        name: names the module, and the folders of weights and results.
+        name: names the folders of weights, checkpoints and results; another one for data of one's
+            own.
         data: what `load_images` takes: a catalogue name or a path.
         source: where data come from, as for `load_images`.
         report_source: where the images of a report come from; None for `source`.
@@ -59,7 +61,7 @@ class Experiment:
         paper_table2: Table 2 of the paper (data set, generated), or None.
     """
 
-    name: Suppress[str]
+    name: str
     data: str
     source: Literal["auto", "sample", "tfds", "npz", "folder", "celeba"] = "auto"
     report_source: Literal["auto", "sample", "tfds", "npz", "folder", "celeba"] | None = None
@@ -145,6 +147,35 @@ def shrink(config):
     return dataclasses.replace(config, weights=folder / "weights", runs=folder / "runs")
 
 
+def apart(config, tiny):
+    """A smoke run's configuration, in folders of its own within those that the user named.
+
+    Args:
+        config: an `Experiment`, as the flags have it.
+        tiny: the same before the flags.
+    """
+    changed = {
+        name: getattr(config, name) / "smoke"
+        for name in ("weights", "runs")
+        if getattr(config, name) != getattr(tiny, name)
+    }
+    return dataclasses.replace(config, **changed)
+
+
+def adapt(config, asked):
+    """The defaults for data of a user's own: nothing of the module's data set is said of them.
+
+    Args:
+        config: the `Experiment` of the module.
+        asked: the same with the user's flags.
+    """
+    if asked.data != config.data:
+        config = dataclasses.replace(config, report_source=None)
+    if asked.name != config.name:
+        config = dataclasses.replace(config, padding=0, paper_mse={}, paper_table2=None)
+    return config
+
+
 _POSITIVE = (
     "block_depth", "num_steps", "train_steps", "batch_size", "learning_rate", "warm_start_steps",
     "warm_start_batch_size", "warm_start_learning_rate", "embedder_steps", "embedder_batch_size",
@@ -167,6 +198,14 @@ def check(config):
         require(0 < value < math.inf, name, "positive", value)
     for name in ("padding", "pairs", "seed"):
         require(getattr(config, name) >= 0, name, "at least 0", getattr(config, name))
+    # NumPy's and Keras' seeds have 32 bits.
+    require(config.seed < 2**32, "seed", f"less than {2**32}", config.seed)
+    require(
+        re.fullmatch(r"[A-Za-z0-9_-]+", config.name),
+        "name",
+        "of letters, digits, `_` and `-`",
+        config.name,
+    )
     require(config.checkpoint_seconds >= 0, "checkpoint_seconds", "at least 0 (seconds)",
             config.checkpoint_seconds)  # fmt: skip
     require(config.channels in (1, 3), "channels", "1 or 3", config.channels)

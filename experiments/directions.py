@@ -50,7 +50,7 @@ def directions(config, command, length=None):
     """
     require(length is None or 0 < length < np.inf, "length", "positive", length)
     require(config.images > config.shown, "images", f"more than {config.shown}", config.images)
-    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    generator = training.load_generator(config)
     length = length or _SHARE * float(np.sqrt(np.prod(generator.image_shape)))
     pixels, labels = _load(config)
     classifier = _classifier(config)
@@ -136,11 +136,10 @@ def _edited(config):
 
 def _classifier(config):
     """The classifier whose opinion is asked, or None without its weights."""
-    try:
-        return de.load_feature_classifier(config.name, config.weights)
-    except FileNotFoundError as error:
-        print(f"Left out: probabilities of classes. {error}")
-        return None
+    classifier = training.load_classifier(config)
+    if classifier is None:
+        print(f"Left out: probabilities of classes. There is no classifier of {config.name}.")
+    return classifier
 
 
 def _classes(labels):

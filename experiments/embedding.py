@@ -14,13 +14,14 @@ from experiments import inputs, results
 from experiments.configuration import NETWORKS
 from experiments.reporting import embed_in_parts
 
-COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "error")
+COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "single_mse", "error")
 
 
 def embed_files(config, files, method, folder=None, command=None):
     """Embeds image files; writes `latents.npz`, a PNG per image and `errors.csv` to a folder.
 
-    How they were made is in `embed.json`.
+    How they were made is in `embed.json`. A coupled method's latents come with their `partner`:
+    its reconstruction and error are of the pair, and `single_mse` is that of the latents alone.
 
     A file that cannot be read is reported, has a row with the reason in `errors.csv`, and does not
     hinder the others.
@@ -43,23 +44,23 @@ def embed_files(config, files, method, folder=None, command=None):
     folder = folder or config.result_folder / "embed"
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     padding = generator.padding
-    height, width, channels = generator.image_shape
-    content = (height - 2 * padding, width - 2 * padding, channels)
-    pixels, kept, problems = de.read_image_files(files, content)
+    pixels, kept, problems = de.read_image_files(files, generator.image_shape, padding)
     for path, reason in problems:
         print(f"Skipped {path}: {reason}", file=sys.stderr)
     if not kept:
         raise FileNotFoundError(f"None of the {len(files)} files can be read as an image.")
-    pixels = np.pad(pixels, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
     with tqdm(total=len(kept), desc="embed", unit="image", disable=len(kept) < 2) as bar:
-        embedding = embed_in_parts(generator, pixels, configured, bar)
+        embedding = embed_in_parts(generator, pixels, configured, bar, config.seed)
     names = _unique_names(kept, folder)
     window = slice(padding, -padding or None)
     for name, reconstruction in zip(names, embedding.reconstruction, strict=True):
         _save_png(folder / name, reconstruction[window, window])
+    arrays = {"latents": embedding.latents, "files": np.array([*map(str, kept)])}
+    if embedding.partner is not None:
+        arrays["partner"] = embedding.partner
     with results.replacing(folder / "latents.npz") as path:
-        np.savez_compressed(path, latents=embedding.latents, files=np.array([*map(str, kept)]))
+        np.savez_compressed(path, **arrays)
     rows = _rows(kept, names, pixels, embedding, padding) + [
         {"file": str(path), "error": reason} for path, reason in problems
     ]
@@ -107,6 +108,7 @@ def _rows(paths, names, pixels, embedding, padding):
         metrics.psnr(pixels, embedding.reconstruction, padding).tolist(),
         metrics.ssim(pixels, embedding.reconstruction, padding).tolist(),
         embedding.latents_std.tolist(),
+        [""] * len(names) if embedding.single_mse is None else embedding.single_mse.tolist(),
         [""] * len(names),
         strict=True,
     )

@@ -29,7 +29,8 @@ def train(
 
     Args:
         name: the data set.
-        source: "sample" trains on the bundled test images, to see that everything works.
+        source: "sample" trains on the bundled test images, to see that everything works; `weights`
+            must then be a folder of one's own.
         epochs: passes over the training images.
         seed: of everything random.
         weights: folder of weights; None for the shipped one.
@@ -44,6 +45,11 @@ def train(
     if epochs < 1 or seed < 0:
         raise UsageError(
             f"--epochs must be positive, --seed at least 0. Received: {epochs}, {seed}"
+        )
+    if source == "sample" and weights is None:
+        raise UsageError(
+            "--weights must be a folder of your own for --source sample: what is trained on the "
+            "test images must not take the place of what is shipped."
         )
     import ddim_embed as de
 

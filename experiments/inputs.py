@@ -3,8 +3,6 @@
 import dataclasses
 import json
 
-import numpy as np
-
 import ddim_embed as de
 from experiments import results, training
 from experiments.configuration import UsageError
@@ -28,13 +26,12 @@ def read(generator, files, channels=None):
         FileNotFoundError: if one of them cannot be read; says which, and why.
     """
     height, width, own = generator.image_shape
-    padding = generator.padding
-    shape = (height - 2 * padding, width - 2 * padding, channels or own)
-    pixels, _, problems = de.read_image_files(files, shape)
+    shape = (height, width, channels or own)
+    pixels, _, problems = de.read_image_files(files, shape, generator.padding)
     if problems:
         words = "; ".join(f"{path}: {reason}" for path, reason in problems)
         raise FileNotFoundError(f"Not all files can be read as images. {words}")
-    return np.pad(pixels, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    return pixels
 
 
 def read_mask(generator, file, image):

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import editing
-from experiments import inputs, markup, page, results
+from experiments import inputs, markup, page, results, training
 from experiments.configuration import UsageError, require
 
 # Distances on the way that is shown, and on each of several.
@@ -43,7 +43,9 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
     require(frames >= 2, "frames", "at least 2", frames)
     require(ways >= 0, "ways", "at least 0", ways)
     chosen = inputs.configured(config, method)
-    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    if isinstance(chosen, de.EDICT | de.BDIA):
+        raise UsageError(f"--method must find single latents; those of {method} come in pairs.")
+    generator = training.load_generator(config)
     others = None
     if files:
         pixels = inputs.read(generator, files)

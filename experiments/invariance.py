@@ -164,7 +164,10 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     """Images of one variant, as kept by an earlier run or made now: (kind, number) -> array."""
     variant = VARIANTS[name]
     folder = config.run_folder / "invariance" / name.replace(" ", "_")
-    identity = f"{variant} {milestones[-1]} {len(subset)} {config.batch_size} {config.seed}"
+    identity = (
+        f"{variant} {milestones[-1]} {len(subset)} {config.batch_size} {config.learning_rate} "
+        f"{config.precision} {config.image_shape} {training.identity(config)}"
+    )
     wanted = [("training_steps", step) for step in milestones]
     wanted += [("sampler_steps", number) for number in counts]
     found = {

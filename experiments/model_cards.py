@@ -125,6 +125,8 @@ def main(arguments):
     from ddim_embed.weights import read_manifest, weights_root
 
     root = weights_root(Path(arguments[0]) if arguments else None)
+    if not root.is_dir():
+        sys.exit(f"error: {root} is no folder of weights. python -m experiments.model_cards FOLDER")
     with results.replacing(root / "README.md") as path:
         path.write_text(cards(read_manifest(root)), encoding="utf-8")
     print(f"{root / 'README.md'}")

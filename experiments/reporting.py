@@ -18,6 +18,8 @@ _CHUNK = 256
 _FEW = 64
 # The paper's Table 2 is of that many.
 _TABLE2_IMAGES = 1000
+# The stream of their latents.
+_TABLE2 = -2
 
 
 def report(config, command):
@@ -37,7 +39,7 @@ def report(config, command):
         ConnectionError: if the data are not there and cannot be fetched.
     """
     started = time.perf_counter()
-    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    generator = training.load_generator(config)
     source = config.report_source or config.source
     pixels = training.load(dataclasses.replace(config, source=source), "test", config.images)
     if len(pixels) < config.images:
@@ -52,7 +54,8 @@ def report(config, command):
             network: embed_in_parts(generator, pixels, de.Network(network, embedder), bar)
             for network, embedder in embedders.items()
         }
-        _, generated = _generate(generator, num_generated, config.seed, bar)
+        # None of them is among the pairs that the networks' training began with.
+        generated = _generate(generator, num_generated, config.seed, bar, stream=_TABLE2)[1]
         table2 = dict.fromkeys(("dataset", "generated", "dataset_interval", "generated_interval"))
         of_generated = None
         if "unet" in embedders:
@@ -110,9 +113,8 @@ def frechet_distances(config, pixels, generated, embeddings):
         "generated", of "data" (the next test images) and of "reconstructed" (per network). None
         where there is no classifier, or fewer than two images for each set.
     """
-    try:
-        classifier = de.load_feature_classifier(config.name, config.weights)
-    except FileNotFoundError:
+    classifier = training.load_classifier(config)
+    if classifier is None:
         return None
     count = min(len(pixels) // 2, len(generated))
     if count < 2:
@@ -155,19 +157,20 @@ def sample(config, command=None):
     print(f"{folder / 'samples.png'} and samples.npz: {len(pixels)} images")
 
 
-def embed_in_parts(generator, pixels, method, bar):
+def embed_in_parts(generator, pixels, method, bar, seed=0):
     """`de.embed`, with a progress bar that moves.
 
     Args:
         generator, pixels, method: as for `de.embed`; a configured method loads nothing twice.
         bar: a tqdm bar, moved by one per image.
+        seed: as for `de.embed`; each part draws its own.
 
     Returns:
         An `Embedding` of all images.
     """
     parts = []
     for i in range(0, len(pixels), _CHUNK):
-        parts.append(de.embed(generator, pixels[i : i + _CHUNK], method))
+        parts.append(de.embed(generator, pixels[i : i + _CHUNK], method, seed=seed + i))
         bar.update(len(parts[-1].mse))
     return concatenate(parts)
 
@@ -187,9 +190,9 @@ def _load_embedders(config):
     return embedders
 
 
-def _generate(generator, count, seed, bar):
+def _generate(generator, count, seed, bar, stream=0):
     """Latents and what they decode to, clipped: as images of a data set are."""
-    latents = generator.latents(count, seed)
+    latents = generator.latents(count, seed, stream)
     parts = []
     for i in range(0, count, _CHUNK):
         parts.append(np.clip(generator.decode(latents[i : i + _CHUNK], precision="float32"), 0, 1))
@@ -260,7 +263,7 @@ def _faint(generator, pixels, seed):
     images = generator.normalizer(pixels).numpy()
     rates = generator.grid[-1]
     faint = rates.signal * images
-    # Another stream than that of the samples, so that no image here is one of theirs.
+    # Another seed than that of the samples, so that no image here is one of theirs.
     return faint, faint + rates.noise * generator.latents(len(pixels), seed + 1)
 
 

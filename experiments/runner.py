@@ -12,7 +12,7 @@ import sys
 
 import tyro
 
-from experiments.configuration import Experiment, UsageError, check, shrink
+from experiments.configuration import Experiment, UsageError, adapt, apart, check, shrink
 from experiments.verbs import verbs
 
 
@@ -42,16 +42,25 @@ def errors_in_a_line():
 
     Raises:
         SystemExit: with code 2 for what cannot be (`UsageError`), 1 for weights or data that are
-            missing.
+            missing or damaged, folders that are none, and a training that diverged.
     """
     try:
         yield
     except UsageError as error:
         sys.exit(_say(error, code=2))
+    except (FileExistsError, NotADirectoryError, PermissionError, FloatingPointError) as error:
+        # A folder that was named is none, or a training diverged.
+        sys.exit(_say(error, code=1))
     except (FileNotFoundError, ConnectionError) as error:
         # `errno` is set on the system's own errors, which are faults of the program here. Those
         # without are the library's words on weights or data that are not there yet.
         if error.errno is not None:
+            raise
+        sys.exit(_say(error, code=1))
+    except ValueError as error:
+        from ddim_embed.weights import WeightsError
+
+        if not isinstance(error, WeightsError):
             raise
         sys.exit(_say(error, code=1))
 
@@ -69,6 +78,8 @@ def import_tensorflow(one_core_per_operation=True):
         from ddim_embed.parallel import use_one_core_per_operation
 
         tf.config.list_physical_devices()
+    # Ampere and later would round products to ten bits: errors are reported in float32.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     if one_core_per_operation:
         # In a process that has computed already, a notebook's for example, they stay: slower.
         with contextlib.suppress(RuntimeError):
@@ -101,10 +112,13 @@ def _parse(config, arguments):
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
         arguments = [next(iter(verbs(config))), *arguments]
     call = _read(config, arguments)
+    # Once more with other defaults, so that flags still come before them.
+    config = adapt(config, call.config)
+    call = _read(config, arguments)
     if call.config.smoke:
-        # Once more, so that tiny sizes are defaults, and flags still come before defaults.
         tiny = shrink(dataclasses.replace(config, results=call.config.results))
         call = _read(tiny, arguments)
+        call = dataclasses.replace(call, config=apart(call.config, tiny))
     return call
 
 
@@ -120,7 +134,7 @@ def _read(config, arguments):
     except SystemExit as stop:
         if stop.code == 2:  # tyro names the flags that look alike; here are all
             fields = [f.name for f in dataclasses.fields(Experiment)]
-            hidden = ("name", "paper_mse", "paper_table2")
+            hidden = ("paper_mse", "paper_table2")
             names = ["--" + f.replace("_", "-") for f in fields if f not in hidden]
             print(f"Verbs: {', '.join(found)}\nFlags: {', '.join(names)}", file=sys.stderr)
         raise

@@ -242,9 +242,8 @@ _INVARIANCE_FIGURES = {
     ),
     "invariance.png": (
         "How much closer the same latents' images are than random ones",
-        "Mean squared distances, as a ratio, with 95% intervals (a bootstrap over latents). Before "
-        "they have learnt anything all networks make the same of latents, though no image: the "
-        "ratio falls from there.",
+        "Mean squared distances, as a ratio, with 95% intervals (a bootstrap over latents): while "
+        "the networks are trained, and by the steps of the sampler.",
     ),
 }
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import sys
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -65,7 +64,7 @@ def structure(
     require(iterations >= 1, "iterations", "at least 1", iterations)
     require(at_a_time >= 1, "at_a_time", "at least 1", at_a_time)
     require(tolerance is None or tolerance > 0, "tolerance", "positive", tolerance)
-    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    generator = training.load_generator(config)
     pixels = _image(config, image)
     finder = FINDERS[method](num_steps=iterations, batch_size=at_a_time)
     folder = config.run_folder / "structure" / f"image{image}-{method}"
@@ -130,8 +129,7 @@ def find(config, generator, pixels, finder, members, folder):
     """
     starts = generator.latents(members, config.seed)
     parts = []
-    bars = sys.stderr.isatty() or not config.smoke
-    with tqdm(total=members, desc="cloud", unit="member", disable=not bars) as bar:
+    with tqdm(total=members, desc="cloud", unit="member", disable=not config.progress) as bar:
         for i in range(0, members, finder.batch_size):
             latents = starts[i : i + finder.batch_size]
             images = np.repeat(pixels, len(latents), axis=0)

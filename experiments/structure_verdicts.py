@@ -6,6 +6,8 @@ import textwrap
 # By how much a number may differ from the paper's to be the same.
 _NEAR = 0.2
 _STILL = 1e-3
+# Of the largest eigenvalue over the least: orders of magnitude, as the paper's 0.0001 to 4.
+_ORDERS = 1e3
 
 
 def verdicts(contents):
@@ -123,8 +125,10 @@ def _border(border):
 def _eigenvalues(spectrum):
     values, gaussian = spectrum["eigenvalues"], spectrum["gaussian"]
     least, largest = spectrum["marchenko_pastur"]
+    spans = "holds" if values[0] > _ORDERS * values[-1] > 0 else "does not hold"
     wide = "the largest are chance" if values[0] < 1.1 * gaussian[0] else "the largest are shape"
-    if len(values) < spectrum["dimensions"]:
+    few = len(values) < spectrum["dimensions"]
+    if few:
         thin = "too few members to know the least"
     else:
         thin = "the least are " + ("shape" if values[-1] < gaussian[-1] / 2 else "chance")
@@ -134,7 +138,7 @@ def _eigenvalues(spectrum):
         f"{values[-1]:.2g} to {values[0]:.3g}; of as many members of N(0, I) {gaussian[-1]:.2g} to "
         f"{gaussian[0]:.3g} (Marchenko-Pastur: {least:.2g} to {largest:.3g}; with the paper's "
         "numbers 0.015 to 3.5)",
-        f"{wide}, {thin}",
+        f"{wide}, {thin}" if few else f"{spans}; {wide}, {thin}",
     )
 
 

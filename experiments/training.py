@@ -6,6 +6,7 @@ import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.layers import dtype_policy
 from ddim_embed.training import CheckpointError
+from ddim_embed.weights import find_weights
 from experiments.configuration import NETWORKS, UsageError
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
@@ -30,20 +31,21 @@ def train(config, command=None):
     model = de.DiffusionModel(network, seed=config.seed)
     model.normalizer.adapt(load(config, "train", limit=NORMALIZER_IMAGES))
     model.compile(adam(config.learning_rate, config.train_steps))
+    test = load(config, "test", limit=config.images)  # before hours, should there be none
     history = run(
         config,
         model,
         lambda step: stream(config, config.batch_size, step),
         config.train_steps,
         config.run_folder / "generator",
+        identity=identity(config),
         description="generator",
     )
+    steps = int(model.optimizer.iterations)
     generator = de.Generator.from_diffusion(
         model, config.image_shape, num_steps=config.num_steps, padding=config.padding
     )
-    validation = model.evaluate(
-        load(config, "test", limit=config.images), batch_size=64, verbose=0, return_dict=True
-    )
+    validation = model.evaluate(test, batch_size=64, verbose=0, return_dict=True)
     path, _ = de.record_weights(
         config.weights,
         config.name,
@@ -52,15 +54,15 @@ def train(config, command=None):
         config=_generator_config(generator),
         data=_data(config),
         budget={
-            "steps": config.train_steps,
+            "steps": steps,
             "batch_size": config.batch_size,
-            "images_seen": config.train_steps * config.batch_size,
+            "images_seen": steps * config.batch_size,
             "seconds": history[-1]["seconds"],
             "precision": config.precision,
             "seed": config.seed,
             "command": command,
         },
-        errors={"test_noise_mae": validation["loss"], "test_images": config.images},
+        errors={"test_noise_mae": validation["loss"], "test_images": len(test)},
     )
     print(f"{path}: test noise error {validation['loss']:.4f}")
     return path
@@ -77,7 +79,7 @@ def train_embedders(config, networks=NETWORKS, command=None):
     Returns:
         The paths of the weights files.
     """
-    generator = de.load_generator(config.name, config.weights, config.num_steps, config.precision)
+    generator = load_generator(config, config.precision)
     return [_train_embedder(config, generator, network, command) for network in networks]
 
 
@@ -87,6 +89,8 @@ def _train_embedder(config, generator, network, command):
         network, config.channels, config.widths, config.block_depth, config.precision
     )
     folder = config.run_folder / network
+    words = identity(config, generator)
+    pixels = load(config, "test", limit=config.images)  # before hours, should there be none
     history = []
     if config.pairs:
         pairs = de.LatentPairs(
@@ -104,7 +108,7 @@ def _train_embedder(config, generator, network, command):
             lambda step: pairs.batches(config.warm_start_batch_size, step),
             config.warm_start_steps,
             folder / "warm_start",
-            identity=generator.fingerprint(),
+            identity=words,
             description=f"{network}, warm start",
         )
     warm_seconds = history[-1]["seconds"] if history else 0.0
@@ -113,16 +117,17 @@ def _train_embedder(config, generator, network, command):
         embedder, generator, remat=config.remat, adapt_statistics=not config.pairs
     )
     trainer.compile(adam(config.embedder_learning_rate, config.embedder_steps, global_clipnorm=1.0))
+    if not config.pairs:
+        words += ", from scratch"
     history = run(
         config,
         trainer,
         lambda step: stream(config, config.embedder_batch_size, step),
         config.embedder_steps,
         folder / "unrolled",
-        identity=generator.fingerprint(),
+        identity=words,
         description=f"{network}, through the sampler",
     )
-    pixels = load(config, "test", limit=config.images)
     # In float32, as every error that is reported: the weights are, only the policy is not.
     exact = de.build_embedder(network, config.channels, config.widths, config.block_depth)
     exact.set_weights(embedder.get_weights())
@@ -135,11 +140,12 @@ def _train_embedder(config, generator, network, command):
         config=_embedder_config(config),
         data=_data(config),
         budget={
+            "generator": find_weights(config.name, "generator", config.weights)[1]["sha256"],
             "pairs": config.pairs,
             "warm_start_steps": config.warm_start_steps if config.pairs else 0,
             "warm_start_batch_size": config.warm_start_batch_size,
             "warm_start_seconds": warm_seconds,
-            "steps": config.embedder_steps,
+            "steps": int(trainer.optimizer.iterations),
             "batch_size": config.embedder_batch_size,
             "seconds": history[-1]["seconds"],
             "precision": config.precision,
@@ -154,6 +160,47 @@ def _train_embedder(config, generator, network, command):
     )
     print(f"{path}: test error {result.mse.mean():.5f} on {len(pixels)} images")
     return path
+
+
+def identity(config, generator=None):
+    """Words that tell a run from another: none goes on from what was learned of other data.
+
+    Rates and sizes of batches are not in it: a run may go on with others.
+    """
+    words = [] if generator is None else [generator.fingerprint()]
+    words += [f"{config.data}, seed {config.seed}"] + ["mirrored"] * config.mirror
+    return ", ".join(words)
+
+
+def load_generator(config, precision="float32", **options):
+    """The experiment's generator.
+
+    Args:
+        config: an `Experiment`.
+        precision, **options: as for `de.load_generator`.
+
+    Raises:
+        UsageError: if it makes images of another shape than the experiment's.
+        FileNotFoundError: if there is none.
+    """
+    options = {"num_steps": config.num_steps, "precision": precision, **options}
+    generator = de.load_generator(config.name, config.weights, **options)
+    if generator.image_shape != config.image_shape:
+        shapes = ["x".join(map(str, one.image_shape)) for one in (generator, config)]
+        raise UsageError(
+            f"--image-size and --channels must be those of the generator {config.name}, which "
+            f"makes images of {shapes[0]}. Received: {shapes[1]}"
+        )
+    return generator
+
+
+def load_classifier(config):
+    """The feature classifier of the experiment's data, or None if there is none for such images."""
+    try:
+        classifier = de.load_feature_classifier(config.name, config.weights)
+    except FileNotFoundError:
+        return None
+    return classifier if classifier.image_shape == config.image_shape else None
 
 
 def run(config, model, batches, num_steps, folder, **kwargs):

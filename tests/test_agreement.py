@@ -87,3 +87,11 @@ def test_a_seed_gives_the_same_interval():
 def test_wrong_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"Received shape: \("):
         de.agreement(np.zeros(shape))
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_an_interval_of_few_latents_is_a_number(n):
+    images = np.random.default_rng(n).uniform(size=(2, n, 4, 4, 1))
+    found = de.agreement(images)
+    low, high = found.interval
+    assert low <= found.ratio <= high and np.isfinite([low, high]).all()

@@ -287,6 +287,21 @@ def test_bad_npz(tmp_path, content, message):
         data.load_images(npz(tmp_path, **content))
 
 
+def test_an_npz_file_that_is_damaged_or_encrypted(tmp_path):
+    path = tmp_path / "images.npz"
+    np.savez_compressed(path, images=noise_images(4, 8, 8, 3))
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    encrypted = bytearray(whole)
+    for flags in (6, whole.index(b"PK\x01\x02") + 8):  # of the file and of the directory
+        encrypted[flags] |= 1
+    damaged = whole[:middle] + bytes(64) + whole[middle + 64 :]
+    for content in (damaged, bytes(encrypted)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"not an \.npz file of plain arrays"):
+            data.load_images(path)
+
+
 def test_files_that_are_no_npz(tmp_path):
     truncated = npz(tmp_path, images=noise_images(4, 8, 8, 3))
     truncated.write_bytes(truncated.read_bytes()[:300])
@@ -459,6 +474,20 @@ def test_read_image_files(tmp_path):
     assert none.shape == (0, 8, 8, 3) and not kept and not problems
     with pytest.raises(ValueError, match="`image_shape` must be"):
         data.read_image_files([good], (32, 32, 2))
+    framed, _, _ = data.read_image_files([good], (32, 24, 1), padding=2)
+    assert framed.shape == (1, 32, 24, 1) and (framed[:, 2:-2, 2:-2] == 1).all()
+    assert framed.sum() == 28 * 20
+    for padding in (-1, 12):
+        with pytest.raises(ValueError, match="less than half of 32x24"):
+            data.read_image_files([good], (32, 24, 1), padding)
+
+
+def test_postscript_is_not_run(tmp_path):
+    """Pillow would hand it to Ghostscript: it is a program."""
+    path = tmp_path / "drawing.png"
+    Image.new("RGB", (40, 20)).save(path, "EPS")
+    _, kept, problems = data.read_image_files([path], (8, 8, 3))
+    assert not kept and "PostScript" in problems[0][1]
 
 
 # CelebA ------------------------------------------------------------------------------------------

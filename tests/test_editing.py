@@ -288,6 +288,20 @@ class TestMask:
         result, again = (de.project(tiny_generator, p, both, mask) for p in (pixels, other))
         np.testing.assert_array_equal(result.latents, again.latents)
 
+    def test_padding_is_no_part_of_the_mean_that_fills_it(self):
+        generator = make_generator(padding=2)
+        seen = []
+
+        class Start(de.Method):
+            def solve(self, generator, pixels, latents, tick):
+                seen.append(pixels)
+                return de.Found(np.zeros_like(pixels), evaluations=1)
+
+        pixels, mask = np.full((1, 16, 16, 1), 0.75, np.float32), left_half(1)
+        pixels[:, :2] = pixels[:, -2:] = pixels[:, :, :2] = pixels[:, :, -2:] = 0
+        de.project(generator, pixels, de.Hybrid(Start(), de.LBFGS(num_steps=1)), mask)
+        np.testing.assert_allclose(seen[0][:, :, :8], 0.75)
+
     @pytest.mark.parametrize(
         "method", [de.DDIMInversion(), de.EDICT(), de.Hybrid(de.LBFGS(), de.ImplicitInversion())]
     )

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import ddim_embed as de
@@ -133,6 +134,98 @@ def test_flags_come_before_the_sizes_of_a_smoke_run(tmp_path):
     )
 
 
+def test_a_smoke_run_leaves_the_folders_alone_that_are_named(tmp_path):
+    arguments = ["train", "--smoke", "--weights", tmp_path / "w", "--runs", tmp_path / "r"]
+    config = runner._parse(FASHION_MNIST, [str(word) for word in arguments]).config
+    assert config.weights == tmp_path / "w" / "smoke" and config.runs == tmp_path / "r" / "smoke"
+
+
+# Data of one's own
+
+
+def test_of_other_data_nothing_of_the_module_s_is_said(tmp_path):
+    config = runner._parse(FASHION_MNIST, ["--data", str(tmp_path), "--name", "cats"]).config
+    assert (config.report_source, config.padding, config.paper_mse) == (None, 0, {})
+    assert config.run_folder == Path("runs") / "cats"
+    flags = ["--data", str(tmp_path), "--padding", "1", "--report-source", "folder"]
+    config = runner._parse(FASHION_MNIST, [*flags, "--name", "cats"]).config
+    assert (config.report_source, config.padding) == ("folder", 1)
+    # CelebA in its official layout has a path, and is CelebA still.
+    config = runner._parse(CELEBA, ["--data", str(tmp_path)]).config
+    assert config.paper_mse == CELEBA.paper_mse and config.name == "celeba"
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Flags for a folder of 16x16 images, and small networks."""
+    folder = tmp_path / "own"
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 3)):
+        (folder / split).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(
+                folder / split / f"{i}.png"
+            )
+    return [
+        "--data", folder, "--name", "own", "--image-size", "16", "--widths", "4", "8",
+        "--block-depth", "1", "--num-steps", "2", "--batch-size", "4", "--images", "8",
+        "--weights", tmp_path / "weights", "--runs", tmp_path / "runs",
+        "--results", tmp_path / "results",
+    ]  # fmt: skip
+
+
+def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
+    main(MNIST, ["train", "--train-steps", "3", *own])
+    pairs = ["--pairs", "32", "--warm-start-steps", "2", "--embedder-steps", "2"]
+    main(MNIST, ["train-embedders", "conv1", *pairs, "--embedder-batch-size", "2", *own])
+    main(MNIST, own)
+    report = json.loads((tmp_path / "results" / "own" / "report.json").read_text())
+    assert report["images"] == 3 and report["table1"][0]["paper_mse"] is None
+    manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    assert manifest["own/generator"]["errors"]["test_images"] == 3
+    assert manifest["own/conv1"]["budget"]["generator"] == manifest["own/generator"]["sha256"]
+    # A run that has gone further is recorded as what it is.
+    main(MNIST, ["train", "--train-steps", "2", *own])
+    manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    assert manifest["own/generator"]["budget"]["steps"] == 3
+    # What was learned of other data is not gone on from.
+    for flags in (["--seed", "1"], ["--mirror"]):
+        code, words = stopped(capsys, MNIST, ["train", *own, *flags])
+        assert code == 2 and "is of another run" in words
+    code, words = stopped(
+        capsys, MNIST, ["train-embedders", "conv1", *own, "--pairs", "0", "--embedder-steps", "3"]
+    )
+    assert code == 2 and "from scratch" in words
+
+
+def test_what_is_measured_on_is_looked_for_before_hours_of_training(own, tmp_path, capsys):
+    for path in (own[1] / "test").iterdir():
+        path.unlink()
+    (own[1] / "test").rmdir()
+    code, words = stopped(capsys, MNIST, ["train", "--train-steps", "3", *own])
+    assert code == 2 and "`split` must be one of ('train',)" in words
+    assert not (tmp_path / "runs" / "own" / "generator").exists()
+
+
+def test_faults_of_files_are_said_in_a_line(own, tmp_path, capsys):
+    main(MNIST, ["train", "--train-steps", "1", *own])
+    taken = tmp_path / "taken"
+    taken.touch()
+    code, words = stopped(capsys, MNIST, ["sample", *own, "--results", taken])
+    assert code == 1 and re.search(r"^error: .*taken", words.splitlines()[-1])
+    wild = ["--train-steps", "60", "--learning-rate", "1e30"]
+    code, words = stopped(capsys, MNIST, ["train", *own, *wild])
+    assert code == 1 and "A lower learning rate may help" in words.splitlines()[-1]
+    weights = tmp_path / "weights" / "own" / "generator.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    code, words = stopped(capsys, MNIST, ["sample", *own])
+    assert code == 1 and re.search(r"^error: The checksum", words.splitlines()[-1])
+
+
+def test_products_are_not_rounded_behind_ones_back(fashion):
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+
+
 # The report
 
 
@@ -169,7 +262,10 @@ def test_numbers_of_a_report_are_those_that_one_computes_by_hand(fashion):
     generator = de.load_generator("fashion_mnist", weights, num_steps=2)
     pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=8)
     mean, std = generator.normalizer.mean, np.sqrt(generator.normalizer.variance)
-    generated = np.clip(generator.sample(8, seed=0), 0, 1)
+    # Of a stream of its own: the first of seed 0 are among the pairs that training began with.
+    latents = generator.latents(8, 0, stream=reporting._TABLE2)
+    generated = np.clip(generator.decode(latents), 0, 1)
+    assert np.abs(generator.latents(8, 0) - latents).max() > 1
 
     def error(images, embedder):
         latents = embedder((images - mean) / std)
@@ -385,6 +481,33 @@ def test_embed_pads_what_the_data_set_pads(fashion, pictures, tmp_path):
         assert found["latents"].shape == (1, 32, 32, 1)
 
 
+def test_embed_keeps_both_latents_of_a_pair(fashion, pictures, tmp_path):
+    """The error is that of the pair; that of the latents alone stands beside it."""
+    embed(fashion, pictures[:1], "--method", "edict", "--out", tmp_path)
+
+    generator = de.load_generator("fashion_mnist", fashion / "weights", num_steps=2)
+    pixels, _, _ = de.read_image_files(pictures[:1], generator.image_shape)
+    expected = de.embed(generator, pixels, "edict")
+    with np.load(tmp_path / "latents.npz") as found:
+        np.testing.assert_allclose(found["partner"], expected.partner, atol=1e-4)
+        alone = de.metrics.mse(pixels, generator.decode(found["latents"]))
+    with open(tmp_path / "errors.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["single_mse"]) == pytest.approx(float(alone[0]), rel=1e-2)
+    assert 100 * float(row["mse"]) < float(row["single_mse"])
+
+
+def test_embed_heeds_the_seed(fashion, pictures, tmp_path):
+    def latents(seed):
+        out = tmp_path / seed
+        embed(fashion, pictures[:1], "--method", "lbfgs", "--seed", seed, "--out", out)
+        with np.load(out / "latents.npz") as found:
+            return found["latents"]
+
+    assert np.abs(latents("5") - latents("0")).max() > 0.1
+    np.testing.assert_allclose(latents("5"), latents("5"), atol=1e-4)
+
+
 def test_embed_without_a_readable_file_says_so(fashion, pictures, capsys):
     flags = ["--smoke", "--results", fashion.parent]
     code, words = stopped(capsys, FASHION_MNIST, ["embed", pictures[1], *flags])
@@ -406,6 +529,10 @@ def test_embed_without_a_readable_file_says_so(fashion, pictures, capsys):
         (["--images", "-4"], ["--images must be positive", "-4"]),
         (["--learning-rate", "nan"], ["--learning-rate must be positive", "nan"]),
         (["--seed", "-1"], ["--seed must be at least 0"]),
+        (["--seed", "4294967296"], ["--seed must be less than 4294967296"]),
+        (["--name", "../x"], ["--name must be of letters", "../x"]),
+        (["interpolate", "--method", "bdia"], ["single latents", "bdia"]),
+        (["--image-size", "64"], ["--image-size", "makes images of 32x32x1", "64x64x1"]),
         (["--channels", "2"], ["1 or 3"]),
         (["--image-size", "30"], ["multiple of 8"]),
         (["--padding", "16"], ["--padding must be less than half"]),
@@ -436,7 +563,7 @@ def test_help_explains_every_flag(capsys):
     explained = set(re.findall(r"^        (\w+): \S", Experiment.__doc__, re.M))
     assert explained == fields
     words = capsys.readouterr().out
-    assert "--paper" not in words and "--name" not in words
+    assert "--paper" not in words
 
 
 def test_lists_that_are_written_twice_agree():

@@ -52,6 +52,7 @@ def test_pixels_are_clipped_and_latents_scaled():
     inside = np.abs(latents - latents.mean()) < 2.9 * latents.std()
     expected = 0.5 + (latents - latents.mean()) / latents.std() / 6
     np.testing.assert_allclose(shown[inside], expected[inside])
+    np.testing.assert_array_equal(displayable(np.full((1, 4, 4, 1), 2.0)), 0.5)
 
 
 @pytest.mark.parametrize(

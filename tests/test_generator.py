@@ -239,3 +239,16 @@ def test_pixels_are_returned_as_float32(tiny_generator):
 def test_wrong_settings_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         de.Generator(**(OPTIONS | options))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"image_shape": (28, 28, 1)}, "8 divides"),
+        ({"padding": 16}, "`padding` must be at least 0 and less than half"),
+        ({"padding": -1}, "`padding`"),
+    ],
+)
+def test_sizes_that_cannot_be_decoded_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        de.Generator(**options)

@@ -166,3 +166,71 @@ class TestErrors:
     def test_pixels(self, tiny_generator, embedder, pixels, words):
         with pytest.raises(ValueError, match=words):
             embed(tiny_generator, pixels, Network(embedder=embedder))
+
+
+@pytest.mark.parametrize("method", [de.LBFGS, None, METHODS["unet"], "vae", 3])
+def test_what_is_no_method_is_answered_with_those_there_are(tiny_generator, tiny_pixels, method):
+    with pytest.raises(ValueError, match=r"must be one of \('conv1', .*, or a configured method"):
+        embed(tiny_generator, tiny_pixels, method)
+
+
+def test_a_method_of_ones_own(tiny_generator, tiny_pixels):
+    class Middle(de.Method):
+        def solve(self, generator, pixels, latents, tick):
+            return de.Found(np.zeros_like(pixels), evaluations=0)
+
+    result = embed(tiny_generator, tiny_pixels, Middle())
+    expected = tiny_generator.decode(np.zeros_like(tiny_pixels))
+    np.testing.assert_allclose(result.reconstruction, expected, atol=1e-6)
+    np.testing.assert_allclose(result.mse, metrics.mse(tiny_pixels, expected), rtol=1e-4)
+
+
+def test_weights_that_were_trained_further_are_loaded_again(tmp_path, tiny_generator):
+    notes = {"data": "", "budget": {}, "errors": {}}
+    config = {key: tiny_generator.get_config()[key] for key in ("image_shape", "widths")}
+    config |= {"block_depth": 1}
+    de.record_weights(tmp_path, "x", "generator", tiny_generator, config=config, **notes)
+    generator = de.load_generator("x", tmp_path, num_steps=3)
+    pixels, found = make_pixels(1, (16, 16, 1)), []
+    for seed in (1, 2):
+        model = set_random_weights(de.build_embedder("conv1"), seed)
+        de.record_weights(tmp_path, "x", "conv1", model, config={}, **notes)
+        found.append(embed(generator, pixels, "conv1").latents)
+        expected = de.load_embedder("x", "conv1", tmp_path)(generator.normalizer(pixels))
+        np.testing.assert_allclose(found[-1], expected, atol=1e-5)
+    assert np.abs(found[1] - found[0]).max() > 0.01
+
+
+def test_a_network_of_another_generator_is_told(tmp_path, tiny_generator, recwarn):
+    sizes = {"image_shape": (16, 16, 1), "widths": (8, 16), "block_depth": 1}
+    notes = {"data": "", "errors": {}}
+    _, entry = de.record_weights(
+        tmp_path, "x", "generator", tiny_generator, config=sizes, budget={}, **notes
+    )
+    model = set_random_weights(de.build_embedder("conv1"))
+    for checksum in (entry["sha256"], "another"):
+        budget = {"generator": checksum}
+        de.record_weights(tmp_path, "x", "conv1", model, config={}, budget=budget, **notes)
+        if checksum == "another":
+            with pytest.warns(UserWarning, match="trained through another generator"):
+                de.load_embedder("x", "conv1", tmp_path)
+        else:
+            de.load_embedder("x", "conv1", tmp_path)
+            assert not [w for w in recwarn if "generator" in str(w.message)]
+
+
+def test_the_convention_that_was_recorded_is_the_default(tmp_path):
+    generator = make_generator(last_step="transfer")
+    config = {key: generator.get_config()[key] for key in ("image_shape", "widths", "last_step")}
+    config |= {"block_depth": 1}
+    notes = {"data": "", "budget": {}, "errors": {}}
+    de.record_weights(tmp_path, "x", "generator", generator, config=config, **notes)
+    assert de.load_generator("x", tmp_path).last_step == "transfer"
+    other = de.load_generator("x", tmp_path, last_step="predicted_image")
+    assert other.last_step == "predicted_image"
+
+
+def test_a_hybrid_has_no_batches_of_its_own():
+    for options in ({"batch_size": 4}, {"progress": True}):
+        with pytest.raises(ValueError, match="must be given to `start` and `finish`"):
+            de.Hybrid("unet", "lbfgs", **options)

@@ -97,6 +97,7 @@ def test_refinement_is_compared_by_its_factor():
 def test_verdicts_of_the_cloud_become_the_ledgers():
     words = {
         "holds": "reproduced",
+        "holds; the largest are shape, the least are shape": "reproduced",
         "holds as root mean square of a coordinate": "reproduced",
         "settles, blurred": "reproduced",
         "does not settle yet, blurred": "not reproduced",

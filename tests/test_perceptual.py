@@ -9,7 +9,7 @@ import tensorflow as tf
 from conftest import make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed import perceptual
+from ddim_embed import perceptual, weights
 from ddim_embed.perceptual import PerceptualDistance, load_perceptual_distance, lpips
 
 PORTRAITS = Path(__file__).parent / "golden" / "lpips_portraits.npz"
@@ -237,7 +237,13 @@ class TestWeights:
             lpips(images, images)
         assert len(calls) == 1
 
-    def test_a_missing_file_names_what_makes_it(self, tmp_path):
+    def test_a_folder_without_it_has_the_shipped_one(self, tmp_path):
+        images = make_pixels(2, (64, 64, 3))
+        expected = lpips(images[:1], images[1:])
+        np.testing.assert_array_equal(lpips(images[:1], images[1:], root=tmp_path), expected)
+
+    def test_a_missing_file_names_what_makes_it(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "package")
         images = np.zeros((1, 64, 64, 3))
         with pytest.raises(FileNotFoundError, match=r"python -m experiments.lpips_weights"):
             lpips(images, images, root=tmp_path)

@@ -172,6 +172,19 @@ class TestTwoLoops:
         np.testing.assert_allclose(memory[2][-1], [2, 2])  # both have learnt
         np.testing.assert_allclose(memory[3], [2, 2])
 
+    def test_what_is_not_a_number_is_not_remembered(self):
+        point, slope = tf.zeros((2, 1, 1, 1)), tf.ones((2, 1, 1, 1))
+        memory = quasi_newton._empty_memory(point, slope, 2)
+        trial = tf.fill((2, 1, 1, 1), -1.0)
+        bad = tf.constant([0.5, np.nan])
+        point, value, slope, memory, radius = quasi_newton._judge(
+            None, point, tf.ones(2), slope, memory, tf.ones(2), trial, bad, bad[:, None, None, None]
+        )
+        assert all(np.isfinite(values).all() for values in (point, value, slope, *memory, radius))
+        np.testing.assert_array_equal(memory[2][-1], [2, 0])
+        moved = quasi_newton._move(None, point, slope, memory, radius)
+        assert np.isfinite(moved).all() and (moved.numpy() < point.numpy()).all()
+
 
 @each_solver
 class TestEverySolver:
@@ -266,6 +279,25 @@ class TestStarts:
         pixels = make_pixels(1, (16, 16, 1))
         with pytest.raises(ValueError, match="`starts` must be 1"):
             de.embed(tiny_generator, pixels, de.Descent(starts=2), latents=pixels)
+
+    def test_a_mask_is_of_the_images_and_not_of_the_starts(self, tiny_generator):
+        pixels, mask = make_pixels(2, (16, 16, 1)), np.zeros((1, 16, 16), bool)
+        with pytest.raises(ValueError, match=r"of shape \(2, 16, 16\) or"):
+            de.embed(tiny_generator, pixels, de.Descent(starts=3), mask=mask)
+
+
+def test_gauss_newton_evaluates_no_point_that_it_does_not_count(tiny_generator, monkeypatch):
+    calls, generator = [], tiny_generator
+
+    def traced(function):
+        return lambda *arguments: calls.append(1) or function(generator, *arguments)
+
+    monkeypatch.setattr(generator, "traced", traced)
+    method = de.GaussNewton(num_steps=3, cg_steps=1)
+    result = de.embed(generator, make_pixels(1, (16, 16, 1)), method)
+    assert len(calls) == 3
+    # Each is a decode and its gradient, and three products with the Jacobian.
+    np.testing.assert_array_equal(result.evaluations, [3 * (6 + 3 * 3)])
 
 
 class TestIterates:

@@ -164,7 +164,7 @@ def test_statements_are_judged():
         "holds only for convex of all",
         "settles, blurred",
         "holds",
-        "the largest are chance, the least are shape",
+        "holds; the largest are chance, the least are shape",
         "holds",
         "holds",
         "holds",

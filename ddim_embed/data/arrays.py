@@ -2,6 +2,7 @@
 
 import functools
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -174,13 +175,20 @@ def read_npz(path, split, name=None):
             return images, labels
     except _WrongKeys as error:
         raise ValueError(str(error)) from None
-    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        # The last but one: np.load returns a bare array for an .npy file under another name.
+    except _DAMAGED as error:
         raise ValueError(f"{name} is not an .npz file of plain arrays: {error}") from error
 
 
 class _WrongKeys(Exception):
     pass
+
+
+# What NumPy and zipfile raise for files that are no .npz, or damaged, or encrypted. AttributeError:
+# `np.load` returns a bare array for an .npy file under another name.
+_DAMAGED = (
+    ValueError, OSError, EOFError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 def _find_keys(stored, split, name):

@@ -74,7 +74,7 @@ _MAX_NAMED_PROBLEMS = 100
 _READ_AHEAD = 1024
 
 
-def read_image_files(paths, image_shape):
+def read_image_files(paths, image_shape, padding=0):
     """Reads a user's own images, in any format that Pillow reads.
 
     Each is turned upright, laid on white where it is transparent, cropped to its centre and
@@ -83,6 +83,8 @@ def read_image_files(paths, image_shape):
     Args:
         paths: sequence of paths.
         image_shape: `(height, width, channels)`, channels 1 or 3.
+        padding: rows and columns at each border, within `image_shape`, that are left black: a
+            generator's own, so that images are framed as those it was trained on.
 
     Returns:
         `(pixels, kept_paths, problems)`: float32 pixels in [0, 1] of shape `(n, *image_shape)`, the
@@ -90,7 +92,8 @@ def read_image_files(paths, image_shape):
         since they are broken, empty, missing or too large.
 
     Raises:
-        ValueError: if `image_shape` is not three positive integers with 1 or 3 channels.
+        ValueError: if `image_shape` is not three positive integers with 1 or 3 channels, or
+            `padding` leaves nothing of it.
     """
     image_shape = tuple(image_shape)
     if len(image_shape) != 3 or min(image_shape) < 1 or image_shape[2] not in (1, 3):
@@ -98,10 +101,18 @@ def read_image_files(paths, image_shape):
             "`image_shape` must be (height, width, channels) with 1 or 3 channels. "
             f"Received: {image_shape}"
         )
+    height, width, channels = image_shape
+    content = (height - 2 * padding, width - 2 * padding, channels)
+    if padding < 0 or min(content) < 1:
+        raise ValueError(
+            f"`padding` must be at least 0 and less than half of {height}x{width}. "
+            f"Received: {padding}"
+        )
     paths = list(paths)
     images, kept, problems = read_many(
-        paths, lambda path: read_picture(path, image_shape), image_shape, len(paths)
+        paths, lambda path: read_picture(path, content), content, len(paths)
     )
+    images = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     return as_pixels(images), [paths[i] for i in kept], [(paths[i], why) for i, why in problems]
 
 

@@ -26,7 +26,8 @@ def open_picture(file):
         A `PIL.Image.Image` whose pixels are not decoded yet; close it after use.
 
     Raises:
-        ValueError: if the file is empty, not a regular file or larger than `MAX_IMAGE_PIXELS`.
+        ValueError: if the file is empty, not a regular file, PostScript, or larger than
+            `MAX_IMAGE_PIXELS`.
         OSError: and many another from Pillow, if it is no image.
     """
     from PIL import Image, UnidentifiedImageError
@@ -41,6 +42,9 @@ def open_picture(file):
         picture = Image.open(file)
     except UnidentifiedImageError:
         raise ValueError("not an image that Pillow reads") from None
+    if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
+        picture.close()
+        raise ValueError("PostScript, which is a program and not run")
     # Pillow checks this as well, but a program may have switched its check off.
     if picture.width * picture.height > MAX_IMAGE_PIXELS:
         picture.close()

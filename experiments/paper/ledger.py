@@ -266,7 +266,7 @@ def structure_rows(name, found):
         return
     for row in contents["verdicts"]:
         words = row["verdict"]
-        good = words == "holds" or words.startswith(("holds as", "settles, blurred"))
+        good = words == "holds" or words.startswith(("holds as", "holds;", "settles, blurred"))
         verdict = (
             UNKNOWN if _MEASURED_NOTHING in words else REPRODUCED if good else FAILED
         )  # fmt: skip
