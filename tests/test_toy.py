@@ -275,7 +275,9 @@ def smoke(tmp_path_factory):
 
 def test_the_report_has_the_documented_schema(smoke):
     contents = json.loads((smoke / "toy.json").read_text())
-    assert set(contents) == {"datasets", "verdicts", "config", "versions", "seed", "commit"}
+    made = {"command", "config", "versions", "seed", "commit"}
+    assert set(contents) == {"datasets", "verdicts"} | made
+    assert contents["command"].startswith("python -m experiments.toy")
     assert contents["seed"] == 3 and contents["config"]["train_steps"] == TINY.train_steps
     assert contents["versions"]["scikit-learn"]
     assert list(contents["datasets"]) == ["circle", "moons"]
