@@ -8,6 +8,7 @@ import numpy as np
 
 from ddim_embed import metrics
 from ddim_embed.coupled import BDIA, EDICT
+from ddim_embed.data import crop_padding
 from ddim_embed.descent import Descent
 from ddim_embed.embedders import NETWORKS
 from ddim_embed.embedding import Found, Method, Trace
@@ -116,10 +117,8 @@ class Hybrid(Method):
 def _begin(start, generator, pixels, seed, latents, held):
     """An embedding of the held pixels by a method that takes no mask."""
     axes = (1, 2, 3)
-    window = slice(generator.padding, -generator.padding or None)
-    counted = np.zeros_like(held)
-    counted[:, window, window] = held[:, window, window]
-    mean = (pixels * counted).sum(axes, keepdims=True) / counted.sum(axes, keepdims=True)
+    seen, counted = (crop_padding(a, generator.padding) for a in (pixels * held, held))
+    mean = seen.sum(axes, keepdims=True) / counted.sum(axes, keepdims=True)
     begun = start(generator, np.where(held, pixels, mean), seed=seed, latents=latents)
     return dataclasses.replace(
         begun,
