@@ -10,6 +10,7 @@ result = de.embed(generator, pixels, method="unet")
 from ddim_embed import clouds, metrics, sampling, schedules
 from ddim_embed.agreement import Agreement, agreement
 from ddim_embed.clouds import LatentCloud
+from ddim_embed.correction import DefectCorrection
 from ddim_embed.coupled import BDIA, EDICT
 from ddim_embed.data import load_images, read_image_files, stream_images
 from ddim_embed.descent import Descent
@@ -58,6 +59,7 @@ __all__ = [
     "Agreement",
     "ConvEmbedder",
     "DDIMInversion",
+    "DefectCorrection",
     "Descent",
     "DiffusionModel",
     "EmbedderTrainer",

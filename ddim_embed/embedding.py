@@ -223,7 +223,7 @@ class Method:
         if not self.takes_mask:
             raise ValueError(
                 f"{type(self).__name__} embeds whole images: it takes no `mask`. LBFGS, Descent, "
-                "GaussNewton and a Hybrid that ends with one of them do."
+                "GaussNewton, DefectCorrection and a Hybrid that ends with one of them do."
             )
         return generator.check_mask(mask, len(pixels))
 

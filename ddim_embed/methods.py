@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from ddim_embed import metrics
+from ddim_embed.correction import DefectCorrection
 from ddim_embed.coupled import BDIA, EDICT
 from ddim_embed.data import crop_padding
 from ddim_embed.descent import Descent
@@ -70,8 +71,8 @@ class Hybrid(Method):
 
     Attributes:
         start: a name of `METHODS`, or a configured method.
-        finish: a method that `refines`: `LBFGS`, `Descent`, `GaussNewton`, `ImplicitInversion`, or
-            a hybrid that begins with one.
+        finish: a method that `refines`: `LBFGS`, `Descent`, `GaussNewton`, `DefectCorrection`,
+            `ImplicitInversion`, or a hybrid that begins with one.
 
     Raises:
         ValueError: for an unknown name, a `finish` that cannot go on from given latents, or a
@@ -154,6 +155,7 @@ METHODS = {network: functools.partial(Network, network) for network in NETWORKS}
     "descent": Descent,
     "lbfgs": LBFGS,
     "gauss_newton": GaussNewton,
+    "correction": DefectCorrection,
     "hybrid": Hybrid,
     "ddim_inversion": DDIMInversion,
     "implicit": ImplicitInversion,

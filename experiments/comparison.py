@@ -25,7 +25,12 @@ COMPARED = {network: de.Network(network) for network in NETWORKS} | {
     "unet, descent": de.Hybrid("unet", _REFINING),
     "unet, gauss_newton": de.Hybrid("unet", de.GaussNewton()),
     "unet, lbfgs": de.Hybrid("unet", de.LBFGS(num_steps=150)),
+    "unet, correction": de.Hybrid("unet", de.DefectCorrection()),
+    "unet, correction, lbfgs": de.Hybrid(
+        de.Hybrid("unet", de.DefectCorrection()), de.LBFGS(num_steps=50)
+    ),
     "implicit, lbfgs": de.Hybrid("implicit", de.LBFGS(num_steps=150)),
+    "implicit, correction": de.Hybrid("implicit", de.DefectCorrection()),
     "edict": de.EDICT(),
     "bdia": de.BDIA(),
 }
@@ -111,7 +116,7 @@ def _sized(method, config):
 
 
 def _iterates(method):
-    return isinstance(method, de.Descent | de.LBFGS | de.GaussNewton)
+    return isinstance(method, de.Descent | de.LBFGS | de.GaussNewton | de.DefectCorrection)
 
 
 def _traced(method):

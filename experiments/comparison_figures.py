@@ -5,7 +5,7 @@ import numpy as np
 import ddim_embed as de
 
 # Hybrids that Fig. 18 shows, beside what they started from.
-_REFINED = ("unet", "unet, descent", "unet, lbfgs")
+_REFINED = ("unet", "unet, descent", "unet, correction", "unet, lbfgs")
 
 
 def cost(rows):

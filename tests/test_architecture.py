@@ -35,7 +35,7 @@ HOUSE = [
     {"pretrained"},
     {"embedding"},
     {"iterates", "fixed_point", "jacobian"},
-    {"descent", "quasi_newton", "gauss_newton", "inversion", "coupled"},
+    {"descent", "quasi_newton", "gauss_newton", "correction", "inversion", "coupled"},
     {"methods", "clouds"},
     {"directions", "editing"},
     {"figures"},

@@ -129,6 +129,7 @@ def test_every_network_is_a_method_by_its_name():
     [
         ("ddim_inversion", de.DDIMInversion),
         ("implicit", de.ImplicitInversion),
+        ("correction", de.DefectCorrection),
         ("edict", de.EDICT),
         ("bdia", de.BDIA),
     ],

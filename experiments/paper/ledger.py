@@ -284,14 +284,19 @@ def refinement_rows(name, compare):
         why = f"hours: python -m experiments.{name} compare"
         yield _unknown(item, statement, paper, name, why)
         return
-    for hybrid in ("unet, descent", "unet, lbfgs"):
+    statements = {
+        "unet, descent": statement,
+        "unet, correction": "the same without a gradient, by defect correction",
+        "unet, lbfgs": "the same by L-BFGS",
+    }
+    for hybrid, words in statements.items():
         if hybrid not in errors:
             continue
         before, after = errors["unet"], errors[hybrid]
         factor = before["mse"] / after["mse"]
         yield Row(
             item,
-            statement if hybrid == "unet, descent" else "the same by L-BFGS",
+            words,
             paper,
             " to ".join(
                 f"{number(row['mse'], 6)} \u00b1 {number(row['mse_interval'], 6)}"
