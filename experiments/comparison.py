@@ -8,7 +8,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics, sampling
 from ddim_embed.embedding import Trace, concatenate
-from experiments import comparison_figures, kept, page, results, training
+from experiments import comparison_figures, kept, page, results, sources
 from experiments.configuration import NETWORKS, UsageError
 from experiments.markup import number
 
@@ -62,9 +62,8 @@ def compare(config, command, methods=()):
     for name in methods:
         if name not in COMPARED:
             raise UsageError(f"A method must be one of {tuple(COMPARED)}. Received: {name!r}")
-    generator = training.load_generator(config)
-    source = config.report_source or config.source
-    pixels = training.load(dataclasses.replace(config, source=source), "test", config.images)
+    generator = sources.load_generator(config)
+    pixels = sources.load(sources.reported(config), "test", config.images)
     rows, embeddings = [], {}
     for name in methods or COMPARED:
         method = _sized(COMPARED[name], config)
@@ -208,7 +207,7 @@ def controls(config, generator, rows):
             padding,
         ),
     }
-    transfer = training.load_generator(config, last_step="transfer")
+    transfer = sources.load_generator(config, last_step="transfer")
     pixels = transfer.decode(latents).numpy()
     # As they are: clipped, they would no longer be what the sampler returns.
     for words, method in (
@@ -250,7 +249,7 @@ def residuals(config, pixels):
     count = min(_CONTROLS, len(pixels))
     found = {}
     for convention in sampling.LAST_STEPS:
-        generator = training.load_generator(config, last_step=convention)
+        generator = sources.load_generator(config, last_step=convention)
         method = de.ImplicitInversion(iterations=2 if config.smoke else _ITERATIONS)
         start = method.initial_latents(generator, count, config.seed)
         steps = method.trajectory(generator, pixels[:count], start).residuals

@@ -1,7 +1,5 @@
 """The verb `directions`: along which latents images change, found in three ways, with a control."""
 
-import dataclasses
-
 import numpy as np
 from tqdm import tqdm
 
@@ -14,7 +12,7 @@ from ddim_embed.directions import (
     first_layer_directions,
     principal_directions,
 )
-from experiments import inputs, markup, page, results, training
+from experiments import inputs, markup, page, results, sources
 from experiments.configuration import require
 
 # Images that are edited, and in a smoke run; no direction has seen them.
@@ -50,7 +48,7 @@ def directions(config, command, length=None):
     """
     require(length is None or 0 < length < np.inf, "length", "positive", length)
     require(config.images > config.shown, "images", f"more than {config.shown}", config.images)
-    generator = training.load_generator(config)
+    generator = sources.load_generator(config)
     length = length or _SHARE * float(np.sqrt(np.prod(generator.image_shape)))
     pixels, labels = _load(config)
     classifier = _classifier(config)
@@ -121,10 +119,9 @@ def figure_name(kind):
 
 def _load(config):
     """Images to learn from, then those that are edited; with labels."""
-    source = config.report_source or config.source
-    split = "test" if source == "sample" else "train"
-    config = dataclasses.replace(config, source=source)
-    pixels, labels = training.load_labelled(config, split, config.images + _edited(config))
+    config = sources.reported(config)
+    split = "test" if config.source == "sample" else "train"
+    pixels, labels = sources.load_labelled(config, split, config.images + _edited(config))
     least = config.shown + 1 + _edited(config)
     require(len(pixels) >= least, "data", f"at least {least} images", len(pixels))
     return pixels, labels
@@ -136,7 +133,7 @@ def _edited(config):
 
 def _classifier(config):
     """The classifier whose opinion is asked, or None without its weights."""
-    classifier = training.load_classifier(config)
+    classifier = sources.load_classifier(config)
     if classifier is None:
         print(f"Left out: probabilities of classes. There is no classifier of {config.name}.")
     return classifier

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import ddim_embed as de
-from experiments import results, training
+from experiments import results, sources
 from experiments.configuration import UsageError
 
 # Iterations of a smoke run.
@@ -83,8 +83,7 @@ def test_images(config, count):
         ConnectionError: if the data are not there and cannot be fetched.
         UsageError: if there are fewer.
     """
-    source = config.report_source or config.source
-    found = training.load_labelled(dataclasses.replace(config, source=source), "test", count)
+    found = sources.load_labelled(sources.reported(config), "test", count)
     if len(found[0]) < count:
         raise UsageError(f"There are {len(found[0])} test images, not {count}.")
     return found

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import editing
-from experiments import inputs, markup, page, results, training
+from experiments import inputs, markup, page, results, sources
 from experiments.configuration import UsageError, require
 
 # Distances on the way that is shown, and on each of several.
@@ -45,7 +45,7 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
     chosen = inputs.configured(config, method)
     if isinstance(chosen, de.EDICT | de.BDIA):
         raise UsageError(f"--method must find single latents; those of {method} come in pairs.")
-    generator = training.load_generator(config)
+    generator = sources.load_generator(config)
     others = None
     if files:
         pixels = inputs.read(generator, files)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import sampling
 from ddim_embed.layers import Normalizer, dtype_policy
-from experiments import invariance_figures, page, results, training
+from experiments import invariance_figures, page, results, sources, training
 from experiments.configuration import UsageError, require
 
 
@@ -76,7 +76,7 @@ def invariance(config, command, latents=500, few=500, steps=4000, networks=()):
             raise UsageError(f"A network must be one of {tuple(VARIANTS)}. Received: {name!r}")
     if sum(not VARIANTS[name].memorises for name in networks) < 2:
         raise UsageError(f"At least two networks trained on all images are needed: {networks}")
-    pixels = training.load(config, "train", training.NORMALIZER_IMAGES)
+    pixels = sources.load(config, "train", training.NORMALIZER_IMAGES)
     subset = pixels[:few]
     milestones = sorted({max(1, round(share * steps)) for share in _MILESTONES})
     counts = sorted({count for count in _SAMPLER_STEPS if not config.smoke} | {config.num_steps})
@@ -200,7 +200,7 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
 
     def batches(step):
         if not variant.memorises:
-            return training.stream(
+            return sources.stream(
                 dataclasses.replace(config, seed=config.seed + variant.seed),
                 config.batch_size,
                 step,

@@ -1,13 +1,20 @@
 """Model cards: what each shipped file was trained on, for how long, what it measures, its faults.
 
-python -m experiments.model_cards    # writes README.md into the folder of weights
+python -m experiments.model_cards    # writes README.md, and samples, into the folder of weights
 """
 
 import sys
 from pathlib import Path
 
+from PIL import Image
+
+import ddim_embed as de
+from ddim_embed.weights import read_manifest, weights_root
 from experiments import results
 from experiments.markup import number
+
+# Of each generator: how many rows of images are shown, and how many in each.
+_ROWS, _COLUMNS = 2, 10
 
 # Data set -> what it is, its terms, and what users should know of the weights.
 _DATA = {
@@ -65,6 +72,9 @@ def cards(manifest):
     for data in sorted({name.split("/")[0] for name in manifest}):
         title, words, faults = _DATA.get(data, (data, "", []))
         lines += ["", f"## {title}", "", words] if words else ["", f"## {title}"]
+        if f"{data}/generator" in manifest:
+            words = f"{_ROWS * _COLUMNS} images that the generator makes, not chosen"
+            lines += ["", f"![{words}]({data}/samples.png)"]
         lines += [
             "",
             "| weights | parameters | KB | trained | on | measures |",
@@ -88,6 +98,41 @@ def cards(manifest):
         lines += ["", *notes] if notes else []
         lines += ["", "Known faults:", "", *(f"- {fault}" for fault in faults)] if faults else []
     return "\n".join(lines) + "\n"
+
+
+def draw_samples(root, manifest):
+    """Writes `<data>/samples.png` for each generator: what it makes of the latents of seed 0.
+
+    The checksum of the generator's weights is kept in the file (`samples_of`); where it is that of
+    the manifest nothing is drawn.
+
+    Args:
+        root: the folder of weights.
+        manifest: its manifest.
+
+    Returns:
+        The paths that were written.
+    """
+    written = []
+    for name, entry in sorted(manifest.items()):
+        data, _, kind = name.partition("/")
+        path = root / data / "samples.png"
+        if kind != "generator" or samples_of(path) == entry["sha256"]:
+            continue
+        images = de.load_generator(data, root).sample(_ROWS * _COLUMNS)
+        figure = de.image_grid(images.reshape(_ROWS, _COLUMNS, *images.shape[1:]))
+        with results.replacing(path) as temporary:
+            figure.savefig(temporary, dpi=72, metadata={"Description": entry["sha256"]})
+        written.append(path)
+    return written
+
+
+def samples_of(path):
+    """The checksum of the weights that a figure of samples is of; None if there is no figure."""
+    if not path.is_file():
+        return None
+    with Image.open(path) as image:
+        return image.info.get("Description")
 
 
 def _budget(budget):
@@ -117,19 +162,19 @@ def _errors(errors):
 
 
 def main(arguments):
-    """Writes `README.md` into a folder of weights, by default the shipped one.
+    """Writes `README.md` and samples into a folder of weights, by default the shipped one.
 
     Args:
         arguments: words: the folder, or none.
     """
-    from ddim_embed.weights import read_manifest, weights_root
-
     root = weights_root(Path(arguments[0]) if arguments else None)
     if not root.is_dir():
         sys.exit(f"error: {root} is no folder of weights. python -m experiments.model_cards FOLDER")
+    manifest = read_manifest(root)
+    written = draw_samples(root, manifest)
     with results.replacing(root / "README.md") as path:
-        path.write_text(cards(read_manifest(root)), encoding="utf-8")
-    print(f"{root / 'README.md'}")
+        path.write_text(cards(manifest), encoding="utf-8")
+    print(*written, root / "README.md", sep="\n")
 
 
 if __name__ == "__main__":

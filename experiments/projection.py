@@ -5,7 +5,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from experiments import inputs, markup, page, results, training
+from experiments import inputs, markup, page, results, sources
 from experiments.configuration import UsageError
 
 # Lines that are drawn across each test image, corners of each, and their width as a share of the
@@ -40,7 +40,7 @@ def project(config, command, files=(), mask=None, method="hybrid"):
         raise UsageError("--mask belongs to an image: project FILE --mask FILE")
     if mask is not None and not chosen.takes_mask:
         raise UsageError(f"--method must be one that takes a mask. Received: {method}")
-    generator = training.load_generator(config)
+    generator = sources.load_generator(config)
     original, free = None, None
     if files:
         edited = inputs.read(generator, files)

@@ -1,6 +1,5 @@
 """The verbs `report` and `sample`: tables, figures and a page, with the weights there are."""
 
-import dataclasses
 import time
 
 import numpy as np
@@ -9,7 +8,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.embedding import concatenate
-from experiments import markup, page, results, sections, training
+from experiments import markup, page, results, sections, sources
 from experiments.configuration import NETWORKS
 
 # Images between two moves of a progress bar; a multiple of the batch that decoding uses.
@@ -39,11 +38,13 @@ def report(config, command):
         ConnectionError: if the data are not there and cannot be fetched.
     """
     started = time.perf_counter()
-    generator = training.load_generator(config)
-    source = config.report_source or config.source
-    pixels = training.load(dataclasses.replace(config, source=source), "test", config.images)
+    generator = sources.load_generator(config)
+    reported = sources.reported(config)
+    pixels = sources.load(reported, "test", config.images)
     if len(pixels) < config.images:
-        print(f"There are {len(pixels)} images, not {config.images}, in --report-source {source}.")
+        print(
+            f"There are {len(pixels)} images, not {config.images}, in the {reported.source} data."
+        )
     embedders = _load_embedders(config)
 
     num_generated = min(len(pixels), _TABLE2_IMAGES)
@@ -113,7 +114,7 @@ def frechet_distances(config, pixels, generated, embeddings):
         "generated", of "data" (the next test images) and of "reconstructed" (per network). None
         where there is no classifier, or fewer than two images for each set.
     """
-    classifier = training.load_classifier(config)
+    classifier = sources.load_classifier(config)
     if classifier is None:
         return None
     count = min(len(pixels) // 2, len(generated))

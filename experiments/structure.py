@@ -10,7 +10,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import clouds, jacobian, metrics
 from ddim_embed.embedding import CONVERGED_MSE, concatenate
-from experiments import kept, page, results, structure_figures, structure_verdicts, training
+from experiments import kept, page, results, sources, structure_figures, structure_verdicts
 from experiments.configuration import UsageError, require
 
 FINDERS = {"descent": de.Descent, "lbfgs": de.LBFGS}
@@ -64,7 +64,7 @@ def structure(
     require(iterations >= 1, "iterations", "at least 1", iterations)
     require(at_a_time >= 1, "at_a_time", "at least 1", at_a_time)
     require(tolerance is None or tolerance > 0, "tolerance", "positive", tolerance)
-    generator = training.load_generator(config)
+    generator = sources.load_generator(config)
     pixels = _image(config, image)
     finder = FINDERS[method](num_steps=iterations, batch_size=at_a_time)
     folder = config.run_folder / "structure" / f"image{image}-{method}"
@@ -209,8 +209,7 @@ def study(config, generator, pixels, latents, mse, canonical=None):
 
 
 def _image(config, image):
-    source = config.report_source or config.source
-    pixels = training.load(dataclasses.replace(config, source=source), "test", image + 1)
+    pixels = sources.load(sources.reported(config), "test", image + 1)
     require(image < len(pixels), "image", f"less than the {len(pixels)} images there are", image)
     return pixels[image : image + 1]
 

@@ -7,6 +7,7 @@ from ddim_embed import metrics
 from ddim_embed.layers import dtype_policy
 from ddim_embed.training import CheckpointError
 from ddim_embed.weights import find_weights
+from experiments import sources
 from experiments.configuration import NETWORKS, UsageError
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
@@ -29,13 +30,13 @@ def train(config, command=None):
         config.channels, config.widths, config.block_depth, dtype=dtype_policy(config.precision)
     )
     model = de.DiffusionModel(network, seed=config.seed)
-    model.normalizer.adapt(load(config, "train", limit=NORMALIZER_IMAGES))
+    model.normalizer.adapt(sources.load(config, "train", limit=NORMALIZER_IMAGES))
     model.compile(adam(config.learning_rate, config.train_steps))
-    test = load(config, "test", limit=config.images)  # before hours, should there be none
+    test = sources.load(config, "test", limit=config.images)  # before hours, should there be none
     history = run(
         config,
         model,
-        lambda step: stream(config, config.batch_size, step),
+        lambda step: sources.stream(config, config.batch_size, step),
         config.train_steps,
         config.run_folder / "generator",
         identity=identity(config),
@@ -79,7 +80,7 @@ def train_embedders(config, networks=NETWORKS, command=None):
     Returns:
         The paths of the weights files.
     """
-    generator = load_generator(config, config.precision)
+    generator = sources.load_generator(config, config.precision)
     return [_train_embedder(config, generator, network, command) for network in networks]
 
 
@@ -90,7 +91,7 @@ def _train_embedder(config, generator, network, command):
     )
     folder = config.run_folder / network
     words = identity(config, generator)
-    pixels = load(config, "test", limit=config.images)  # before hours, should there be none
+    pixels = sources.load(config, "test", limit=config.images)  # before hours, should there be none
     history = []
     if config.pairs:
         pairs = de.LatentPairs(
@@ -122,7 +123,7 @@ def _train_embedder(config, generator, network, command):
     history = run(
         config,
         trainer,
-        lambda step: stream(config, config.embedder_batch_size, step),
+        lambda step: sources.stream(config, config.embedder_batch_size, step),
         config.embedder_steps,
         folder / "unrolled",
         identity=words,
@@ -172,37 +173,6 @@ def identity(config, generator=None):
     return ", ".join(words)
 
 
-def load_generator(config, precision="float32", **options):
-    """The experiment's generator.
-
-    Args:
-        config: an `Experiment`.
-        precision, **options: as for `de.load_generator`.
-
-    Raises:
-        UsageError: if it makes images of another shape than the experiment's.
-        FileNotFoundError: if there is none.
-    """
-    options = {"num_steps": config.num_steps, "precision": precision, **options}
-    generator = de.load_generator(config.name, config.weights, **options)
-    if generator.image_shape != config.image_shape:
-        shapes = ["x".join(map(str, one.image_shape)) for one in (generator, config)]
-        raise UsageError(
-            f"--image-size and --channels must be those of the generator {config.name}, which "
-            f"makes images of {shapes[0]}. Received: {shapes[1]}"
-        )
-    return generator
-
-
-def load_classifier(config):
-    """The feature classifier of the experiment's data, or None if there is none for such images."""
-    try:
-        classifier = de.load_feature_classifier(config.name, config.weights)
-    except FileNotFoundError:
-        return None
-    return classifier if classifier.image_shape == config.image_shape else None
-
-
 def run(config, model, batches, num_steps, folder, **kwargs):
     """`de.train` as the configuration wants it."""
     try:
@@ -217,54 +187,6 @@ def run(config, model, batches, num_steps, folder, **kwargs):
         )
     except CheckpointError as error:
         raise UsageError(str(error)) from error
-
-
-def load(config, split, limit=None):
-    """Pixels of the experiment's data, without labels; raises as `load_labelled` does."""
-    return load_labelled(config, split, limit)[0]
-
-
-def load_labelled(config, split, limit=None):
-    """Pixels and labels of the experiment's data.
-
-    Raises:
-        UsageError: for data that the flags name and `load_images` refuses.
-        ConnectionError: if they are not there and cannot be fetched.
-    """
-    try:
-        return de.load_images(
-            config.data,
-            _split(config, split),
-            image_size=config.image_size,
-            source=config.source,
-            limit=limit,
-            channels=config.channels,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def stream(config, batch_size, start_step):
-    """Batches of training pixels from step `start_step` on; raises as `load` does."""
-    try:
-        return de.stream_images(
-            config.data,
-            _split(config, "train"),
-            batch_size,
-            image_size=config.image_size,
-            source=config.source,
-            channels=config.channels,
-            seed=config.seed,
-            start_step=start_step,
-            mirror=config.mirror,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _split(config, split):
-    """The bundled sample has test images only; a smoke run makes do with them."""
-    return "test" if config.smoke else split
 
 
 def adam(learning_rate, steps, **kwargs):
@@ -298,4 +220,4 @@ def _embedder_config(config):
 
 def _data(config):
     mirrored = ", mirrored at random" if config.mirror else ""
-    return f"{config.data}, {_split(config, 'train')}{mirrored}"
+    return f"{config.data}, {sources.part(config, 'train')}{mirrored}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 import ddim_embed as de
 from ddim_embed.weights import find_weights, read_manifest, weights_root
@@ -97,8 +98,33 @@ def test_model_cards_are_those_of_the_manifest():
     )
 
 
-def test_every_shipped_file_has_a_row_in_its_card(tmp_path, capsys):
+def test_samples_are_those_of_the_shipped_generators(tmp_path):
+    """Of these weights, by the checksum; drawn anew from others, and not from the same."""
     manifest = read_manifest()
+    generators = [name.split("/")[0] for name in manifest if name.endswith("/generator")]
+    assert generators
+    text = (weights_root() / "README.md").read_text()
+    for data in generators:
+        path = weights_root() / data / "samples.png"
+        words = "Draw them anew: python -m experiments.model_cards"
+        assert model_cards.samples_of(path) == manifest[f"{data}/generator"]["sha256"], words
+        assert f"({data}/samples.png)" in text
+    data = generators[0]
+    (tmp_path / data).mkdir()
+    for file in ("manifest.json", f"{data}/generator.weights.h5"):
+        (tmp_path / file).write_bytes((weights_root() / file).read_bytes())
+    only = {f"{data}/generator": manifest[f"{data}/generator"]}
+    path = tmp_path / data / "samples.png"
+    assert model_cards.samples_of(path) is None
+    assert model_cards.draw_samples(tmp_path, only) == [path]
+    assert model_cards.draw_samples(tmp_path, only) == []
+    shipped, drawn = (plt.imread(p) for p in (weights_root() / data / "samples.png", path))
+    np.testing.assert_allclose(drawn, shipped, atol=0.02)
+    assert drawn.std() > 0.1
+
+
+def test_every_shipped_file_has_a_row_in_its_card(tmp_path, capsys):
+    manifest = {name: e for name, e in read_manifest().items() if not name.endswith("generator")}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     model_cards.main([tmp_path])
     text = (tmp_path / "README.md").read_text()
