@@ -115,7 +115,7 @@ def _sized(method, config):
 
 
 def _iterates(method):
-    return isinstance(method, de.Descent | de.LBFGS | de.GaussNewton | de.DefectCorrection)
+    return method.ticks > 1
 
 
 def _traced(method):

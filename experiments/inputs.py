@@ -110,7 +110,7 @@ def configured(config, name):
 
 def _with_bar(config, method):
     options = {"progress": config.progress}
-    if config.smoke and isinstance(method, de.Descent | de.LBFGS | de.GaussNewton):
+    if config.smoke and method.ticks > 1:
         options["num_steps"] = _FEW
     return dataclasses.replace(method, **options)
 
