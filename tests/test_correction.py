@@ -69,8 +69,8 @@ class TestSweep:
         found = sweep(denoise, levels, course, defect, iterations=1)
         np.testing.assert_allclose(found, expected, rtol=1e-9)
 
-    def test_two_iterations_beat_one_and_the_change_of_noise_helps(self):
-        """What is left of the defect; without the change at all, and with it."""
+    def test_more_iterations_leave_less_of_the_defect(self):
+        """After one, two and four of each step."""
         denoise, levels, course, defect = course_and_defect(size=0.1)
         left = {}
         for iterations in (1, 2, 4):
