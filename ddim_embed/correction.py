@@ -22,8 +22,9 @@ class DefectCorrection(Method):
     puts the defect right at the image's end, and solves each step of the sampler roughly, by
     fixed-point iterations as `ImplicitInversion` does, for the state that leads there. But it
     starts from the noises of the trajectory, of which it is looking for a neighbour; so two
-    iterations a step do, and a sweep with its decode costs half as much again as a gradient. It is an approximate
-    inverse applied to the defect, again and again: the defect correction of Stetter (1978).
+    iterations a step do, and a sweep with its decode costs half as much again as a gradient. It is
+    an approximate inverse applied to the defect, again and again: the defect correction of Stetter
+    (1978).
 
     Each image has a trust in (0, 1]: by which share of its defect, and of the change of noise from
     one step to the next, it is corrected. Where a sweep does not lower the error the image goes
@@ -31,8 +32,8 @@ class DefectCorrection(Method):
     where it slows down, `Hybrid(Hybrid("unet", "correction"), "lbfgs")`.
 
     It works in float32 whatever the generator's precision, as `ImplicitInversion`, and needs the
-    memory of a decode and of the N noises, but of no activations. It starts at N(0, 1) where it is given no latents, which is too far
-    for some images.
+    memory of a decode and of the N noises, but of no activations. It starts at N(0, 1) where it is
+    given no latents, which is too far for some images.
 
     Attributes:
         num_steps: decodes at most, the first of them that of the start; all others follow a sweep.
