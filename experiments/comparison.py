@@ -21,15 +21,15 @@ COMPARED = {network: de.Network(network) for network in NETWORKS} | {
     "ddim_inversion": de.DDIMInversion(),
     "implicit": de.ImplicitInversion(),
     "descent": de.Descent(),
-    "lbfgs": de.LBFGS(num_steps=150),
+    "lbfgs": de.LBFGS(),
     "unet, descent": de.Hybrid("unet", _REFINING),
     "unet, gauss_newton": de.Hybrid("unet", de.GaussNewton()),
-    "unet, lbfgs": de.Hybrid("unet", de.LBFGS(num_steps=150)),
+    "unet, lbfgs": de.Hybrid("unet", de.LBFGS(num_steps=50)),
     "unet, correction": de.Hybrid("unet", de.DefectCorrection()),
     "unet, correction, lbfgs": de.Hybrid(
-        de.Hybrid("unet", de.DefectCorrection()), de.LBFGS(num_steps=50)
+        de.Hybrid("unet", de.DefectCorrection()), de.LBFGS(num_steps=30)
     ),
-    "implicit, lbfgs": de.Hybrid("implicit", de.LBFGS(num_steps=150)),
+    "implicit, lbfgs": de.Hybrid("implicit", de.LBFGS(num_steps=75)),
     "implicit, correction": de.Hybrid("implicit", de.DefectCorrection()),
     "edict": de.EDICT(),
     "bdia": de.BDIA(),

@@ -1,6 +1,7 @@
 """The verb `structure`: many latents of one image, how far they are apart, in which directions."""
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -13,7 +14,8 @@ from ddim_embed.embedding import CONVERGED_MSE, concatenate
 from experiments import kept, page, results, sources, structure_figures, structure_verdicts
 from experiments.configuration import UsageError, require
 
-FINDERS = {"descent": de.Descent, "lbfgs": de.LBFGS}
+# A cloud's shape must be that of emb(x): L-BFGS that prefers some frequencies would add its own.
+FINDERS = {"descent": de.Descent, "lbfgs": functools.partial(de.LBFGS, laplacian=0.0)}
 # Combinations: of all members, and of two, which are far from the mean.
 _COMBINED = (("convex", None), ("affine", None), ("convex", 2), ("affine", 2))
 _COMBINATIONS = 100

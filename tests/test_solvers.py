@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import oracles
 import pytest
+import scipy
 import tensorflow as tf
 from conftest import make_generator, make_pixels, set_random_weights
 from hypothesis import given, settings
@@ -64,7 +65,7 @@ class TestQuadratic:
     def test_lbfgs_learns_the_curvatures(self):
         generator = Linear()
         latents, pixels = generator.reachable()
-        result = de.embed(generator, pixels, de.LBFGS(num_steps=40))
+        result = de.embed(generator, pixels, de.LBFGS(num_steps=40, laplacian=0.0))
         assert result.mse.max() < 1e-9
         np.testing.assert_allclose(result.latents, latents, atol=2e-2)
 
@@ -135,6 +136,59 @@ def test_the_gauss_newton_step_solves_the_damped_equations():
     np.testing.assert_allclose(mse, de.metrics.mse(pixels, decoded), rtol=1e-4)
 
 
+def _preconditioned(values, weight, shape=(2, 3)):
+    """(1 - weight * Laplacian) of one image, pi wide and high, by scipy."""
+    values = values.reshape(shape)
+    pixel = np.pi / np.array(shape)
+    rows, columns = (
+        scipy.ndimage.correlate1d(values, [1, -2, 1], axis=axis, mode="reflect") / pixel[axis] ** 2
+        for axis in (0, 1)
+    )
+    return values - weight * (rows + columns)
+
+
+class TestPreconditioner:
+    def test_is_one_minus_the_laplacian(self):
+        rng = np.random.default_rng(0)
+        images = rng.normal(size=(2, 4, 6, 3)).astype(np.float32)
+        found = quasi_newton._precondition(tf.constant(images), 0.3).numpy()
+        for image in range(2):
+            for channel in range(3):
+                expected = _preconditioned(images[image, ..., channel], 0.3, (4, 6))
+                np.testing.assert_allclose(
+                    found[image, ..., channel], expected, rtol=1e-4, atol=1e-4
+                )
+
+    def test_multiplies_a_cosine_by_one_plus_its_squared_frequency(self):
+        at = (np.arange(64) + 0.5) * np.pi / 64
+        wave = np.float32(np.cos(3 * at)[:, None] * np.cos(5 * at))[None, :, :, None]
+        found = quasi_newton._precondition(tf.constant(wave), 1.0).numpy()
+        np.testing.assert_allclose(found, (1 + 3**2 + 5**2) * wave, atol=0.02 * 35)
+
+    def test_where_decode_is_as_smooth_as_it_says_two_gradients_do(self):
+        """Then the first inverse Hessian is the inverse Hessian, but for its scale."""
+        size = (6, 6)
+        matrix = np.reshape([_preconditioned(unit, 1.0, size) for unit in np.eye(36)], (36, 36))
+        jacobian = tf.constant(scipy.linalg.sqrtm(np.linalg.inv(matrix)).real, tf.float32)
+
+        class Smooth(Linear):
+            def decode_tensor(self, latents, remat=False, precision=None):
+                return 0.5 + 0.1 * tf.reshape(
+                    tf.reshape(latents, (-1, 36)) @ jacobian, (-1, *size, 1)
+                )
+
+        generator = Smooth(image_shape=(*size, 1))
+        latents, pixels = generator.reachable(4)
+        start = latents + 0.1 * generator.latents(4, seed=1)
+        errors = {
+            weight: de.embed(
+                generator, pixels, de.LBFGS(num_steps=5, laplacian=weight), latents=start
+            ).mse.max()
+            for weight in (0.0, 1.0)
+        }
+        assert errors[1.0] < 1e-10 < 1e-7 < errors[0.0]
+
+
 class TestTwoLoops:
     """The recursion against the BFGS matrix that it stands for, written out."""
 
@@ -145,17 +199,17 @@ class TestTwoLoops:
         steps = rng.normal(size=(3, 1, 2, 3, 1)).astype(np.float32)
         changes = (steps + 0.1 * rng.normal(size=steps.shape)).astype(np.float32)
         products = np.sum(steps * changes, axis=(2, 3, 4))
-        inverse = np.eye(6) * 0.7
+        inverse = np.reshape([_preconditioned(unit, 0.3) for unit in np.eye(6)], (6, 6)) * 0.7
         for step, change, product in zip(steps, changes, products, strict=True):
             s, y = step.ravel().astype(np.float64), change.ravel().astype(np.float64)
             left = np.eye(6) - np.outer(s, y) / product[0]
             inverse = left @ inverse @ left.T + np.outer(s, s) / product[0]
         memory = (steps, changes, tf.constant(1 / products), tf.constant([0.7]))
-        moved = quasi_newton._move(None, point, slope, memory, tf.constant([np.inf]))
+        moved = quasi_newton._move(None, point, slope, memory, tf.constant([np.inf]), 0.3)
         np.testing.assert_allclose(
             moved.numpy().ravel(), -(inverse @ slope.ravel()), rtol=1e-4, atol=1e-5
         )
-        short = quasi_newton._move(None, point, slope, memory, tf.constant([0.25]))
+        short = quasi_newton._move(None, point, slope, memory, tf.constant([0.25]), 0.3)
         assert np.linalg.norm(short) == pytest.approx(0.25, rel=1e-5)
 
     def test_a_step_that_fails_is_refused_and_halves_the_radius(self):
@@ -165,7 +219,7 @@ class TestTwoLoops:
         value, radius = tf.constant([1.0, 1.0]), tf.constant([3.0, 3.0])
         trial_value = tf.constant([0.5, np.nan])
         point, value, _, memory, radius = quasi_newton._judge(
-            None, point, value, slope, memory, radius, trial, trial_value, 0.5 * slope
+            None, point, value, slope, memory, radius, 1.0, trial, trial_value, 0.5 * slope
         )
         np.testing.assert_array_equal(point.numpy().ravel(), [-1, 0])
         np.testing.assert_array_equal(value, [0.5, 1])
@@ -173,17 +227,32 @@ class TestTwoLoops:
         np.testing.assert_allclose(memory[2][-1], [2, 2])  # both have learnt
         np.testing.assert_allclose(memory[3], [2, 2])
 
+    def test_the_scale_is_that_of_the_last_change(self):
+        """Eq. 7.20, with the first inverse Hessian in the place of the identity."""
+        rng = np.random.default_rng(1)
+        point, trial, slope, change = rng.normal(size=(4, 1, 2, 3, 1)).astype(np.float32)
+        change += trial - point
+        memory = quasi_newton._empty_memory(tf.constant(point), tf.constant(slope), 2)
+        *_, memory, _ = quasi_newton._judge(
+            None, point, tf.ones(1), slope, memory, tf.ones(1), 0.3,
+            trial, tf.zeros(1), slope + change,
+        )  # fmt: skip
+        y = change.ravel().astype(np.float64)
+        expected = (trial - point).ravel() @ y / (y @ _preconditioned(y, 0.3).ravel())
+        np.testing.assert_allclose(memory[3], [expected], rtol=1e-4)
+
     def test_what_is_not_a_number_is_not_remembered(self):
         point, slope = tf.zeros((2, 1, 1, 1)), tf.ones((2, 1, 1, 1))
         memory = quasi_newton._empty_memory(point, slope, 2)
         trial = tf.fill((2, 1, 1, 1), -1.0)
         bad = tf.constant([0.5, np.nan])
         point, value, slope, memory, radius = quasi_newton._judge(
-            None, point, tf.ones(2), slope, memory, tf.ones(2), trial, bad, bad[:, None, None, None]
-        )
+            None, point, tf.ones(2), slope, memory, tf.ones(2), 1.0,
+            trial, bad, bad[:, None, None, None],
+        )  # fmt: skip
         assert all(np.isfinite(values).all() for values in (point, value, slope, *memory, radius))
         np.testing.assert_array_equal(memory[2][-1], [2, 0])
-        moved = quasi_newton._move(None, point, slope, memory, radius)
+        moved = quasi_newton._move(None, point, slope, memory, radius, 1.0)
         assert np.isfinite(moved).all() and (moved.numpy() < point.numpy()).all()
 
 
