@@ -21,7 +21,7 @@ COMPARED = {network: de.Network(network) for network in NETWORKS} | {
     "ddim_inversion": de.DDIMInversion(),
     "implicit": de.ImplicitInversion(),
     "descent": de.Descent(),
-    "lbfgs": de.LBFGS(),
+    "lbfgs": de.LBFGS(num_steps=75),
     "unet, descent": de.Hybrid("unet", _REFINING),
     "unet, gauss_newton": de.Hybrid("unet", de.GaussNewton()),
     "unet, lbfgs": de.Hybrid("unet", de.LBFGS(num_steps=50)),
@@ -29,7 +29,7 @@ COMPARED = {network: de.Network(network) for network in NETWORKS} | {
     "unet, correction, lbfgs": de.Hybrid(
         de.Hybrid("unet", de.DefectCorrection()), de.LBFGS(num_steps=30)
     ),
-    "implicit, lbfgs": de.Hybrid("implicit", de.LBFGS(num_steps=75)),
+    "implicit, lbfgs": de.Hybrid("implicit", de.LBFGS(num_steps=50)),
     "implicit, correction": de.Hybrid("implicit", de.DefectCorrection()),
     "edict": de.EDICT(),
     "bdia": de.BDIA(),
