@@ -25,10 +25,10 @@ class LBFGS(Method):
     instead a step is no longer than a radius, which doubles where the error fell and halves where
     it did not, and every trial teaches its curvature, even one that is refused.
 
-    What it believes before it has seen a gradient saves half of them: the image answers to smooth
-    changes of the latents, and hardly to fine ones (the mean square of J' noise falls about as
-    1 / (1 + frequency**2), from 1 to a thousandth). So the first inverse Hessian is 1 - Laplacian,
-    scaled as in Eq. 7.20, and the memory corrects it.
+    What it believes before it has seen a gradient halves their number: the image answers to smooth
+    changes of the latents, and hardly to fine ones (in a trained generator the mean square of
+    J' noise falls faster than 1 / (1 + frequency**2), by a factor of over a thousand). So the first
+    inverse Hessian is 1 - Laplacian, scaled as in Eq. 7.20, and the memory corrects it.
 
     It finds the minimum nearest to its start, so start well: `Hybrid("unet", LBFGS())`. Without
     latents to start from it starts at N(0, 1).
@@ -38,7 +38,8 @@ class LBFGS(Method):
         memory: pairs of steps and gradients that are kept of each image.
         patience: iterations after which an image stops whose error has not fallen by 1%.
         laplacian: weight of the Laplacian in the first inverse Hessian, in units in which the
-            image is pi wide; 0 for the identity, which shares out a step alike to all frequencies.
+            image is pi wide. 0 for the identity: then latents that the image does not depend on
+            stay where they were, and do not move along with their neighbours.
     """
 
     num_steps: int = 100

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy
+import tensorflow as tf
 from matplotlib import pyplot as plt
 
 import ddim_embed as de
@@ -15,6 +17,7 @@ from experiments import model_cards
 
 ROOT = Path(__file__).parent.parent
 ENTRIES = sorted(read_manifest())
+GENERATORS = [name.split("/")[0] for name in ENTRIES if name.endswith("/generator")]
 IMAGES = 64
 
 
@@ -65,6 +68,25 @@ def test_the_weights_of_others_come_with_their_licences():
     assert words.count('PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"') == 2
     assert words.count("Redistributions in binary form must reproduce") == 2
     assert words.count("Neither the name of the copyright holder") == 1
+
+
+@pytest.mark.parametrize("dataset", GENERATORS)
+def test_images_answer_to_smooth_changes_of_the_latents(dataset):
+    """What L-BFGS believes of a generator before it has seen a gradient: `LBFGS.laplacian`."""
+    generator = de.load_generator(dataset)
+    latents = tf.constant(generator.latents(32, seed=0))
+    noise = tf.constant(generator.latents(32, seed=1))
+    with tf.GradientTape() as tape:
+        tape.watch(latents)
+        decoded = generator.decode_tensor(latents)
+    pulled = tape.gradient(decoded, latents, output_gradients=noise).numpy()
+    power = scipy.fft.dctn(pulled, axes=(1, 2), norm="ortho") ** 2
+    power = (power / power.mean(axis=(1, 2, 3), keepdims=True)).mean(axis=(0, 3))
+    size = np.arange(len(power))
+    squared = size[:, None] ** 2 + size**2
+    slope = np.polyfit(np.log(1 + squared).ravel(), np.log(power).ravel(), 1)[0]
+    assert slope < -1
+    assert power[squared <= 2].mean() > 1000 * power[squared > 0.9 * len(power) ** 2].mean()
 
 
 class TestFashionMnist:
