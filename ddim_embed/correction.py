@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import tensorflow as tf
 
 from ddim_embed.embedding import Method
-from ddim_embed.iterates import Iterates, wide
+from ddim_embed.iterates import Iterates, check_counts, wide
 from ddim_embed.sampling import ddim_step, sampler_levels
 
 # By how much an image's trust falls with a sweep that failed, and grows with one that did not.
@@ -52,9 +52,7 @@ class DefectCorrection(Method):
     takes_mask: ClassVar[bool] = True
 
     def __post_init__(self):
-        for name in ("num_steps", "iterations", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
+        check_counts(self, "num_steps", "iterations", "patience")
 
     @property
     def ticks(self):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ddim_embed.embedding import Method
 from ddim_embed.generator import image_means
-from ddim_embed.iterates import Iterates
+from ddim_embed.iterates import Iterates, check_counts
 
 LOSSES = ("l1", "l2")
 
@@ -45,9 +45,7 @@ class Descent(Method):
     takes_mask: ClassVar[bool] = True
 
     def __post_init__(self):
-        for name in ("num_steps", "patience", "starts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
+        check_counts(self, "num_steps", "patience", "starts")
         if not 0 < self.learning_rate < np.inf:
             raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
         if not 0 <= self.penalty < np.inf:

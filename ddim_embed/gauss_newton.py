@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed.embedding import Method
-from ddim_embed.iterates import Iterates, dot, wide
+from ddim_embed.iterates import Iterates, check_counts, dot, wide
 from ddim_embed.jacobian import linearize
 
 
@@ -37,9 +37,7 @@ class GaussNewton(Method):
     takes_mask: ClassVar[bool] = True
 
     def __post_init__(self):
-        for name in ("num_steps", "cg_steps", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
+        check_counts(self, "num_steps", "cg_steps", "patience")
         if not 0 < self.damping < np.inf:
             raise ValueError(f"`damping` must be positive. Received: {self.damping}")
 

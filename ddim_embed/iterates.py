@@ -68,6 +68,13 @@ class Iterates:
         return Found(self._best, self._evaluations, trace)
 
 
+def check_counts(method, *names):
+    """Raises a ValueError if an option of a method, of those named, is less than 1."""
+    for name in names:
+        if getattr(method, name) < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {getattr(method, name)}")
+
+
 def dot(a, b):
     """Scalar products of two tensors, image by image: `(n, height, width, channels)` -> `(n,)`."""
     return tf.reduce_sum(a * b, axis=(1, 2, 3))

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed.embedding import Method
-from ddim_embed.iterates import Iterates, dot, wide
+from ddim_embed.iterates import Iterates, check_counts, dot, wide
 
 # The sufficient decrease of Nocedal & Wright, Eq. 3.6a.
 _SUFFICIENT = 1e-4
@@ -52,9 +52,7 @@ class LBFGS(Method):
     takes_mask: ClassVar[bool] = True
 
     def __post_init__(self):
-        for name in ("num_steps", "memory", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
+        check_counts(self, "num_steps", "memory", "patience")
         if not 0 <= self.laplacian < np.inf:
             raise ValueError(f"`laplacian` must be at least 0. Received: {self.laplacian}")
 

@@ -1,5 +1,6 @@
 """What experiments read: images of their data, and the weights that are shipped for them."""
 
+import contextlib
 import dataclasses
 
 import ddim_embed as de
@@ -49,7 +50,7 @@ def load_labelled(config, split, limit=None):
         UsageError: for data that the flags name and `load_images` refuses.
         ConnectionError: if they are not there and cannot be fetched.
     """
-    try:
+    with _refusals_in_words():
         return de.load_images(
             config.data,
             part(config, split),
@@ -58,8 +59,6 @@ def load_labelled(config, split, limit=None):
             limit=limit,
             channels=config.channels,
         )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def reported(config):
@@ -69,7 +68,7 @@ def reported(config):
 
 def stream(config, batch_size, start_step):
     """Batches of training pixels from step `start_step` on; raises as `load` does."""
-    try:
+    with _refusals_in_words():
         return de.stream_images(
             config.data,
             part(config, "train"),
@@ -81,6 +80,13 @@ def stream(config, batch_size, start_step):
             start_step=start_step,
             mirror=config.mirror,
         )
+
+
+@contextlib.contextmanager
+def _refusals_in_words():
+    """What the library refuses of what the flags name is a `UsageError`."""
+    try:
+        yield
     except ValueError as error:
         raise UsageError(str(error)) from error
 
