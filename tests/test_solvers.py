@@ -332,7 +332,7 @@ def test_bad_options_of_one():
         de.GaussNewton(cg_steps=0)
     with pytest.raises(ValueError, match="damping"):
         de.GaussNewton(damping=-1.0)
-    with pytest.raises(ValueError, match="`laplacian` must be at least 0. Received: -1"):
+    with pytest.raises(ValueError, match="laplacian"):
         de.LBFGS(laplacian=-1)
 
 
