@@ -44,39 +44,39 @@ def _interpolation(contents):
 
 
 def _projection(contents):
-    rows = [
-        (
-            {"network": "U-Net", "whole": contents["method"], "masked": "the same, with the mask"}[
-                row["name"]
-            ],
-            *(
-                interval(row.get(key), digits)
-                for key, digits in (
-                    ("held_mse", 6), ("free_mse", 4), ("lpips", 4), ("latents_std", 3),
-                )
-            ),
-            number(row["evaluations"], 0),
-        )
-        for row in contents["projections"]
-    ]  # fmt: skip
-    edit = contents.get("edit")
-    if edit:
-        rows.insert(
-            0,
-            ("as edited", "-", interval(edit["free_mse"], 4), interval(edit["lpips"], 4), "-", "-"),
-        )
-    header = (
-        "projection", "error where held", "error under the mask", "LPIPS",
-        "deviation of latents", "evaluations",
-    )  # fmt: skip
+    edit = contents["edit"]
+    edited = ("as edited", "-", interval(edit["free_mse"], 4), interval(edit["lpips"], 4), "-", "-")
     return [
         heading("Projection of edited images"),
         paragraph(
             "Where held, the error is that of the edited image; under the mask, and in LPIPS, that "
             "of the image before it was edited, which no method has seen."
         ),
-        table(header, rows),
+        _ways_to_project(contents, [edited]),
     ]
+
+
+def _reification(contents):
+    files = ", ".join(contents["options"]["files"])
+    return [heading("Projection of your images"), paragraph(files), _ways_to_project(contents, [])]
+
+
+def _ways_to_project(contents, rows):
+    names = {"network": "U-Net", "whole": contents["method"], "masked": "the same, with the mask"}
+    header = (
+        "projection", "error where held", "error under the mask", "LPIPS",
+        "deviation of latents", "evaluations",
+    )  # fmt: skip
+    digits = {"held_mse": 6, "free_mse": 4, "lpips": 4, "latents_std": 3}
+    rows = rows + [
+        (
+            names[row["name"]],
+            *(interval(row.get(key), count) for key, count in digits.items()),
+            number(row["evaluations"], 0),
+        )
+        for row in contents["projections"]
+    ]
+    return table(header, rows)
 
 
 def _directions(contents):
@@ -120,13 +120,22 @@ _INTERPOLATION_FIGURES = {
         "The cross-fade on the left, spherical interpolation of latents on the right.",
     ),
 }
+_PROJECTION_WORDS = (
+    "The U-Net has learnt images only, and blends in what it does not know; a descent "
+    "finds latents for the edit as well. With a mask only what was not edited is held to "
+    "the image."
+)
 _PROJECTION_FIGURES = {
     "fig05_projection.png": (
-        "Figures 4 and 5: edited images, taken to the nearest generated ones",
-        "The U-Net has learnt images only, and blends in what it does not know; a descent "
-        "finds latents for the edit as well. With a mask only what was not edited is held to "
-        "the image.",
-    ),
+        "Figure 5: edited images, taken to the nearest generated ones",
+        _PROJECTION_WORDS,
+    )
+}
+_REIFICATION_FIGURES = {
+    "fig04_projection.png": (
+        "Figure 4: your images, taken to the nearest generated ones",
+        _PROJECTION_WORDS,
+    )
 }
 _DIRECTIONS_FIGURES = {
     "directions_class.png": (
@@ -149,4 +158,5 @@ _DIRECTIONS_FIGURES = {
 
 INTERPOLATION = Section("interpolate.json", _interpolation, _INTERPOLATION_FIGURES)
 PROJECTION = Section("project.json", _projection, _PROJECTION_FIGURES)
+REIFICATION = Section("project_files.json", _reification, _REIFICATION_FIGURES)
 DIRECTIONS = Section("directions.json", _directions, _DIRECTIONS_FIGURES)

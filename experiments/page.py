@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
-from experiments.editing_sections import DIRECTIONS, INTERPOLATION, PROJECTION
+from experiments.editing_sections import DIRECTIONS, INTERPOLATION, PROJECTION, REIFICATION
 from experiments.markup import figure, figures, how, paragraph, save, text
 from experiments.sections import COMPARISON, INVARIANCE, REPORT, STRUCTURE
 
-SECTIONS = (REPORT, COMPARISON, STRUCTURE, INVARIANCE, INTERPOLATION, PROJECTION, DIRECTIONS)
+SECTIONS = (
+    REPORT, COMPARISON, STRUCTURE, INVARIANCE,
+    INTERPOLATION, PROJECTION, REIFICATION, DIRECTIONS,
+)  # fmt: skip
 
 
 def write_page(folder):

@@ -14,15 +14,16 @@ _LINES, _CORNERS, _WIDTH = 2, 3, 0.09
 
 
 def project(config, command, files=(), mask=None, method="hybrid"):
-    """Projects a user's image, or test images with lines drawn on them.
+    """Projects a user's images, or test images with lines drawn on them.
 
-    Writes `project.json`, `fig05_projection.png` and the page.
+    Writes the page, and `project.json` and `fig05_projection.png`, or of a user's images
+    `project_files.json` and `fig04_projection.png`.
 
     Args:
         config: an `Experiment`; `shown` test images are taken if there is no file.
         command: what a user would type to repeat it.
-        files: path of one image, or none.
-        mask: path of a picture of the same size, white where the image was edited, or None.
+        files: paths of images, or none.
+        mask: path of a picture of the size of the one image, white where it was edited, or None.
         method: name of a method; with a mask one that takes it.
 
     Returns:
@@ -34,10 +35,10 @@ def project(config, command, files=(), mask=None, method="hybrid"):
         ConnectionError: if the data are not there and cannot be fetched.
     """
     chosen = inputs.configured(config, method)
-    if len(files) > 1:
-        raise UsageError(f"`project` takes one image, or none. Received: {len(files)}")
-    if mask is not None and not files:
-        raise UsageError("--mask belongs to an image: project FILE --mask FILE")
+    if mask is not None and len(files) != 1:
+        raise UsageError(
+            f"--mask belongs to one image: project FILE --mask FILE. Received images: {len(files)}"
+        )
     if mask is not None and not chosen.takes_mask:
         raise UsageError(f"--method must be one that takes a mask. Received: {method}")
     generator = sources.load_generator(config)
@@ -76,10 +77,13 @@ def project(config, command, files=(), mask=None, method="hybrid"):
         contents["edit"] = _under_mask(generator, edited, free, original)
     contents |= inputs.notes(config, command, files=files, mask=mask, method=method)
     folder = config.result_folder
-    results.save_json(folder / "project.json", contents)
-    results.save_figure(
-        folder / "fig05_projection.png", _figure(original, edited, free, found, method)
+    file, figure = (
+        ("project_files.json", "fig04_projection.png")
+        if files
+        else ("project.json", "fig05_projection.png")
     )
+    results.save_json(folder / file, contents)
+    results.save_figure(folder / figure, _figure(original, edited, free, found, method))
     _print(contents)
     print(f"The page is {page.write_page(folder)}")
     return contents

@@ -181,11 +181,11 @@ def verbs(config):
         method: str = "hybrid",
         config: flags = config,
     ):
-        """Takes an edited image, or a painting, to the nearest that the generator makes.
+        """Takes edited images, or paintings, to the nearest that the generator makes.
 
         Args:
-            files: one image in any usual format; without it, test images with lines drawn on them.
-            mask: a picture of the same size, white where the image was edited; there it is free.
+            files: images in any usual format; without them, test images with lines drawn on them.
+            mask: of one image, a picture of its size, white where it was edited; there it is free.
             method: one of the library's methods; with a mask one that takes it.
         """
         options = {"files": files, "mask": mask, "method": method}

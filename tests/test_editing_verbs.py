@@ -154,17 +154,33 @@ class TestProject:
         expected = np.zeros((1, 16, 16), bool)
         expected[:, :8, :8] = True
         np.testing.assert_array_equal(found, expected)
-        before = (folder / "project.json").read_bytes()
-        try:
-            flags = ["--smoke", "--results", folder.parent, "--method", "lbfgs"]
-            files = [tmp_path / "image.png", "--mask", tmp_path / "mask.png"]
-            main(FASHION_MNIST, ["project", *files, *flags])
-            contents = read(folder, "project")
-        finally:
-            (folder / "project.json").write_bytes(before)
+        written = tmp_path / "results" / folder.name
+        flags = ["--smoke", "--results", written.parent, "--weights", folder / "weights"]
+        files = [tmp_path / "image.png", "--mask", tmp_path / "mask.png"]
+        main(FASHION_MNIST, ["project", *files, *flags, "--method", "lbfgs"])
+        contents = read(written, "project_files")
         assert contents["images"] == 1 and contents["free"] == 0.25 and "edit" not in contents
         assert [row["name"] for row in contents["projections"]] == ["network", "whole", "masked"]
         assert contents["projections"][2]["held_mse"]["interval"] is None
+        assert not (written / "project.json").exists()  # that of test images, for the ledger
+        page = (written / "index.html").read_text()
+        assert "Projection of your images" in page and "fig04_projection.png" in page
+
+    def test_several_files(self, folder, tmp_path):
+        rng = np.random.default_rng(1)
+        files = [tmp_path / f"{i}.png" for i in range(3)]
+        for file in files:
+            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(file)
+        written = tmp_path / "results" / folder.name
+        flags = ["--smoke", "--results", written.parent, "--weights", folder / "weights"]
+        main(FASHION_MNIST, ["project", *files, *flags])
+        contents = read(written, "project_files")
+        assert contents["images"] == 3 and contents["free"] is None and "edit" not in contents
+        assert [row["name"] for row in contents["projections"]] == ["network", "whole"]
+        pixels, _, _ = de.read_image_files(files, (16, 16, 1))
+        result = de.embed(generator_of(folder), pixels, "unet")
+        found = contents["projections"][0]["held_mse"]["mean"]
+        assert found == pytest.approx(result.mse.mean(), rel=1e-2)
 
     def test_what_it_refuses(self, folder, tmp_path, capsys):
         image, mask = tmp_path / "image.png", tmp_path / "mask.png"
@@ -175,8 +191,8 @@ class TestProject:
         assert code == 2 and "--mask must be of the image's size, 9x9. Received: 9x12" in words
         code, words = stopped(capsys, "project", image, "--mask", image, *flags)
         assert code == 2 and "black all over" in words
-        code, words = stopped(capsys, "project", image, image, *flags)
-        assert code == 2 and "one image, or none. Received: 2" in words
+        code, words = stopped(capsys, "project", image, image, "--mask", mask, *flags)
+        assert code == 2 and "one image: project FILE --mask FILE. Received images: 2" in words
         code, words = stopped(capsys, "project", "--mask", image, *flags)
         assert code == 2 and "project FILE --mask FILE" in words
         code, words = stopped(
