@@ -27,7 +27,7 @@ class LBFGS(Method):
 
     What it believes before it has seen a gradient halves their number: the image answers to smooth
     changes of the latents, and hardly to fine ones (in a trained generator the mean square of
-    J' noise falls faster than 1 / (1 + frequency**2), by a factor of over a thousand). So the first
+    J' noise falls faster than 1 / (1 + frequency**2), by a factor of hundreds). So the first
     inverse Hessian is 1 - Laplacian, scaled as in Eq. 7.20, and the memory corrects it.
 
     It finds the minimum nearest to its start, so start well: `Hybrid("unet", LBFGS())`. Without

@@ -22,7 +22,10 @@ _DATA = {
         "MNIST",
         "60,000 training images of digits (LeCun, Cortes and Burges; CC BY-SA 3.0), 28x28, padded "
         "to 32x32.",
-        [],
+        [
+            "About a third of what the generator makes are fragments of digits. It is still being "
+            "trained; its embedding networks are to follow."
+        ],
     ),
     "fashion_mnist": (
         "Fashion-MNIST",
