@@ -1,0 +1,69 @@
+"""The README's results are the ledger's, and the ledger's are those of the weights that ship."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ddim_embed.weights import read_manifest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LEDGER = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
+
+
+def tables(text):
+    """Every table of a Markdown text, as a list of dicts."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        header, _, *rows = (
+            [cell.strip() for cell in line.strip("| ").split(" | ")] for line in block.splitlines()
+        )
+        found.append([dict(zip(header, row, strict=False)) for row in rows])
+    return found
+
+
+def measured():
+    """The ledger's Table 1: (network, data set) -> (paper, ours, our interval, test images)."""
+    (rows,) = tables(LEDGER)
+    found = {}
+    for row in rows:
+        if row["item"].startswith("Table 1") and "error" in row["statement"] and row["ours"] != "-":
+            ours, interval = map(float, row["ours"].split(" \u00b1 "))
+            dataset, images = re.fullmatch(r"(\w+), ([\d,]+) test images", row["data"]).groups()
+            key = row["item"].removeprefix("Table 1, "), dataset
+            found[key] = float(row["paper"]), ours, interval, int(images.replace(",", ""))
+    return found
+
+
+def test_table_1_is_the_ledgers():
+    (table,) = (rows for rows in tables(README) if "PSNR (dB)" in rows[0])
+    found = measured()
+    assert {dataset for _, dataset in found} == {"fashion_mnist"}  # one table shows them all
+    assert len(table) == len(found)
+    for row in table:
+        paper, ours, _, images = found[row["network"].strip("`"), "fashion_mnist"]
+        assert (row["ours"], row["paper"]) == (f"{ours:.5f}", f"{paper:.5f}"), row
+        assert images == 10_000
+
+
+@pytest.mark.parametrize("key", sorted(measured()))
+def test_the_ledger_has_the_errors_of_the_weights_that_ship(key):
+    """The manifest's is of the first of the test images, before weights were rounded to float16."""
+    network, dataset = key
+    errors = read_manifest(ROOT / "weights")[f"{dataset}/{network}"]["errors"]
+    _, ours, interval, images = measured()[key]
+    tolerance = 0.01 * ours if errors["test_images"] == images else 2 * interval * 10**0.5
+    assert errors["test_mse"] == pytest.approx(ours, abs=tolerance)
+
+
+def test_the_readme_counts_the_ledgers_verdicts():
+    found = re.findall(r"(\d+) ([a-z ]+)[,.]", LEDGER.split("\n")[2])
+    counts = {words: int(number) for number, words in found}
+    words = r"(\d+) rows reproduced \((\d+) of them better\), (\d+) not, (\d+) not"
+    assert [int(number) for number in re.search(words, README).groups()] == [
+        counts["reproduced"] + counts["better"],
+        counts["better"],
+        counts["not reproduced"],
+        counts["not measured"],
+    ]
