@@ -111,8 +111,8 @@ def _empty_memory(point, slope, size):
 def _precondition(vectors, laplacian):
     """(1 - laplacian * Laplacian) of each image, mirrored at its borders, in a five-point stencil.
 
-    A cosine of k half waves across the image becomes (1 + laplacian * k**2) of itself, or a little
-    less where k comes close to the number of pixels. Symmetric, and positive definite.
+    A cosine of k half waves across the image becomes (1 + laplacian * k**2) of itself, or less (at
+    worst 4/pi**2) where k comes close to the number of pixels. Symmetric, positive definite.
     """
     padded = tf.pad(vectors, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     rows = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] - 2 * vectors
