@@ -12,6 +12,7 @@ import tensorflow as tf
 from matplotlib import pyplot as plt
 
 import ddim_embed as de
+from ddim_embed.jacobian import linearize
 from ddim_embed.weights import find_weights, read_manifest, weights_root
 from experiments import model_cards
 
@@ -74,12 +75,9 @@ def test_the_weights_of_others_come_with_their_licences():
 def test_images_answer_to_smooth_changes_of_the_latents(dataset):
     """What L-BFGS believes of a generator before it has seen a gradient: `LBFGS.laplacian`."""
     generator = de.load_generator(dataset)
-    latents = tf.constant(generator.latents(32, seed=0))
-    noise = tf.constant(generator.latents(32, seed=1))
-    with tf.GradientTape() as tape:
-        tape.watch(latents)
-        decoded = generator.decode_tensor(latents)
-    pulled = tape.gradient(decoded, latents, output_gradients=noise).numpy()
+    latents, noise = (tf.constant(generator.latents(32, seed=seed)) for seed in (0, 1))
+    _, _, transposed = linearize(generator.decode_tensor, latents)
+    pulled = transposed(noise).numpy()
     power = scipy.fft.dctn(pulled, axes=(1, 2), norm="ortho") ** 2
     power = (power / power.mean(axis=(1, 2, 3), keepdims=True)).mean(axis=(0, 3))
     size = np.arange(len(power))
