@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from ddim_embed.data import crop_padding
 from ddim_embed.generator import DECODE_BATCH
 from ddim_embed.layers import BatchNorm
 from ddim_embed.parallel import has_gpu, over_cores
@@ -105,8 +106,7 @@ class EmbedderTrainer(_EmbedderModel):
 
     def _track(self, loss, pixels, reconstruction):
         count = tf.shape(pixels)[0]
-        window = slice(self._padding, -self._padding or None)
-        difference = (pixels - tf.clip_by_value(reconstruction, 0, 1))[:, window, window]
+        difference = crop_padding(pixels - tf.clip_by_value(reconstruction, 0, 1), self._padding)
         self.loss_tracker.update_state(loss, sample_weight=count)
         self.mse_tracker.update_state(tf.reduce_mean(difference**2), sample_weight=count)
         return {metric.name: metric.result() for metric in self.metrics}

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed import sampling
+from ddim_embed.data import crop_padding
 from ddim_embed.frozen import FrozenDenoiser
 from ddim_embed.layers import Normalizer, dtype_policy, register
 from ddim_embed.parallel import has_gpu, over_cores
@@ -197,9 +198,10 @@ class Generator(keras.Model):
 
         For methods that compare iterates; what is reported goes through `metrics`.
         """
-        window = slice(self.padding, -self.padding or None)
-        difference = tf.clip_by_value(decoded, 0, 1)[:, window, window] - pixels[:, window, window]
-        return image_means(tf.square(difference), None if held is None else held[:, window, window])
+        squares = tf.square(tf.clip_by_value(decoded, 0, 1) - pixels)
+        if held is not None:
+            held = crop_padding(held, self.padding)
+        return image_means(crop_padding(squares, self.padding), held)
 
     @property
     def gradient_evaluations(self):
@@ -295,8 +297,7 @@ class Generator(keras.Model):
                 f"Received: {mask.dtype} of shape {mask.shape}"
             )
         held = ~mask.reshape(*plain, 1)
-        window = slice(self.padding, -self.padding or None)
-        empty = np.flatnonzero(~held[:, window, window].any(axis=(1, 2, 3)))
+        empty = np.flatnonzero(~crop_padding(held, self.padding).any(axis=(1, 2, 3)))
         if len(empty):
             raise ValueError(
                 "`mask` must leave at least one pixel of each image held. Received none for "

@@ -13,6 +13,11 @@ from typing import Literal
 from tyro.conf import Suppress
 
 NETWORKS = ("conv1", "conv3_16", "conv3_64", "conv5_128", "unet")
+# The library's, by name; here so that a wrong one is refused before TensorFlow is imported.
+METHODS = (
+    *NETWORKS, "descent", "lbfgs", "gauss_newton", "correction", "hybrid", "ddim_inversion",
+    "implicit", "edict", "bdia",
+)  # fmt: skip
 DATA = ("mnist", "fashion_mnist", "cifar10", "oxford_flowers102", "celeba")
 
 

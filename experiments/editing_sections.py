@@ -44,37 +44,45 @@ def _interpolation(contents):
 
 
 def _projection(contents):
-    edit = contents["edit"]
-    edited = ("as edited", "-", interval(edit["free_mse"], 4), interval(edit["lpips"], 4), "-", "-")
     return [
         heading("Projection of edited images"),
         paragraph(
             "Where held, the error is that of the edited image; under the mask, and in LPIPS, that "
-            "of the image before it was edited, which no method has seen."
+            "of the image before it was edited, which no method has seen. " + _LIKENESS
         ),
-        _ways_to_project(contents, [edited]),
+        _ways_to_project(contents, {"name": "edited", **contents["edit"]}),
     ]
 
 
 def _reification(contents):
     files = ", ".join(contents["options"]["files"])
-    return [heading("Projection of your images"), paragraph(files), _ways_to_project(contents, [])]
+    return [
+        heading("Projection of your images"),
+        paragraph(f"{files}. {_LIKENESS}"),
+        _ways_to_project(contents, {"name": "edited"}),
+    ]
 
 
-def _ways_to_project(contents, rows):
-    names = {"network": "U-Net", "whole": contents["method"], "masked": "the same, with the mask"}
+def _ways_to_project(contents, edited):
+    names = {
+        "edited": "as they came",
+        "network": "U-Net",
+        "whole": contents["method"],
+        "masked": "the same, with the mask",
+    }
     header = (
         "projection", "error where held", "error under the mask", "LPIPS",
-        "deviation of latents", "evaluations",
+        "deviation of latents", "evaluations", "U-Net's error on it",
     )  # fmt: skip
     digits = {"held_mse": 6, "free_mse": 4, "lpips": 4, "latents_std": 3}
-    rows = rows + [
+    rows = [
         (
             names[row["name"]],
             *(interval(row.get(key), count) for key, count in digits.items()),
-            number(row["evaluations"], 0),
+            number(row.get("evaluations"), 0),
+            interval(contents.get("network_mse", {}).get(row["name"]), 5),
         )
-        for row in contents["projections"]
+        for row in [edited, *contents["projections"]]
     ]
     return table(header, rows)
 
@@ -108,6 +116,10 @@ def _directions(contents):
     ]
 
 
+_LIKENESS = (
+    "The U-Net's error is that of embedding the result once more, clipped: it has learnt images of "
+    "its data only, and fails to embed what is none."
+)
 _INTERPOLATION_FIGURES = {
     "fig19_interpolation.png": (
         "Figure 19: from one image to another",

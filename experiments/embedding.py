@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
+from ddim_embed.data import crop_padding
 from experiments import inputs, results
 from experiments.configuration import NETWORKS
 from experiments.reporting import embed_in_parts
@@ -38,7 +39,6 @@ def embed_files(config, files, method, folder=None, command=None):
 
     Raises:
         FileNotFoundError: if weights are missing, or none of the files can be read.
-        UsageError: for another method.
     """
     configured = _configured(config, method)
     folder = folder or config.result_folder / "embed"
@@ -53,9 +53,9 @@ def embed_files(config, files, method, folder=None, command=None):
     with tqdm(total=len(kept), desc="embed", unit="image", disable=len(kept) < 2) as bar:
         embedding = embed_in_parts(generator, pixels, configured, bar, config.seed)
     names = _unique_names(kept, folder)
-    window = slice(padding, -padding or None)
-    for name, reconstruction in zip(names, embedding.reconstruction, strict=True):
-        _save_png(folder / name, reconstruction[window, window])
+    inner = crop_padding(embedding.reconstruction, padding)
+    for name, reconstruction in zip(names, inner, strict=True):
+        _save_png(folder / name, reconstruction)
     arrays = {"latents": embedding.latents, "files": np.array([*map(str, kept)])}
     if embedding.partner is not None:
         arrays["partner"] = embedding.partner

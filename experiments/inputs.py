@@ -3,7 +3,10 @@
 import dataclasses
 import json
 
+import numpy as np
+
 import ddim_embed as de
+from ddim_embed.data import crop_padding
 from experiments import results, sources
 from experiments.configuration import UsageError
 
@@ -50,19 +53,18 @@ def read_mask(generator, file, image):
         UsageError: if its sides are not in the proportion of the image's, so that it would be cut
             elsewhere; or if it leaves nothing of the image, or all of it.
     """
-    mask = read(generator, [file], channels=1)[..., 0] > 0.5
+    mask = read(generator, [file], channels=1) > 0.5
     sizes = [_size(path) for path in (file, image)]
     if sizes[0][0] * sizes[1][1] != sizes[0][1] * sizes[1][0]:
         words = ["x".join(map(str, size)) for size in sizes]
         raise UsageError(f"--mask must be of the image's size, {words[1]}. Received: {words[0]}")
-    window = slice(generator.padding, -generator.padding or None)
-    share = mask[:, window, window].mean()
+    share = crop_padding(mask, generator.padding).mean()
     if share in (0, 1):
         raise UsageError(
             "--mask must be white where the image was edited, and black elsewhere. "
             f"Received one that is {'white' if share else 'black'} all over"
         )
-    return mask
+    return mask[..., 0]
 
 
 def _size(path):
@@ -95,12 +97,7 @@ def configured(config, name):
     Args:
         config: an `Experiment`.
         name: of `de.METHODS`.
-
-    Raises:
-        UsageError: for another name.
     """
-    if name not in de.METHODS:
-        raise UsageError(f"--method must be one of {', '.join(de.METHODS)}. Received: {name}")
     method = de.METHODS[name]()
     if isinstance(method, de.Hybrid):
         finish = _with_bar(config, de.METHODS[method.finish]())
@@ -113,6 +110,29 @@ def _with_bar(config, method):
     if config.smoke and method.ticks > 1:
         options["num_steps"] = _FEW
     return dataclasses.replace(method, **options)
+
+
+def unet(config):
+    """The U-Net of the experiment as a method, or None without its weights; says so."""
+    try:
+        return de.Network("unet", de.load_embedder(config.name, "unet", config.weights))
+    except FileNotFoundError as error:
+        print(f"Left out: what the U-Net makes of images. {error}")
+        return None
+
+
+def unlikeness(generator, pixels, network):
+    """By how much the U-Net fails to embed images: it has learnt those of its data only.
+
+    Args:
+        generator: a `Generator`.
+        pixels: `(n, height, width, channels)`, clipped here.
+        network: what `unet` gives.
+
+    Returns:
+        Mean squared error of each image, `(n,)`.
+    """
+    return de.embed(generator, np.clip(pixels, 0, 1), network).mse
 
 
 def notes(config, command, **options):

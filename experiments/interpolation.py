@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import editing
+from ddim_embed.data import crop_padding
 from experiments import inputs, markup, page, results, sources
 from experiments.configuration import UsageError, require
 
@@ -33,8 +34,8 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
         What is in `interpolate.json`.
 
     Raises:
-        UsageError: for another number of files, a method that is not there, fewer than 2 frames, or
-            more ways than there are images.
+        UsageError: for another number of files, a coupled method, fewer than 2 frames, or more ways
+            than there are images.
         FileNotFoundError: if a file cannot be read, or weights are missing.
         ConnectionError: if the data are not there and cannot be fetched.
     """
@@ -53,7 +54,7 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
         loaded, labels = inputs.test_images(config, max(_LOOKED_AT, 2 + 2 * ways))
         both = _unlike(labels)
         pixels, others = loaded[both], np.delete(loaded, both, axis=0)[: 2 * ways]
-    network = _network(config)
+    network = inputs.unet(config)
 
     total = 8 if ways and not files else 4
     with tqdm(total=total, desc="interpolate", disable=not config.progress) as bar:
@@ -118,21 +119,10 @@ def smoothness(generator, strip, network=None):
     return {
         "steps": steps.tolist(),
         "largest_share": float(steps.max() / max(steps.sum(), 1e-12)),
-        "network_mse": None if network is None else _errors(generator, strip, network).tolist(),
+        "network_mse": (
+            None if network is None else inputs.unlikeness(generator, strip, network).tolist()
+        ),
     }
-
-
-def _errors(generator, strip, network):
-    return de.embed(generator, np.clip(strip, 0, 1), network).mse
-
-
-def _network(config):
-    """The U-Net that embeds, or None without its weights."""
-    try:
-        return de.Network("unet", de.load_embedder(config.name, "unet", config.weights))
-    except FileNotFoundError as error:
-        print(f"Left out: what the U-Net makes of frames. {error}")
-        return None
 
 
 def _length(generator, ends, kind, samples, seed):
@@ -148,7 +138,7 @@ def _several(generator, latents, kind, seed, network):
     return {
         "path_length": {"mean": found.mean, "interval": found.interval},
         "path_length_median": float(np.median(found.each)),
-        "middle_network_mse": results.estimate(_errors(generator, middle, network)),
+        "middle_network_mse": results.estimate(inputs.unlikeness(generator, middle, network)),
     }
 
 
@@ -171,9 +161,8 @@ def _figure(ends, frames, strips):
 
 def _save_animation(path, strips, padding):
     """There and back: the cross-fade on the left, spherical on the right."""
-    window = slice(padding, -padding or None)
     frames = np.concatenate(
-        [strips[kind][:, window, window] for kind in ("pixels", "spherical")], axis=2
+        [crop_padding(strips[kind], padding) for kind in ("pixels", "spherical")], axis=2
     )
     scale = -(-_SIDE // min(frames.shape[1:3]))
     frames = np.rint(255 * np.clip(frames, 0, 1)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""MNIST: 28x28 digits, padded to 32x32."""
+"""MNIST: 28x28 digits, padded to 32x32; weights and a sample are shipped."""
 
 from experiments.configuration import Experiment
 from experiments.runner import main
@@ -6,6 +6,7 @@ from experiments.runner import main
 MNIST = Experiment(
     name="mnist",
     data="mnist",
+    report_source="sample",
     padding=2,
     paper_mse={
         "conv1": 0.00704,

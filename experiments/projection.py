@@ -30,7 +30,7 @@ def project(config, command, files=(), mask=None, method="hybrid"):
         What is in `project.json`.
 
     Raises:
-        UsageError: for a method that is not there or takes no mask, or a mask that does not fit.
+        UsageError: for a method that takes no mask, or a mask that does not fit.
         FileNotFoundError: if a file cannot be read, or weights are missing.
         ConnectionError: if the data are not there and cannot be fetched.
     """
@@ -51,17 +51,15 @@ def project(config, command, files=(), mask=None, method="hybrid"):
         original, _ = inputs.test_images(config, config.shown)
         edited, free = draw(original, generator.padding, config.seed)
 
-    runs = {"network": ("unet", None), "whole": (chosen, None)}
+    network = inputs.unet(config)
+    runs = {} if network is None else {"network": (network, None)}
+    runs["whole"] = (chosen, None)
     if free is not None and chosen.takes_mask:
         runs["masked"] = (chosen, free)
-    found = {}
-    for name, (way, region) in tqdm(runs.items(), desc="project", disable=not config.progress):
-        try:
-            found[name] = de.project(generator, edited, way, region, config.seed)
-        except FileNotFoundError as error:
-            if name != "network":
-                raise
-            print(f"Left out: the U-Net alone. {error}")
+    found = {
+        name: de.project(generator, edited, way, region, config.seed)
+        for name, (way, region) in tqdm(runs.items(), desc="project", disable=not config.progress)
+    }
 
     contents = {
         "dataset": config.name,
@@ -75,6 +73,13 @@ def project(config, command, files=(), mask=None, method="hybrid"):
     }
     if original is not None:
         contents["edit"] = _under_mask(generator, edited, free, original)
+    if network is not None:
+        seen = [("edited", edited)]
+        seen += [(name, embedding.reconstruction) for name, embedding in found.items()]
+        contents["network_mse"] = {
+            name: results.estimate(inputs.unlikeness(generator, pixels, network))
+            for name, pixels in seen
+        }
     contents |= inputs.notes(config, command, files=files, mask=mask, method=method)
     folder = config.result_folder
     file, figure = (

@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import sys
+from pathlib import Path
 
 import tyro
 
@@ -28,12 +29,25 @@ def main(config, arguments=None):
             readable images are missing. The reason is printed to stderr.
     """
     arguments = [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    command = shlex.join(["python", "-m", f"experiments.{config.name}", *arguments])
+    command = command_line(config.name, arguments)
     with errors_in_a_line():
         call = _parse(config, arguments)
         check(call.config)
         import_tensorflow(call.one_core_per_operation)
         call.run(command)
+
+
+def command_line(module, arguments):
+    """What a user would type to run `experiments.<module>`, kept beside every result.
+
+    A path in the home folder begins with `~`: what is published names no user.
+    """
+    home = f"{Path.home()}{os.sep}"
+    words = [
+        f"~/{shlex.quote(word.removeprefix(home))}" if word.startswith(home) else shlex.quote(word)
+        for word in arguments
+    ]
+    return " ".join(["python", "-m", f"experiments.{module}", *words])
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ As in `runner`, TensorFlow is imported by what a study runs: a wrong flag answer
 """
 
 import dataclasses
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -12,7 +11,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from experiments.configuration import require
-from experiments.runner import errors_in_a_line, import_tensorflow
+from experiments.runner import command_line, errors_in_a_line, import_tensorflow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,7 @@ def main(study, run, arguments=None):
     with errors_in_a_line():
         parsed.check()
         import_tensorflow()
-        run(parsed, shlex.join(["python", "-m", f"experiments.{study.name}", *arguments]))
+        run(parsed, command_line(study.name, arguments))
 
 
 def _parse(study, arguments):

@@ -1,5 +1,7 @@
 """The verbs `train` and `train-embedders`: both resumable, both ending in shipped weights."""
 
+from pathlib import Path
+
 import keras
 
 import ddim_embed as de
@@ -220,4 +222,5 @@ def _embedder_config(config):
 
 def _data(config):
     mirrored = ", mirrored at random" if config.mirror else ""
-    return f"{config.data}, {sources.part(config, 'train')}{mirrored}"
+    name = Path(config.data).name  # a folder's own: what is published names no other
+    return f"{name}, {sources.part(config, 'train')}{mirrored}"

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.configuration import NETWORKS, Experiment, UsageError
+from experiments.configuration import METHODS, NETWORKS, Experiment, UsageError
 
 # The number of images of `compare`, unless --images says another.
 COMPARED_IMAGES = 200
@@ -93,7 +93,7 @@ def verbs(config):
 
     def embed(
         files: tyro.conf.Positional[tuple[Path, ...]],
-        method: str = "unet",
+        method: Literal[METHODS] = "unet",
         out: Path | None = None,
         config: flags = config,
     ):
@@ -159,7 +159,7 @@ def verbs(config):
 
     def interpolate(
         files: tyro.conf.Positional[tuple[Path, ...]] = (),
-        method: str = "hybrid",
+        method: Literal[METHODS] = "hybrid",
         frames: int = 9,
         ways: int = 2 if tiny else 16,
         config: flags = config,
@@ -178,7 +178,7 @@ def verbs(config):
     def project(
         files: tyro.conf.Positional[tuple[Path, ...]] = (),
         mask: Path | None = None,
-        method: str = "hybrid",
+        method: Literal[METHODS] = "hybrid",
         config: flags = config,
     ):
         """Takes edited images, or paintings, to the nearest that the generator makes.

@@ -132,8 +132,9 @@ def celeba(tmp_path):
 # The bundled sample ------------------------------------------------------------------------------
 
 
-def test_sample_is_padded_and_labelled():
-    pixels, labels = data.load_images("fashion_mnist", "test", source="sample")
+@pytest.mark.parametrize("name", ["fashion_mnist", "mnist"])
+def test_sample_is_padded_and_labelled(name):
+    pixels, labels = data.load_images(name, "test", source="sample")
     assert pixels.shape == (1000, 32, 32, 1) and pixels.dtype == np.float32
     assert labels.shape == (1000,) and set(labels) == set(range(10))
     assert pixels.min() == 0 and pixels.max() == 1
@@ -153,8 +154,20 @@ def test_auto_falls_back_to_the_sample_and_says_so(no_prepared):
 def test_sample_has_the_test_split_only():
     with pytest.raises(ValueError, match="`split` must be 'test'"):
         data.load_images("fashion_mnist", "train", source="sample")
-    with pytest.raises(ValueError, match=r"`name_or_path` must be one of \('fashion_mnist',\)"):
-        data.load_images("mnist", "test", source="sample")
+    with pytest.raises(ValueError, match=r"must be one of \('fashion_mnist', 'mnist'\)"):
+        data.load_images("cifar10", "test", source="sample")
+
+
+def test_portraits_are_those_of_the_golden_distances():
+    """What `project` can be tried on, as pictures."""
+    folder = Path(data.__file__).parent.parent / "samples" / "portraits"
+    with np.load(Path(__file__).parent / "golden" / "lpips_portraits.npz") as golden:
+        files = [folder / f"{name}.png" for name in golden["names"]]
+        images = golden["images"]
+    assert sorted(folder.iterdir()) == sorted(files)
+    pixels, _, problems = data.read_image_files(files, (64, 64, 3))
+    assert not problems
+    np.testing.assert_allclose(pixels, images / 255, atol=1e-6)
 
 
 # Arguments ---------------------------------------------------------------------------------------

@@ -142,6 +142,16 @@ class TestProject:
         under = [((p - e) ** 2)[f].mean() for p, e, f in zip(pixels, edited, free, strict=True)]
         assert contents["edit"]["free_mse"]["mean"] == pytest.approx(np.mean(under), rel=1e-4)
 
+    def test_the_network_looks_at_what_came_and_at_what_became_of_it(self, folder):
+        contents, generator = read(folder, "project"), generator_of(folder)
+        edited, _ = projection.draw(images(4)[0], 0, 0)
+        first = de.embed(generator, edited, "unet")
+        again = de.embed(generator, np.clip(first.reconstruction, 0, 1), "unet")
+        errors = contents["network_mse"]
+        assert list(errors) == ["edited", "network", "whole", "masked"]
+        assert errors["edited"]["mean"] == pytest.approx(first.mse.mean(), rel=1e-3)
+        assert errors["network"]["mean"] == pytest.approx(again.mse.mean(), rel=1e-3)
+
     def test_a_file_and_its_mask(self, folder, tmp_path):
         """Both are cropped alike; what is white is free."""
         rng = np.random.default_rng(0)

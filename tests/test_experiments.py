@@ -19,7 +19,7 @@ from ddim_embed.data import catalogue, loading
 from experiments import comparison, page, reporting, results, runner, sections, training
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
-from experiments.configuration import DATA, NETWORKS, Experiment, UsageError, check, shrink
+from experiments.configuration import DATA, METHODS, NETWORKS, Experiment, UsageError, check, shrink
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
@@ -542,7 +542,7 @@ def test_embed_without_a_readable_file_says_so(fashion, pictures, capsys):
         (["train-embedders", "conv9"], [*NETWORKS, "conv9"]),
         (["embed"], ["at least one image", "FILES"]),
         (["embed", "x.png", "--method", "magic"], [*NETWORKS, "magic"]),
-        (["train", "--source", "sample", "--data", "mnist"], ["fashion_mnist", "sample"]),
+        (["train", "--source", "sample", "--data", "cifar10"], ["fashion_mnist", "sample"]),
     ],
 )
 def test_wrong_words_name_the_right_ones(arguments, expected, capsys):
@@ -566,8 +566,21 @@ def test_help_explains_every_flag(capsys):
     assert "--paper" not in words
 
 
+def test_commands_are_kept_without_the_home_folder(monkeypatch, tmp_path):
+    home = tmp_path / "a user"
+    monkeypatch.setenv("HOME", str(home))
+    words = ["train", "--data", str(home / "my faces"), "--name", "x; y", str(home) + "2"]
+    command = runner.command_line("celeba", words)
+    assert "~/" in command and "a user/" not in command
+    shown = subprocess.run(
+        ["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.splitlines() == ["python", "-m", "experiments.celeba", *words]
+
+
 def test_lists_that_are_written_twice_agree():
     assert tuple(de.NETWORKS) == NETWORKS
+    assert tuple(de.METHODS) == METHODS
     assert tuple(catalogue.CATALOGUE) == DATA
     source = Experiment.__annotations__["source"]
     assert source.__args__ == loading.SOURCES

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +129,40 @@ def test_an_edit_is_blended_in_if_the_error_under_it_falls():
     assert verdict(0.02) == "reproduced" and verdict(0.29) == "not reproduced"
     rows = list(ledger.projection_rows({}))
     assert [row.verdict for row in rows] == ["not measured"] * 2
+
+
+def test_edits_of_faces_go_before_others():
+    estimate = {"mean": 0.3, "interval": 0.05}
+    contents = {
+        "images": 8,
+        "edit": {"free_mse": estimate},
+        "projections": [{"name": "masked", "free_mse": estimate}],
+    }
+    named = {name: {"project": contents} for name in ("mnist", "fashion_mnist", "celeba")}
+    assert one(ledger.projection_rows(named), item="Fig. 5").data.startswith("celeba")
+    del named["celeba"]
+    assert one(ledger.projection_rows(named), item="Fig. 5").data.startswith("mnist")
+
+
+def test_a_painting_becomes_a_photograph_if_the_network_knows_it_better():
+    def verdict(after):
+        errors = {"edited": {"mean": 0.01, "interval": 0.002}, "network": after}
+        contents = {"images": 7, "network_mse": errors}
+        return one(ledger.projection_rows({"celeba": {"project_files": contents}}), item="Fig. 4")
+
+    row = verdict({"mean": 0.002, "interval": 0.001})
+    assert row.verdict == "reproduced" and "0.00200" in row.ours
+    assert verdict({"mean": 0.009, "interval": 0.001}).verdict == "not reproduced"
+
+
+def test_commands_make_the_results_that_are_read():
+    quick, full = (paper_report.commands(FASHION_MNIST, full) for full in (False, True))
+    assert quick.items() < full.items() and "compare" not in quick
+    assert all(words == [name] for name, words in full.items())
+    (name,) = paper_report.commands(CELEBA, True).keys() - full.keys()
+    verb, *files = paper_report.commands(CELEBA, False)[name]
+    assert (name, verb) == ("project_files", "project")
+    assert len(files) == 7 and all(Path(file).is_file() for file in files)
 
 
 def test_ways_are_told_apart_beyond_their_intervals():

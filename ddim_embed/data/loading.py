@@ -21,7 +21,7 @@ from ddim_embed.data.files import CELEBA_FOLDER, open_celeba, open_folder
 
 SOURCES = ("auto", "sample", "tfds", "npz", "folder", "celeba")
 SPLITS = ("train", "validation", "test")
-SAMPLES = ("fashion_mnist",)
+SAMPLES = ("fashion_mnist", "mnist")
 
 # Up to here (as uint8) `stream_images` holds the images in memory: CelebA at 64x64 just fits.
 CACHE_BYTES = 2 * 1024**3

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import textwrap
+from importlib import resources
 
 import ddim_embed as de
 from experiments import markup, results, runner, schedules, study
@@ -13,6 +14,8 @@ from experiments.toy import __main__ as toy
 # Results, by the verbs that make them: the first in minutes, the others in hours.
 _QUICK = ("report", "interpolate", "project")
 _SLOW = ("compare", "structure", "invariance")
+# What `project` makes of images that are given: of faces, of the paper's Fig. 4.
+_OF_FILES = "project_files"
 _STUDIES = {"schedules": (schedules.Schedules(), schedules.run), "toy": (toy.Toy(), toy.run)}
 _TITLE = "The paper's tables, figures and claims"
 _COLUMNS = ("item", "statement", "paper", "ours", "data", "verdict", "why")
@@ -70,18 +73,31 @@ def make(settings, experiments):
     for name, (defaults, run) in _STUDIES.items():
         if not (_folder(settings, name) / f"{name}.json").exists():
             study.main(defaults, run, _flags(settings))
-    verbs = _QUICK + (_SLOW if settings.full else ())
     for experiment in experiments:
         folder = _folder(settings, experiment.name)
-        for verb in verbs:
-            if (folder / f"{verb}.json").exists() or not _has_weights(settings, experiment):
+        for name, (verb, *files) in commands(experiment, settings.full).items():
+            if (folder / f"{name}.json").exists() or not _has_weights(settings, experiment):
                 continue
             print(f"{experiment.name}: {verb}")
             try:
-                runner.main(experiment, [verb, *_flags(settings)])
+                runner.main(experiment, [verb, *files, *_flags(settings)])
             except SystemExit as stop:  # it has said why
                 if stop.code not in (0, 1):
                     raise
+
+
+def commands(experiment, full):
+    """Results that an experiment can make -> the words of the command line that makes each.
+
+    Args:
+        experiment: an `Experiment`.
+        full: whether those that take hours are among them.
+    """
+    found = {verb: [verb] for verb in _QUICK + (_SLOW if full else ())}
+    if experiment.data == "celeba":
+        folder = resources.files("ddim_embed") / "samples" / "portraits"
+        found[_OF_FILES] = ["project", *sorted(str(path) for path in folder.iterdir())]
+    return found
 
 
 def parameters():
@@ -114,7 +130,8 @@ def _has_weights(settings, experiment):
 
 
 def _read_all(folder):
-    return {name: found for name in _QUICK + _SLOW if (found := _read(folder / f"{name}.json"))}
+    names = (*_QUICK, *_SLOW, _OF_FILES)
+    return {name: found for name in names if (found := _read(folder / f"{name}.json"))}
 
 
 def _read(path):
