@@ -42,6 +42,8 @@ class Experiment:
         widths: of the denoiser, and of the `unet` embedding network, level by level.
         block_depth: residual blocks at each level of them.
         num_steps: sampler steps.
+        further: whether training begins with the weights that are recorded, as a run of its own,
+            rather than with random ones or a warm start. Another seed draws other images and noise.
         precision: of training; errors are always computed in float32.
         train_steps: steps of the denoiser's training (Adam, cosine decay).
         batch_size: images in each of them.
@@ -77,6 +79,7 @@ class Experiment:
     widths: tuple[int, ...] = (32, 64, 96, 128)
     block_depth: int = 2
     num_steps: int = 10
+    further: bool = False
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     train_steps: int = 10_000
     batch_size: int = 32

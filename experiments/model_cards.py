@@ -93,10 +93,11 @@ def cards(manifest):
                 f"| `{file}` | {entry['parameters']:,} | {entry['size'] / 1000:,.0f} | "
                 f"{_budget(budget)} | {entry['data']} | {_errors(entry['errors'])} |"
             )
-            if budget.get("command"):
-                commands.append(f"    {budget['command']}")
-            if budget.get("notes"):
-                notes.append(f"- `{file}`: {budget['notes']}")
+            for run in _runs(budget):
+                if run.get("command"):
+                    commands.append(f"    {run['command']}")
+                if run.get("notes"):
+                    notes.append(f"- `{file}`: {run['notes']}")
         lines += ["", *commands] if commands else []
         lines += ["", *notes] if notes else []
         lines += ["", "Known faults:", "", *(f"- {fault}" for fault in faults)] if faults else []
@@ -138,15 +139,21 @@ def samples_of(path):
         return image.info.get("Description")
 
 
+def _runs(budget):
+    """The budgets of the runs that led to some weights, the first one first."""
+    return [*(_runs(budget["before"]) if "before" in budget else []), budget]
+
+
 def _budget(budget):
     words = []
-    if budget.get("warm_start_steps"):
-        batches = f"{budget['warm_start_steps']:,} x {budget['warm_start_batch_size']}"
-        words.append(f"warm start {batches}, {_time(budget['warm_start_seconds'])}")
-    if "steps" in budget:
-        words.append(f"{budget['steps']:,} x {budget['batch_size']}, {_time(budget['seconds'])}")
-    elif "epochs" in budget:
-        words.append(f"{budget['epochs']} epochs, {_time(budget['seconds'])}")
+    for run in _runs(budget):
+        if run.get("warm_start_steps"):
+            batches = f"{run['warm_start_steps']:,} x {run['warm_start_batch_size']}"
+            words.append(f"warm start {batches}, {_time(run['warm_start_seconds'])}")
+        if "steps" in run:
+            words.append(f"{run['steps']:,} x {run['batch_size']}, {_time(run['seconds'])}")
+        elif "epochs" in run:
+            words.append(f"{run['epochs']} epochs, {_time(run['seconds'])}")
     return "; ".join(words) or "converted"
 
 

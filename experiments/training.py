@@ -8,7 +8,7 @@ import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.layers import dtype_policy
 from ddim_embed.training import CheckpointError
-from ddim_embed.weights import find_weights
+from ddim_embed.weights import find_weights, load_weights
 from experiments import sources
 from experiments.configuration import NETWORKS, UsageError
 
@@ -32,7 +32,17 @@ def train(config, command=None):
         config.channels, config.widths, config.block_depth, dtype=dtype_policy(config.precision)
     )
     model = de.DiffusionModel(network, seed=config.seed)
-    model.normalizer.adapt(sources.load(config, "train", limit=NORMALIZER_IMAGES))
+    folder, words, before = config.run_folder / "generator", identity(config), {}
+    if config.further:
+        recorded = de.Generator(
+            config.image_shape, widths=config.widths, block_depth=config.block_depth
+        )
+        folder, words, before = _go_further(config, "generator", recorded, folder, words)
+        for part in (model.network, model.ema_network):
+            part.set_weights(recorded.network.get_weights())
+        model.normalizer.set_weights(recorded.normalizer.get_weights())
+    else:
+        model.normalizer.adapt(sources.load(config, "train", limit=NORMALIZER_IMAGES))
     model.compile(adam(config.learning_rate, config.train_steps))
     test = sources.load(config, "test", limit=config.images)  # before hours, should there be none
     history = run(
@@ -40,8 +50,8 @@ def train(config, command=None):
         model,
         lambda step: sources.stream(config, config.batch_size, step),
         config.train_steps,
-        config.run_folder / "generator",
-        identity=identity(config),
+        folder,
+        identity=words,
         description="generator",
     )
     steps = int(model.optimizer.iterations)
@@ -64,7 +74,8 @@ def train(config, command=None):
             "precision": config.precision,
             "seed": config.seed,
             "command": command,
-        },
+        }
+        | before,
         errors={"test_noise_mae": validation["loss"], "test_images": len(test)},
     )
     print(f"{path}: test noise error {validation['loss']:.4f}")
@@ -94,34 +105,17 @@ def _train_embedder(config, generator, network, command):
     folder = config.run_folder / network
     words = identity(config, generator)
     pixels = sources.load(config, "test", limit=config.images)  # before hours, should there be none
-    history = []
-    if config.pairs:
-        pairs = de.LatentPairs(
-            generator,
-            config.pairs,
-            config.run_folder / "pairs.h5",
-            seed=config.seed,
-            progress=config.progress,
-        )
-        regression = de.LatentRegression(embedder, generator)
-        regression.compile(adam(config.warm_start_learning_rate, config.warm_start_steps))
-        history = run(
-            config,
-            regression,
-            lambda step: pairs.batches(config.warm_start_batch_size, step),
-            config.warm_start_steps,
-            folder / "warm_start",
-            identity=words,
-            description=f"{network}, warm start",
-        )
-    warm_seconds = history[-1]["seconds"] if history else 0.0
+    if config.further:
+        folder, words, before = _go_further(config, network, embedder, folder, words)
+    elif config.pairs:
+        before = _warm_start(config, generator, network, embedder, folder, words)
+    else:
+        words, before = f"{words}, from scratch", {}
 
     trainer = de.EmbedderTrainer(
-        embedder, generator, remat=config.remat, adapt_statistics=not config.pairs
+        embedder, generator, remat=config.remat, adapt_statistics=not before
     )
     trainer.compile(adam(config.embedder_learning_rate, config.embedder_steps, global_clipnorm=1.0))
-    if not config.pairs:
-        words += ", from scratch"
     history = run(
         config,
         trainer,
@@ -144,17 +138,14 @@ def _train_embedder(config, generator, network, command):
         data=_data(config),
         budget={
             "generator": find_weights(config.name, "generator", config.weights)[1]["sha256"],
-            "pairs": config.pairs,
-            "warm_start_steps": config.warm_start_steps if config.pairs else 0,
-            "warm_start_batch_size": config.warm_start_batch_size,
-            "warm_start_seconds": warm_seconds,
             "steps": int(trainer.optimizer.iterations),
             "batch_size": config.embedder_batch_size,
             "seconds": history[-1]["seconds"],
             "precision": config.precision,
             "seed": config.seed,
             "command": command,
-        },
+        }
+        | before,
         errors={
             "test_mse": float(result.mse.mean()),
             "test_psnr": float(metrics.psnr(pixels, result.reconstruction, config.padding).mean()),
@@ -163,6 +154,52 @@ def _train_embedder(config, generator, network, command):
     )
     print(f"{path}: test error {result.mse.mean():.5f} on {len(pixels)} images")
     return path
+
+
+def _warm_start(config, generator, network, embedder, folder, words):
+    """Regresses the latents of generated images; returns what it took, for the manifest."""
+    pairs = de.LatentPairs(
+        generator,
+        config.pairs,
+        config.run_folder / "pairs.h5",
+        seed=config.seed,
+        progress=config.progress,
+    )
+    regression = de.LatentRegression(embedder, generator)
+    regression.compile(adam(config.warm_start_learning_rate, config.warm_start_steps))
+    history = run(
+        config,
+        regression,
+        lambda step: pairs.batches(config.warm_start_batch_size, step),
+        config.warm_start_steps,
+        folder / "warm_start",
+        identity=words,
+        description=f"{network}, warm start",
+    )
+    return {
+        "pairs": config.pairs,
+        "warm_start_steps": config.warm_start_steps,
+        "warm_start_batch_size": config.warm_start_batch_size,
+        "warm_start_seconds": history[-1]["seconds"],
+    }
+
+
+def _go_further(config, name, model, folder, words):
+    """Sets the weights of `model` to the recorded ones called `name`.
+
+    Returns:
+        What makes it a run of its own: the folder of its checkpoints and its identity, and, for the
+        manifest, what was spent on the weights before.
+    """
+    path, entry = find_weights(config.name, name, config.weights)
+    load_weights(model, path, entry["sha256"])
+    start = entry["sha256"][:12]
+    before = {key: value for key, value in entry["budget"].items() if key != "generator"}
+    return (
+        folder.with_name(f"{folder.name}-from-{start}"),
+        f"{words}, from {start}",
+        {"before": before | {"sha256": entry["sha256"]}},
+    )
 
 
 def identity(config, generator=None):

@@ -16,7 +16,16 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.data import catalogue, loading
-from experiments import comparison, page, reporting, results, runner, sections, training
+from experiments import (
+    comparison,
+    model_cards,
+    page,
+    reporting,
+    results,
+    runner,
+    sections,
+    training,
+)
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, METHODS, NETWORKS, Experiment, UsageError, check, shrink
@@ -188,6 +197,18 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     main(MNIST, ["train", "--train-steps", "2", *own])
     manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
     assert manifest["own/generator"]["budget"]["steps"] == 3
+    # One that begins with recorded weights says what they took; without a step it keeps them.
+    still = ["--learning-rate", "1e-30", "--embedder-learning-rate", "1e-30"]
+    flags = [*own, *still, "--embedder-batch-size", "2", "--further"]
+    for verb in (["train", "--train-steps"], ["train-embedders", "conv1", "--embedder-steps"]):
+        main(MNIST, [*verb, "1", *flags])
+    further = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    for name, steps in (("own/generator", 3), ("own/conv1", 2)):
+        budget = further[name]["budget"]
+        assert budget["steps"] == 1 and budget["before"]["steps"] == steps
+        assert budget["before"]["sha256"] == manifest[name]["sha256"]
+        assert further[name]["errors"] == pytest.approx(manifest[name]["errors"], rel=1e-3)
+    assert "3 x 4, " in model_cards.cards(further)
     # What was learned of other data is not gone on from.
     for flags in (["--seed", "1"], ["--mirror"]):
         code, words = stopped(capsys, MNIST, ["train", *own, *flags])
