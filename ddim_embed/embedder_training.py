@@ -19,6 +19,18 @@ from ddim_embed.generator import DECODE_BATCH
 from ddim_embed.layers import BatchNorm
 from ddim_embed.parallel import has_gpu, over_cores
 
+# Of the errors of pixels, `(batch, height, width, channels)`. The paper's is the first. Table 1
+# measures the second, in which few bad images outweigh the others; the third weighs all alike.
+EMBEDDER_LOSSES = {
+    "absolute": lambda errors: tf.reduce_mean(tf.abs(errors)),
+    "squared": lambda errors: tf.reduce_mean(errors**2),
+    "root_mean_square": lambda errors: tf.reduce_mean(
+        tf.sqrt(tf.reduce_mean(errors**2, axis=(1, 2, 3)) + _TINY)
+    ),
+}
+# So that an image without an error has a gradient.
+_TINY = 1e-12
+
 
 class _EmbedderModel(keras.Model):
     """What both ways of training an embedding network share: `embedder` is all that they train."""
@@ -56,8 +68,8 @@ class _EmbedderModel(keras.Model):
 class EmbedderTrainer(_EmbedderModel):
     """Trains an embedding network on the error of the image that its latents decode to.
 
-    The loss is the mean absolute error between pixels and decode(embed(pixels)), before clipping: a
-    clip has no gradient where it acts. The gradient runs through all steps of the sampler; no
+    The loss is on the errors of decode(embed(pixels)) before clipping: a clip has no gradient where
+    it acts. The gradient runs through all steps of the sampler; no
     weight of the generator is a variable of this model.
 
     Args:
@@ -68,12 +80,25 @@ class EmbedderTrainer(_EmbedderModel):
         adapt_statistics: whether BatchNorm uses the batch's statistics and moves its averages, as a
             network needs that starts from scratch. After a warm start leave them as they are: the
             gradient through the sampler is steep, and shifting statistics throw the network off.
+        loss: "absolute" (mean absolute error, the paper's), "squared" (mean squared error, which
+            Table 1 measures) or "root_mean_square" (of each image, averaged over images).
 
     `fit` takes batches of pixels `(batch, height, width, channels)` in [0, 1].
     """
 
-    def __init__(self, embedder, generator, remat=False, adapt_statistics=False, **kwargs):
+    def __init__(
+        self,
+        embedder,
+        generator,
+        remat=False,
+        adapt_statistics=False,
+        loss="absolute",
+        **kwargs,
+    ):
         super().__init__(embedder, generator, **kwargs)
+        if loss not in EMBEDDER_LOSSES:
+            raise ValueError(f"`loss` must be one of {tuple(EMBEDDER_LOSSES)}. Received: {loss!r}")
+        self._error = EMBEDDER_LOSSES[loss]
         self._decode = generator.decode_tensor
         self._padding = generator.padding
         self._remat = remat
@@ -96,13 +121,13 @@ class EmbedderTrainer(_EmbedderModel):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in self.embedder.trainable_variables])
             reconstruction = self(pixels, training=self._adapt_statistics)
-            loss = tf.reduce_mean(tf.abs(pixels - reconstruction))
+            loss = self._error(pixels - reconstruction)
         self._descend(tape, loss)
         return self._track(loss, pixels, reconstruction)
 
     def test_step(self, pixels):
         reconstruction = self(pixels, training=False)
-        return self._track(tf.reduce_mean(tf.abs(pixels - reconstruction)), pixels, reconstruction)
+        return self._track(self._error(pixels - reconstruction), pixels, reconstruction)
 
     def _track(self, loss, pixels, reconstruction):
         count = tf.shape(pixels)[0]

@@ -55,6 +55,8 @@ class Experiment:
         embedder_steps: steps of training through the sampler.
         embedder_batch_size: images in each of them.
         embedder_learning_rate: its highest value there.
+        embedder_loss: what that training minimises: the mean absolute error (the paper's), the mean
+            squared error, or the root mean square of each image.
         remat: whether that training recomputes activations to save memory.
         checkpoint_seconds: seconds of training between checkpoints.
         images: test images that errors are measured on; the number that `sample` generates.
@@ -91,6 +93,7 @@ class Experiment:
     embedder_steps: int = 3_000
     embedder_batch_size: int = 16
     embedder_learning_rate: float = 2e-4
+    embedder_loss: Literal["absolute", "squared", "root_mean_square"] = "absolute"
     remat: bool = False
     checkpoint_seconds: float = 120.0
     images: int = 400

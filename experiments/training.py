@@ -113,7 +113,11 @@ def _train_embedder(config, generator, network, command):
         words, before = f"{words}, from scratch", {}
 
     trainer = de.EmbedderTrainer(
-        embedder, generator, remat=config.remat, adapt_statistics=not before
+        embedder,
+        generator,
+        remat=config.remat,
+        adapt_statistics=not before,
+        loss=config.embedder_loss,
     )
     trainer.compile(adam(config.embedder_learning_rate, config.embedder_steps, global_clipnorm=1.0))
     history = run(
@@ -140,6 +144,7 @@ def _train_embedder(config, generator, network, command):
             "generator": find_weights(config.name, "generator", config.weights)[1]["sha256"],
             "steps": int(trainer.optimizer.iterations),
             "batch_size": config.embedder_batch_size,
+            "loss": config.embedder_loss,
             "seconds": history[-1]["seconds"],
             "precision": config.precision,
             "seed": config.seed,

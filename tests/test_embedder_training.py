@@ -24,10 +24,14 @@ def make_trainer(generator, network="conv3_16", optimizer=None, **kwargs):
     return trainer
 
 
-def loss_of(generator, embedder, pixels, training=False):
+def loss_of(generator, embedder, pixels, training=False, loss="absolute"):
     """The documented loss, put together outside the trainer."""
     latents = embedder(generator.normalizer(pixels), training=training)
-    return float(tf.reduce_mean(tf.abs(pixels - generator.decode(latents))))
+    errors = (pixels - generator.decode(latents)).numpy().astype(np.float64)
+    if loss == "absolute":
+        return np.abs(errors).mean()
+    squares = np.mean(errors**2, axis=(1, 2, 3))
+    return np.mean(np.sqrt(squares) if loss == "root_mean_square" else squares)
 
 
 def step_taken(trainer, pixels):
@@ -42,11 +46,21 @@ def step_taken(trainer, pixels):
 
 
 class TestEmbedderTrainer:
-    @pytest.mark.parametrize("network", ["conv3_16", "unet"])
-    @pytest.mark.parametrize("remat", [False, True])
-    def test_a_step_follows_the_central_difference_of_the_loss(self, generator, network, remat):
+    @pytest.mark.parametrize(
+        "network, options",
+        [
+            ("conv3_16", {}),
+            ("conv3_16", {"remat": True}),
+            ("conv3_16", {"loss": "squared"}),
+            ("conv3_16", {"loss": "root_mean_square"}),
+            ("unet", {}),
+            ("unet", {"remat": True}),
+        ],
+    )
+    def test_a_step_follows_the_central_difference_of_the_loss(self, generator, network, options):
         """Along the gradient; a second, random direction catches a wrong angle."""
-        trainer = make_trainer(generator, network, remat=remat)
+        trainer = make_trainer(generator, network, **options)
+        loss = options.get("loss", "absolute")
         pixels, variables = make_pixels(3), trainer.embedder.trainable_variables
         values = [variable.numpy() for variable in variables]
         gradient = step_taken(trainer, pixels)
@@ -58,7 +72,7 @@ class TestEmbedderTrainer:
             for sign in (1, -1):
                 for variable, value, d in zip(variables, values, direction, strict=True):
                     variable.assign(value + sign * h * d)
-                losses.append(loss_of(generator, trainer.embedder, pixels))
+                losses.append(loss_of(generator, trainer.embedder, pixels, loss=loss))
             return (losses[0] - losses[1]) / (2 * h)
 
         rng = np.random.default_rng(0)
@@ -83,23 +97,31 @@ class TestEmbedderTrainer:
             assert np.abs(plain).max() > 0
             assert_close(recomputed, plain, 1e-4)  # float32 differences of weights
 
+    @pytest.mark.parametrize("loss", ["absolute", "squared", "root_mean_square"])
     @pytest.mark.parametrize("n", range(1, 6))
-    def test_losses_of_any_batch_size(self, generator, n):
-        trainer = make_trainer(generator)
+    def test_losses_of_any_batch_size(self, generator, n, loss):
+        trainer = make_trainer(generator, loss=loss)
         pixels = make_pixels(n, seed=n)
         logs = trainer.test_step(tf.constant(pixels))
         reconstruction = trainer(pixels).numpy()
-        assert float(logs["loss"]) == pytest.approx(
-            np.abs(pixels - reconstruction).mean(), rel=1e-5
-        )
         # Clipped, and without the border of 1 that this generator's data do not have.
         error = (pixels - np.clip(reconstruction, 0, 1))[:, 1:-1, 1:-1] ** 2
         assert float(logs["mse"]) == pytest.approx(error.mean(), rel=1e-5)
-        expected = loss_of(generator, trainer.embedder, pixels)
+        expected = loss_of(generator, trainer.embedder, pixels, loss=loss)
         assert float(logs["loss"]) == pytest.approx(expected, rel=1e-5)
         trainer.reset_metrics()
         logs = trainer.train_step(tf.constant(pixels))
         assert float(logs["loss"]) == pytest.approx(expected, rel=1e-4)
+
+    def test_a_loss_that_is_none_is_refused(self, generator):
+        with pytest.raises(ValueError, match=r"`loss` must be one of .*'squared'.*Received: 'l3'"):
+            make_trainer(generator, loss="l3")
+
+    def test_an_image_without_an_error_has_a_gradient(self):
+        errors = tf.Variable(tf.zeros((1, 2, 2, 1)))
+        with tf.GradientTape() as tape:
+            loss = embedder_training.EMBEDDER_LOSSES["root_mean_square"](errors)
+        assert np.isfinite(tape.gradient(loss, errors)).all()
 
     def test_saturated_pixels_have_a_gradient(self, generator):
         trainer = make_trainer(generator, "conv1")
