@@ -123,12 +123,10 @@ def test_an_edit_is_blended_in_if_the_error_under_it_falls():
                 {"name": "masked", "free_mse": {"mean": after, "interval": 0.01}},
             ],
         }
-        rows = ledger.projection_rows({"fashion_mnist": {"project": contents}})
-        return one(rows, item="Fig. 5").verdict
+        return ledger.edit_row("fashion_mnist", contents).verdict
 
     assert verdict(0.02) == "reproduced" and verdict(0.29) == "not reproduced"
-    rows = list(ledger.projection_rows({}))
-    assert [row.verdict for row in rows] == ["not measured"] * 2
+    assert ledger.edit_row("fashion_mnist", None).verdict == "not measured"
 
 
 def test_edits_of_faces_go_before_others():
@@ -139,16 +137,18 @@ def test_edits_of_faces_go_before_others():
         "projections": [{"name": "masked", "free_mse": estimate}],
     }
     named = {name: {"project": contents} for name in ("mnist", "fashion_mnist", "celeba")}
-    assert one(ledger.projection_rows(named), item="Fig. 5").data.startswith("celeba")
+    row = one(ledger.rows(EXPERIMENTS, named, {}, {}), item="Fig. 5")
+    assert (row.data.partition(",")[0], row.source) == ("celeba", "celeba/project")
     del named["celeba"]
-    assert one(ledger.projection_rows(named), item="Fig. 5").data.startswith("mnist")
+    row = one(ledger.rows(EXPERIMENTS, named, {}, {}), item="Fig. 5")
+    assert (row.data.partition(",")[0], row.source) == ("mnist", "mnist/project")
 
 
 def test_a_painting_becomes_a_photograph_if_the_network_knows_it_better():
     def verdict(after):
         errors = {"edited": {"mean": 0.01, "interval": 0.002}, "network": after}
         contents = {"images": 7, "network_mse": errors}
-        return one(ledger.projection_rows({"celeba": {"project_files": contents}}), item="Fig. 4")
+        return ledger.portrait_row(contents)
 
     row = verdict({"mean": 0.002, "interval": 0.001})
     assert row.verdict == "reproduced" and "0.00200" in row.ours
@@ -203,7 +203,7 @@ def test_one_command_makes_what_is_missing(tmp_path, capsys):
     lines = (folder / "ledger.md").read_text().splitlines()
     assert len([line for line in lines if line.startswith("|")]) == len(contents["rows"]) + 2
     for row in contents["rows"]:
-        assert "| " + " | ".join(row[key] for key in list(row)[:-1]) + " |" in lines
+        assert "| " + " | ".join(row[key] for key in list(row)[:-2]) + " |" in lines
     assert [source["command"].split()[2] for source in contents["sources"]] == [
         "experiments.schedules", "experiments.toy", *["experiments.fashion_mnist"] * 3,
     ]  # fmt: skip
@@ -215,6 +215,51 @@ def test_one_command_makes_what_is_missing(tmp_path, capsys):
     before = made.stat().st_mtime_ns
     main(Paper(), run, arguments)
     assert made.stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def ledgers(tmp_path):
+    """Writes the ledger of a folder of results, given earlier ones, and returns its contents."""
+
+    def make(results, *flags):
+        for path, contents in results.items():
+            file = tmp_path / f"{path}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({"command": path, "commit": None} | contents))
+        folder = next(iter(results)).split("/")[0]
+        main(Paper(), run, ["--no-make", "--results", tmp_path / folder, *flags])
+        path = tmp_path / folder / "paper" / "ledger.json"
+        return path, json.loads(path.read_text())
+
+    return make
+
+
+def test_an_earlier_ledger_stands_for_what_is_not_here(ledgers):
+    toy = {"verdicts": [
+        {"claim": claim, "measured": "1", "dataset": "circle", "verdict": "holds"} for claim in "ab"
+    ]}  # fmt: skip
+    results = {"before/toy/toy": toy, "before/mnist/report": make_report(mse=0.0007)}
+    path, before = ledgers(results | {"before/fashion_mnist/report": make_report()})
+    _, after = ledgers({"now/mnist/report": make_report(mse=0.0003)}, "--earlier", path)
+
+    # What is read anew is of now, what is not is of before, in the same order.
+    changed = {row["source"] for row in after["rows"] if row not in before["rows"]}
+    assert changed == {"mnist/report"} and len(after["rows"]) == len(before["rows"])
+    for old, new in zip(before["rows"], after["rows"], strict=True):
+        assert (old["item"], old["statement"]) == (new["item"], new["statement"])
+    assert [source["command"] for source in after["sources"]] == [
+        "now/mnist/report", "before/toy/toy", "before/fashion_mnist/report",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [None, "[]", "{}", '{"rows": [{"item": 1}], "sources": []}', "{"])
+def test_what_is_no_ledger_is_refused(tmp_path, capsys, text):
+    if text is not None:
+        (tmp_path / "it.json").write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        main(Paper(), run, ["--no-make", "--results", tmp_path, "--earlier", tmp_path / "it.json"])
+    assert stop.value.code == 2 and "--earlier must be a ledger.json" in capsys.readouterr().err
+    assert not (tmp_path / "paper").exists()
 
 
 def test_markdown_keeps_its_columns_whatever_the_words():

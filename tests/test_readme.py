@@ -1,11 +1,13 @@
 """The README's results are the ledger's, and the ledger's are those of the weights that ship."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from ddim_embed.weights import read_manifest
+from experiments.paper.report import markdown
 
 ROOT = Path(__file__).parent.parent
 NAMES = {"MNIST": "mnist", "Fashion-MNIST": "fashion_mnist", "CelebA": "celeba"}
@@ -35,6 +37,11 @@ def measured():
             key = row["item"].removeprefix("Table 1, "), dataset
             found[key] = float(row["paper"]), ours, interval, int(images.replace(",", ""))
     return found
+
+
+def test_the_ledger_that_is_read_is_the_one_that_is_shown():
+    contents = json.loads((ROOT / "docs" / "ledger.json").read_text(encoding="utf-8"))
+    assert markdown(contents) == LEDGER
 
 
 def test_table_1_is_the_ledgers():

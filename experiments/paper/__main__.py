@@ -1,6 +1,7 @@
 """Every table, figure and claim of the paper beside what was measured here (the ledger)."""
 
 import dataclasses
+from pathlib import Path
 from typing import ClassVar
 
 from experiments.celeba import CELEBA
@@ -24,12 +25,14 @@ class Paper(Study):
     Attributes:
         full: whether to make what takes hours, too.
         make: whether to make anything; without it only what there is gets a verdict.
+        earlier: a `ledger.json` of before, whose rows stand for results that are not here now.
     """
 
     name: ClassVar[str] = "paper"
 
     full: bool = False
     make: bool = True
+    earlier: Path | None = None
 
 
 def run(study, command):

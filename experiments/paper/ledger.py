@@ -24,6 +24,7 @@ class Row:
         verdict: one of the four words above.
         why: what the verdict needs to be understood; the command that would measure it.
         figure: path of a figure, relative to the folder of results, or "".
+        source: the result that it is concluded from, "<experiment or study>/<name>", or "".
     """
 
     item: str
@@ -34,9 +35,10 @@ class Row:
     verdict: str
     why: str = ""
     figure: str = ""
+    source: str = ""
 
 
-def rows(experiments, found, studies, parameters):
+def rows(experiments, found, studies, parameters, earlier=()):
     """All rows, in the order of the paper.
 
     Args:
@@ -46,24 +48,47 @@ def rows(experiments, found, studies, parameters):
             where there is one.
         studies: "toy" and "schedules" -> contents, where there are any.
         parameters: network -> number of parameters, as `parameter_rows`.
+        earlier: `Row`s of an earlier ledger, which stand for results that are not here now.
 
     Returns:
         List of `Row`.
     """
     named = {experiment.name: found.get(experiment.name, {}) for experiment in experiments}
-    grey = next((name for name in ("fashion_mnist", "mnist") if named.get(name)), "fashion_mnist")
+    known = {row.source.partition("/")[0] for row in earlier}
+    known |= {name for name, results in named.items() if results}
+    grey = next((name for name in ("fashion_mnist", "mnist") if name in known), "fashion_mnist")
+    found_of_grey = named.get(grey, {})
+    faces, edited = named.get("celeba", {}), _edited(named)
+
+    def taken(source, items, new):
+        """What is concluded now, or was earlier, of some items from a source."""
+        old = [row for row in earlier if row.source == source and row.item.startswith(items)]
+        return old or [dataclasses.replace(row, source=source) for row in new]
+
+    def tables(item, table):
+        return [
+            row
+            for one in experiments
+            for row in taken(f"{one.name}/report", item, table(one, named[one.name].get("report")))
+        ]
+
+    def of_grey(result, new):
+        return taken(f"{grey}/{result}", "", new)
+
+    project = named.get(edited, {}).get("project")
     return [
-        *no_embedding_rows(grey, named.get(grey, {})),
-        *projection_rows(named),
-        *schedule_rows(studies.get("schedules")),
-        *toy_rows(studies.get("toy")),
-        *invariance_rows(grey, named.get(grey, {})),
-        *structure_rows(grey, named.get(grey, {})),
+        *taken(f"{grey}/report", ("Fig. 1", "Fig. 2"), no_embedding_rows(grey, found_of_grey)),
+        *taken("celeba/project_files", "", [portrait_row(faces.get("project_files"))]),
+        *taken(f"{edited}/project", "", [edit_row(edited, project)]),
+        *taken("schedules/schedules", "", schedule_rows(studies.get("schedules"))),
+        *taken("toy/toy", "", toy_rows(studies.get("toy"))),
+        *of_grey("invariance", invariance_rows(grey, found_of_grey)),
+        *of_grey("structure", structure_rows(grey, found_of_grey)),
         *parameter_rows(parameters),
-        *(row for one in experiments for row in table1_rows(one, named[one.name].get("report"))),
-        *(row for one in experiments for row in table2_rows(one, named[one.name].get("report"))),
-        *refinement_rows(grey, named.get(grey, {}).get("compare")),
-        *interpolation_rows(grey, named.get(grey, {}).get("interpolate")),
+        *tables("Table 1", table1_rows),
+        *tables("Table 2", table2_rows),
+        *of_grey("compare", refinement_rows(grey, found_of_grey.get("compare"))),
+        *of_grey("interpolate", interpolation_rows(grey, found_of_grey.get("interpolate"))),
     ]
 
 
@@ -170,21 +195,21 @@ def no_embedding_rows(name, found):
         )
 
 
-def projection_rows(named):
-    """Figs 4 and 5: what is not of the data is taken to what is."""
-    yield portrait_row(named.get("celeba", {}).get("project_files"))
-    # Faces if there are any, as the paper's.
+def _edited(named):
+    """The experiment whose edits are shown: faces if there are any, as the paper's."""
     names = sorted(named, key=lambda name: name != "celeba")
-    name = next((name for name in names if "edit" in named[name].get("project", {})), None)
+    return next((n for n in names if "edit" in named[n].get("project", {})), "fashion_mnist")
+
+
+def edit_row(name, contents):
+    """Fig. 5: edited images are taken to what is of the data."""
     statement = "a sketched edit is blended in"
-    if name is None:
-        command = "python -m experiments.fashion_mnist project"
-        yield _unknown("Fig. 5", statement, "a figure", "fashion_mnist", command)
-        return
-    contents = named[name]["project"]
+    if "edit" not in (contents or {}):
+        command = f"python -m experiments.{name} project"
+        return _unknown("Fig. 5", statement, "a figure", name, command)
     best = min(contents["projections"], key=lambda row: row["free_mse"]["mean"])
     before, after = contents["edit"]["free_mse"], best["free_mse"]
-    yield Row(
+    return Row(
         "Fig. 5",
         statement,
         "a figure, of faces",

@@ -8,6 +8,7 @@ from importlib import resources
 
 import ddim_embed as de
 from experiments import markup, results, runner, schedules, study
+from experiments.configuration import UsageError
 from experiments.paper import ledger
 from experiments.toy import __main__ as toy
 
@@ -48,14 +49,19 @@ def report(settings, experiments, command):
         for name in _STUDIES
         if (contents := _read(_folder(settings, name) / f"{name}.json"))
     }
-    rows = ledger.rows(experiments, found, studies, parameters())
+    read = {f"{name}/{name}": contents for name, contents in studies.items()}
+    for name, of in found.items():
+        read |= {f"{name}/{result}": contents for result, contents in of.items()}
+    sources = [
+        {"source": name, "command": contents["command"], "commit": contents["commit"]}
+        for name, contents in read.items()
+    ]
+    earlier, earlier_sources = _earlier(settings.earlier, set(read))
+    rows = ledger.rows(experiments, found, studies, parameters(), earlier)
     contents = {
         "rows": [dataclasses.asdict(row) for row in rows],
         "verdicts": dict(collections.Counter(row.verdict for row in rows)),
-        "sources": [
-            {"command": contents["command"], "commit": contents["commit"]}
-            for contents in [*studies.values(), *(c for of in found.values() for c in of.values())]
-        ],
+        "sources": sources + earlier_sources,
         **results.provenance(settings, command),
     }
     folder = settings.result_folder
@@ -66,6 +72,27 @@ def report(settings, experiments, command):
     print_ledger(contents)
     print(f"The page is {index}")
     return contents
+
+
+def _earlier(path, read):
+    """Rows and sources of an earlier ledger, but for those whose results are read anew.
+
+    Raises:
+        UsageError: if `path` is no ledger.
+    """
+    if path is None:
+        return [], []
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+        rows = [ledger.Row(**row) for row in contents["rows"]]
+        sources = [one for one in contents["sources"] if one["source"] not in read]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--earlier must be a ledger.json of `python -m experiments.paper`. Received: {path} "
+            f"({error})"
+        ) from error
+    kept = {one["source"] for one in sources}
+    return [row for row in rows if row.source in kept], sources
 
 
 def make(settings, experiments):
