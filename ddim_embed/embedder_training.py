@@ -68,9 +68,9 @@ class _EmbedderModel(keras.Model):
 class EmbedderTrainer(_EmbedderModel):
     """Trains an embedding network on the error of the image that its latents decode to.
 
-    The loss is on the errors of decode(embed(pixels)) before clipping: a clip has no gradient where
-    it acts. The gradient runs through all steps of the sampler; no
-    weight of the generator is a variable of this model.
+    The errors are those of decode(embed(pixels)) before clipping: a clip has no gradient where it
+    acts. The gradient runs through all steps of the sampler; no weight of the generator is a
+    variable of this model.
 
     Args:
         embedder: a network of `build_embedder`.
