@@ -36,7 +36,17 @@ _DATA = {
             "does not say that an image is of the data.",
         ],
     ),
-    "cifar10": ("CIFAR-10", "50,000 training images (Krizhevsky), 32x32, RGB.", []),
+    "cifar10": (
+        "CIFAR-10",
+        "50,000 training images of ten classes (Krizhevsky, 2009; no licence is stated), 32x32, "
+        "RGB.",
+        [
+            "The generator saw 112,000 images: samples have colours and outlines of the data, few "
+            "an object that can be named.",
+            "The networks saw 1,000 to 4,800 images through the sampler: reconstructions are "
+            "blurred, those of `conv1` off in colour.",
+        ],
+    ),
     "celeba": (
         "CelebA",
         "Aligned portraits (Liu et al.; research use), 64x64. A generator of faces carries the "

@@ -10,7 +10,12 @@ from ddim_embed.weights import read_manifest
 from experiments.paper.report import markdown
 
 ROOT = Path(__file__).parent.parent
-NAMES = {"MNIST": "mnist", "Fashion-MNIST": "fashion_mnist", "CelebA": "celeba"}
+NAMES = {
+    "MNIST": "mnist",
+    "Fashion-MNIST": "fashion_mnist",
+    "CIFAR-10": "cifar10",
+    "CelebA": "celeba",
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LEDGER = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
 
