@@ -12,7 +12,6 @@ import tensorflow as tf
 from matplotlib import pyplot as plt
 
 import ddim_embed as de
-from ddim_embed.jacobian import linearize
 from ddim_embed.weights import find_weights, read_manifest, weights_root
 from experiments import model_cards
 
@@ -77,8 +76,10 @@ def test_images_answer_to_smooth_changes_of_the_latents(dataset):
     generator = de.load_generator(dataset)
     count = 2**14 // generator.image_shape[0] ** 2  # 16 of 32x32: memory goes by pixels
     latents, noise = (tf.constant(generator.latents(count, seed=seed)) for seed in (0, 1))
-    _, _, transposed = linearize(generator.decode_tensor, latents)
-    pulled = transposed(noise).numpy()
+    with tf.GradientTape() as tape:
+        tape.watch(latents)
+        decoded = generator.decode_tensor(latents)
+    pulled = tape.gradient(decoded, latents, output_gradients=noise).numpy()
     power = scipy.fft.dctn(pulled, axes=(1, 2), norm="ortho") ** 2
     power = (power / power.mean(axis=(1, 2, 3), keepdims=True)).mean(axis=(0, 3))
     size = np.arange(len(power))
