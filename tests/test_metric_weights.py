@@ -42,7 +42,6 @@ class TestFeatures:
         [
             (["fashion_mnist", "--epochs", "0"], "--epochs must be positive"),
             (["fashion_mnist", "--seed", "-1"], "--seed at least 0"),
-            (["cifar10", "--source", "sample"], 'source="sample"'),
             (["celeba"], "celeba"),
         ],
     )
