@@ -1,7 +1,6 @@
 """What the verbs that edit images have in common: images, methods, and the notes of a result."""
 
 import dataclasses
-import json
 
 import numpy as np
 
@@ -144,6 +143,6 @@ def notes(config, command, **options):
         **options: those of the verb.
     """
     return {
-        "options": json.loads(json.dumps(options, default=str)),  # paths become words
+        "options": results.plain(options),
         **results.provenance(config, command, "scikit-learn", "scipy", "pillow"),
     }

@@ -47,9 +47,10 @@ def save_json(path, contents):
         temporary.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
 
 
-def as_json(config):
-    """A configuration, a dataclass, as JSON values: paths become words."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+def plain(values):
+    """Values as JSON has them: paths become words, those in the home folder from `~` on."""
+    home = json.dumps(f"{Path.home()}{os.sep}").removesuffix('"')
+    return json.loads(json.dumps(values, default=str).replace(home, '"~/'))
 
 
 def finite(value):
@@ -80,7 +81,7 @@ def provenance(config, command, *packages):
     """
     return {
         "command": command,
-        "config": as_json(config),
+        "config": plain(dataclasses.asdict(config)),
         "versions": versions(*packages),
         "seed": config.seed,
         "commit": commit(),

@@ -597,6 +597,8 @@ def test_commands_are_kept_without_the_home_folder(monkeypatch, tmp_path):
         ["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True
     )
     assert shown.stdout.splitlines() == ["python", "-m", "experiments.celeba", *words]
+    kept = results.plain({"data": str(home / "my faces"), "files": [home / "a", str(home) + "2"]})
+    assert kept == {"data": "~/my faces", "files": ["~/a", str(home) + "2"]}
 
 
 def test_lists_that_are_written_twice_agree():
