@@ -69,8 +69,8 @@ class EmbedderTrainer(_EmbedderModel):
     """Trains an embedding network on the error of the image that its latents decode to.
 
     The errors are those of decode(embed(pixels)) before clipping: a clip has no gradient where it
-    acts. The gradient runs through all steps of the sampler; no weight of the generator is a
-    variable of this model.
+    acts. As in every error, pixels of the padding do not count. The gradient runs through all steps
+    of the sampler; no weight of the generator is a variable of this model.
 
     Args:
         embedder: a network of `build_embedder`.
@@ -98,7 +98,7 @@ class EmbedderTrainer(_EmbedderModel):
         super().__init__(embedder, generator, **kwargs)
         if loss not in EMBEDDER_LOSSES:
             raise ValueError(f"`loss` must be one of {tuple(EMBEDDER_LOSSES)}. Received: {loss!r}")
-        self._error = EMBEDDER_LOSSES[loss]
+        self._loss = EMBEDDER_LOSSES[loss]
         self._decode = generator.decode_tensor
         self._padding = generator.padding
         self._remat = remat
@@ -121,13 +121,16 @@ class EmbedderTrainer(_EmbedderModel):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in self.embedder.trainable_variables])
             reconstruction = self(pixels, training=self._adapt_statistics)
-            loss = self._error(pixels - reconstruction)
+            loss = self._error(pixels, reconstruction)
         self._descend(tape, loss)
         return self._track(loss, pixels, reconstruction)
 
     def test_step(self, pixels):
         reconstruction = self(pixels, training=False)
-        return self._track(self._error(pixels - reconstruction), pixels, reconstruction)
+        return self._track(self._error(pixels, reconstruction), pixels, reconstruction)
+
+    def _error(self, pixels, reconstruction):
+        return self._loss(crop_padding(pixels - reconstruction, self._padding))
 
     def _track(self, loss, pixels, reconstruction):
         count = tf.shape(pixels)[0]
