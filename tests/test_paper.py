@@ -28,6 +28,15 @@ def make_report(mse=0.001, interval=0.0001):
     }
 
 
+def make_edit():
+    estimate = {"mean": 0.3, "interval": 0.05}
+    return {
+        "images": 8,
+        "edit": {"free_mse": estimate},
+        "projections": [{"name": "masked", "free_mse": estimate}],
+    }
+
+
 def one(rows, **words):
     """The only row with these words."""
     found = [row for row in rows if all(getattr(row, k) == v for k, v in words.items())]
@@ -130,18 +139,21 @@ def test_an_edit_is_blended_in_if_the_error_under_it_falls():
 
 
 def test_edits_of_faces_go_before_others():
-    estimate = {"mean": 0.3, "interval": 0.05}
-    contents = {
-        "images": 8,
-        "edit": {"free_mse": estimate},
-        "projections": [{"name": "masked", "free_mse": estimate}],
-    }
+    contents = make_edit()
     named = {name: {"project": contents} for name in ("mnist", "fashion_mnist", "celeba")}
     row = one(ledger.rows(EXPERIMENTS, named, {}, {}), item="Fig. 5")
     assert (row.data.partition(",")[0], row.source) == ("celeba", "celeba/project")
     del named["celeba"]
     row = one(ledger.rows(EXPERIMENTS, named, {}, {}), item="Fig. 5")
     assert (row.data.partition(",")[0], row.source) == ("mnist", "mnist/project")
+
+
+def test_edits_of_faces_of_an_earlier_ledger_stay():
+    contents = make_edit()
+    earlier = ledger.rows(EXPERIMENTS, {"celeba": {"project": contents}}, {}, {})
+    now = {"fashion_mnist": {"project": contents}}
+    row = one(ledger.rows(EXPERIMENTS, now, {}, {}, earlier), item="Fig. 5")
+    assert (row.data.partition(",")[0], row.source) == ("celeba", "celeba/project")
 
 
 def test_a_painting_becomes_a_photograph_if_the_network_knows_it_better():

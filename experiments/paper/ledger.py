@@ -58,7 +58,7 @@ def rows(experiments, found, studies, parameters, earlier=()):
     known |= {name for name, results in named.items() if results}
     grey = next((name for name in ("fashion_mnist", "mnist") if name in known), "fashion_mnist")
     found_of_grey = named.get(grey, {})
-    faces, edited = named.get("celeba", {}), _edited(named)
+    faces, edited = named.get("celeba", {}), _edited(named, earlier)
 
     def taken(source, items, new):
         """What is concluded now, or was earlier, of some items from a source."""
@@ -195,10 +195,13 @@ def no_embedding_rows(name, found):
         )
 
 
-def _edited(named):
+def _edited(named, earlier):
     """The experiment whose edits are shown: faces if there are any, as the paper's."""
+    shown = {name for name, results in named.items() if "edit" in results.get("project", {})}
+    shown |= {row.source.partition("/")[0] for row in earlier
+              if row.item == "Fig. 5" and row.verdict != UNKNOWN}  # fmt: skip
     names = sorted(named, key=lambda name: name != "celeba")
-    return next((n for n in names if "edit" in named[n].get("project", {})), "fashion_mnist")
+    return next((name for name in names if name in shown), "fashion_mnist")
 
 
 def edit_row(name, contents):
