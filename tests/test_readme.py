@@ -14,6 +14,7 @@ NAMES = {
     "MNIST": "mnist",
     "Fashion-MNIST": "fashion_mnist",
     "CIFAR-10": "cifar10",
+    "Oxford Flowers": "oxford_flowers",
     "CelebA": "celeba",
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")
