@@ -48,6 +48,8 @@ class Experiment:
         train_steps: steps of the denoiser's training (Adam, cosine decay).
         batch_size: images in each of them.
         learning_rate: its highest value there.
+        loss: what that training minimises: the mean absolute error of the noise (the paper's), or
+            the mean squared one, whose optimum is that of the probability flow.
         pairs: generated images for the warm start of the embedding networks; 0 for none.
         warm_start_steps: steps of regression on them.
         warm_start_batch_size: pairs in each of them.
@@ -86,6 +88,7 @@ class Experiment:
     train_steps: int = 10_000
     batch_size: int = 32
     learning_rate: float = 1e-3
+    loss: Literal["absolute", "squared"] = "absolute"
     pairs: int = 20_000
     warm_start_steps: int = 4_000
     warm_start_batch_size: int = 32

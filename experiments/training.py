@@ -15,6 +15,7 @@ from experiments.configuration import NETWORKS, UsageError
 # Statistics of that many images are the data set's, for all that float32 can tell.
 NORMALIZER_IMAGES = 60_000
 _WARMUP_STEPS = 200
+_NOISE_ERRORS = {"absolute": "test_noise_mae", "squared": "test_noise_mse"}
 
 
 def train(config, command=None):
@@ -31,7 +32,7 @@ def train(config, command=None):
     network = de.UNet(
         config.channels, config.widths, config.block_depth, dtype=dtype_policy(config.precision)
     )
-    model = de.DiffusionModel(network, seed=config.seed)
+    model = de.DiffusionModel(network, seed=config.seed, loss=config.loss)
     folder, words, before = config.run_folder / "generator", identity(config), {}
     if config.further:
         recorded = de.Generator(
@@ -70,13 +71,14 @@ def train(config, command=None):
             "steps": steps,
             "batch_size": config.batch_size,
             "images_seen": steps * config.batch_size,
+            "loss": config.loss,
             "seconds": history[-1]["seconds"],
             "precision": config.precision,
             "seed": config.seed,
             "command": command,
         }
         | before,
-        errors={"test_noise_mae": validation["loss"], "test_images": len(test)},
+        errors={_NOISE_ERRORS[config.loss]: validation["loss"], "test_images": len(test)},
     )
     print(f"{path}: test noise error {validation['loss']:.4f}")
     return path

@@ -209,6 +209,13 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
         assert budget["before"]["sha256"] == manifest[name]["sha256"]
         assert further[name]["errors"] == pytest.approx(manifest[name]["errors"], rel=1e-3)
     assert "3 x 4, " in model_cards.cards(further)
+    # The squared error is of the same weights, and another number.
+    main(MNIST, ["train", "--train-steps", "1", *flags, "--seed", "5", "--loss", "squared"])
+    squared = json.loads((tmp_path / "weights" / "manifest.json").read_text())["own/generator"]
+    assert squared["budget"]["loss"] == "squared"
+    absolute = further["own/generator"]["errors"]["test_noise_mae"]
+    assert squared["errors"]["test_noise_mse"] > absolute**2  # by Jensen
+    assert squared["errors"]["test_noise_mse"] != pytest.approx(absolute, rel=0.05)
     # What was learned of other data is not gone on from.
     for flags in (["--seed", "1"], ["--mirror"]):
         code, words = stopped(capsys, MNIST, ["train", *own, *flags])
