@@ -80,7 +80,7 @@ def train(config, command=None):
         | before,
         errors={_NOISE_ERRORS[config.loss]: validation["loss"], "test_images": len(test)},
     )
-    print(f"{path}: test noise error {validation['loss']:.4f}")
+    print(f"{path}: {config.loss} error of the noise {validation['loss']:.4f}")
     return path
 
 
