@@ -29,8 +29,8 @@ _DATA = {
         "60,000 training images of clothing (Zalando Research; MIT licence), 28x28, padded to "
         "32x32.",
         [
-            "The generator saw 976,000 images: samples are clothes with folds and seams, but prints "
-            "are garbled, and some shoes and bags have a shape that none has.",
+            "The generator saw 976,000 images: samples are clothes with folds and seams, but "
+            "prints are garbled, and some shoes and bags have a shape that none has.",
             "The `unet` reconstructs trousers best, bags and shirts worst.",
             "The latents that the `unet` finds are not Gaussian: their deviation is 0.77, and they "
             "share an offset. Halfway from one image to another along a straight line are clothes, "
