@@ -32,9 +32,9 @@ _DATA = {
             "The generator saw 976,000 images: samples are clothes with folds and seams, but "
             "prints are garbled, and some shoes and bags have a shape that none has.",
             "The `unet` reconstructs trousers best, bags and shirts worst.",
-            "The latents that the `unet` finds are not Gaussian: their deviation is 0.77, and they "
-            "share an offset. Halfway from one image to another along a straight line are clothes, "
-            "along a sphere are none.",
+            "The latents that the `unet` finds are not Gaussian: their deviation is 0.77, their "
+            "mean 0.14. Halfway from one image to another along a straight line are clothes, "
+            "along a sphere are none (`interpolate`).",
             "It also embeds images that are none of clothing, digits for example: a small error "
             "does not say that an image is of the data.",
         ],
