@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from ddim_embed.layers import Normalizer, register
 from ddim_embed.parallel import has_gpu
+from ddim_embed.predictions import check_prediction, noises_from, targets_of
 from ddim_embed.schedules import get_schedule
 
 # Training draws fresh noise at every step, validation the same noise every time.
@@ -19,10 +20,11 @@ LOSSES = {"absolute": tf.abs, "squared": tf.square}
 class DiffusionModel(keras.Model):
     """Trains a conditioned network to predict the noise in noisy images (Algorithm 1).
 
-    The loss is the mean absolute, or squared, error of the predicted noise. `ema_network` follows
-    the weights of `network`, BatchNorm statistics included, by an exponential moving average; it is
-    the one to sample from. Noise is a function of `seed` and of the optimizer's step count alone,
-    so a run that was restored from a checkpoint draws what the uninterrupted run would have drawn.
+    The loss is the mean absolute, or squared, error of what the network predicts. `ema_network`
+    follows the weights of `network`, BatchNorm statistics included, by an exponential moving
+    average; it is the one to sample from. Noise is a function of `seed` and of the optimizer's step
+    count alone, so a run that was restored from a checkpoint draws what the uninterrupted run would
+    have drawn.
 
     Args:
         network: a conditioned `UNet`, or any `keras.Model` with `channels` and `get_config` that
@@ -32,6 +34,8 @@ class DiffusionModel(keras.Model):
             (10 + t) at most: the average of a short run is not of its random start.
         seed: integer; the noise of the run.
         loss: "absolute", as in the paper's code, or "squared", as in Ho et al. (2020).
+        prediction: what the network predicts, "noise", as in the paper, or "velocity", from which
+            the noise follows.
 
     `fit` takes batches of pixels `(batch, height, width, channels)` in [0, 1], any batch size; call
     `normalizer.adapt(pixels)` first.
@@ -44,6 +48,7 @@ class DiffusionModel(keras.Model):
         ema=0.999,
         seed=0,
         loss="absolute",
+        prediction="noise",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -56,6 +61,7 @@ class DiffusionModel(keras.Model):
         self.ema = ema
         self.seed = seed
         self.loss_name = loss
+        self.prediction = check_prediction(prediction)
         self.normalizer = Normalizer(network.channels, name="normalizer")
         self.network = network
         self.ema_network = type(network).from_config(network.get_config())
@@ -84,7 +90,7 @@ class DiffusionModel(keras.Model):
         return [self.loss_tracker, self.image_loss_tracker]
 
     def call(self, inputs, training=None):
-        """Predicts noises with the averaged network; `inputs` as `UNet` takes them."""
+        """The averaged network's prediction; `inputs` as `UNet` takes them."""
         return self.ema_network(inputs, training=False)
 
     def train_step(self, pixels):
@@ -92,23 +98,23 @@ class DiffusionModel(keras.Model):
         noises, rates = self._draw(images, self.optimizer.iterations)
         noisy_images = rates.signal * images + rates.noise * noises
         with tf.GradientTape() as tape:
-            pred_noises = self.network([noisy_images, rates.noise**2], training=True)
-            loss = tf.reduce_mean(LOSSES[self.loss_name](noises - pred_noises))
+            outputs = self.network([noisy_images, rates.noise**2], training=True)
+            loss = self._error(outputs, images, noises, rates)
         variables = self.network.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         updates = tf.cast(self.optimizer.iterations, tf.float32)
         kept = tf.minimum(self.ema, (1 + updates) / (10 + updates))
         for average, weight in zip(self.ema_network.weights, self.network.weights, strict=True):
             average.assign(kept * average + (1 - kept) * weight)
-        return self._track(loss, images, noisy_images, pred_noises, rates)
+        return self._track(loss, images, noisy_images, outputs, rates)
 
     def test_step(self, pixels):
         images = self.normalizer(pixels)
         noises, rates = self._draw(images, _VALIDATION_STREAM, evenly=True)
         noisy_images = rates.signal * images + rates.noise * noises
-        pred_noises = self.ema_network([noisy_images, rates.noise**2], training=False)
-        loss = tf.reduce_mean(LOSSES[self.loss_name](noises - pred_noises))
-        return self._track(loss, images, noisy_images, pred_noises, rates)
+        outputs = self.ema_network([noisy_images, rates.noise**2], training=False)
+        loss = self._error(outputs, images, noises, rates)
+        return self._track(loss, images, noisy_images, outputs, rates)
 
     def _draw(self, images, step, evenly=False):
         """Noises of the images' shape, and the rates of one uniform diffusion time per image.
@@ -124,7 +130,12 @@ class DiffusionModel(keras.Model):
             times = (times + tf.reshape(tf.range(count), (-1, 1, 1, 1))) / count
         return tf.random.stateless_normal(shape, noise_seed), self.schedule(times)
 
-    def _track(self, loss, images, noisy_images, pred_noises, rates):
+    def _error(self, outputs, images, noises, rates):
+        targets = targets_of(self.prediction, images, noises, rates)
+        return tf.reduce_mean(LOSSES[self.loss_name](targets - outputs))
+
+    def _track(self, loss, images, noisy_images, outputs, rates):
+        pred_noises = noises_from(self.prediction, outputs, noisy_images, rates)
         pred_images = (noisy_images - rates.noise * pred_noises) / rates.signal
         count = tf.shape(images)[0]
         self.loss_tracker.update_state(loss, sample_weight=count)
@@ -140,6 +151,7 @@ class DiffusionModel(keras.Model):
             "ema": self.ema,
             "seed": self.seed,
             "loss": self.loss_name,
+            "prediction": self.prediction,
         }
 
     @classmethod

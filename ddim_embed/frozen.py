@@ -11,14 +11,15 @@ import tensorflow as tf
 
 from ddim_embed.layers import dtype_policy, swish_gradient, upsample
 from ddim_embed.parallel import has_gpu, over_cores
+from ddim_embed.predictions import check_prediction, noises_from
 from ddim_embed.schedules import Rates
 
 
 class FrozenDenoiser:
     """`denoise(noisy_images, rates)` from a snapshot of a conditioned `UNet`, at fixed levels.
 
-    Equal to the network in inference mode up to rounding. Only the gradient with respect to the
-    images is defined: the weights are constants.
+    Equal to what the network implies in inference mode, up to rounding. Only the gradient with
+    respect to the images is defined: the weights are constants.
 
     A 3x3 convolution K of normalised images a * x + b is, by linearity, the convolution of x with
     a * K plus the convolution of the constant image b with K. Zero padding makes the latter differ
@@ -29,12 +30,15 @@ class FrozenDenoiser:
         grid: list of `Rates` of Python floats, the levels at which it will be asked.
         image_size: (height, width).
         precision: "float32" or "bfloat16", of the convolutions; images stay in float32.
+        prediction: what the network predicts, "noise" or "velocity".
     """
 
-    def __init__(self, network, grid, image_size, precision="float32"):
+    def __init__(self, network, grid, image_size, precision="float32", prediction="noise"):
         self._dtype = tf.as_dtype(keras.DTypePolicy(dtype_policy(precision)).compute_dtype)
         variances = np.array([rates.noise**2 for rates in grid], np.float32).reshape(-1, 1, 1, 1)
         self._steps = {rates.noise: step for step, rates in enumerate(grid)}
+        self._prediction = check_prediction(prediction)
+        self._rates = Rates(*(tf.constant(rates, tf.float32) for rates in zip(*grid, strict=True)))
         # The embedding is recomputed in float32: the network's own may be rounded.
         embeddings = network.embedding.embed(tf.constant(variances)).numpy()[:, 0, 0]
         self._input_conv = self._conv(network.input_conv)
@@ -114,7 +118,9 @@ class FrozenDenoiser:
             x = linear(upsample)(x)
             for block in blocks:
                 x = block(tf.concat([x, skips.pop()], axis=-1), step)
-        return tf.cast(self._output_conv(x), tf.float32)
+        outputs = tf.cast(self._output_conv(x), tf.float32)
+        rates = Rates(self._rates.signal[step], self._rates.noise[step])
+        return noises_from(self._prediction, outputs, noisy_images, rates)
 
     def _conv(self, layer):
         """A 1x1 convolution layer as a function."""

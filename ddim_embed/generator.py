@@ -11,6 +11,7 @@ from ddim_embed.data import crop_padding
 from ddim_embed.frozen import FrozenDenoiser
 from ddim_embed.layers import Normalizer, dtype_policy, register
 from ddim_embed.parallel import has_gpu, over_cores
+from ddim_embed.predictions import check_prediction
 from ddim_embed.schedules import get_schedule
 from ddim_embed.unet import UNet
 
@@ -48,6 +49,7 @@ class Generator(keras.Model):
         last_step: "predicted_image" or "transfer", as for `sampling.sample`.
         precision: "float32" or "bfloat16", of the convolutions.
         padding: rows and columns at each border that hold no data and count in no error.
+        prediction: what the denoiser's network predicts, "noise" or "velocity".
 
     Raises:
         ValueError: for values that the parts refuse, sizes that the denoiser cannot halve, or
@@ -65,6 +67,7 @@ class Generator(keras.Model):
         last_step="predicted_image",
         precision="float32",
         padding=0,
+        prediction="noise",
         **kwargs,
     ):
         # `precision` alone decides what is rounded, whatever Keras' global policy.
@@ -81,6 +84,7 @@ class Generator(keras.Model):
         self.last_step = last_step
         self.precision = precision
         self.padding = padding
+        self.prediction = check_prediction(prediction)
         self.grid = sampling.time_grid(self.schedule, num_steps)
         self.normalizer = Normalizer(self.image_shape[-1], name="normalizer")
         self.network = UNet(self.image_shape[-1], widths, block_depth, attention, dtype="float32")
@@ -115,6 +119,7 @@ class Generator(keras.Model):
             block_depth=network.block_depth,
             attention=network.attention,
             schedule=model.schedule_name,
+            prediction=model.prediction,
             **kwargs,
         )
         generator.network.set_weights(network.get_weights())
@@ -133,7 +138,7 @@ class Generator(keras.Model):
             with tf.init_scope():  # the snapshot outlives the graph that asks for it first
                 grid = sampling.time_grid(self.schedule, num_steps)
                 self._frozen[key] = FrozenDenoiser(
-                    self.network, grid, self.image_shape[:2], precision
+                    self.network, grid, self.image_shape[:2], precision, self.prediction
                 )
         return self._frozen[key]
 
@@ -248,7 +253,8 @@ class Generator(keras.Model):
         """Words that tell this generator from another: two sums over its weights, its sampler."""
         weights = np.concatenate([np.float64(weight).ravel() for weight in self.get_weights()])
         sums = f"{weights.sum():.6e} {(weights**2).sum():.6e}"
-        return f"{sums} {self.schedule_name} {self.num_steps} {self.last_step}"
+        words = f"{sums} {self.schedule_name} {self.num_steps} {self.last_step}"
+        return words if self.prediction == "noise" else f"{words} {self.prediction}"
 
     def check_latents(self, latents):
         """Returns latents as a float32 array (a tensor as it is), or says what is wrong with them.
@@ -319,4 +325,5 @@ class Generator(keras.Model):
             "last_step": self.last_step,
             "precision": self.precision,
             "padding": self.padding,
+            "prediction": self.prediction,
         }

@@ -50,6 +50,8 @@ class Experiment:
         learning_rate: its highest value there.
         loss: what that training minimises: the mean absolute error of the noise (the paper's), or
             the mean squared one, whose optimum is that of the probability flow.
+        prediction: what the denoiser predicts: the noise (the paper's), or the velocity, which is
+            more exact where there is much noise.
         pairs: generated images for the warm start of the embedding networks; 0 for none.
         warm_start_steps: steps of regression on them.
         warm_start_batch_size: pairs in each of them.
@@ -89,6 +91,7 @@ class Experiment:
     batch_size: int = 32
     learning_rate: float = 1e-3
     loss: Literal["absolute", "squared"] = "absolute"
+    prediction: Literal["noise", "velocity"] = "noise"
     pairs: int = 20_000
     warm_start_steps: int = 4_000
     warm_start_batch_size: int = 32

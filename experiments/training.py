@@ -15,7 +15,7 @@ from experiments.configuration import NETWORKS, UsageError
 # Statistics of that many images are the data set's, for all that float32 can tell.
 NORMALIZER_IMAGES = 60_000
 _WARMUP_STEPS = 200
-_NOISE_ERRORS = {"absolute": "test_noise_mae", "squared": "test_noise_mse"}
+_ERRORS = {"absolute": "mae", "squared": "mse"}
 
 
 def train(config, command=None):
@@ -32,8 +32,12 @@ def train(config, command=None):
     network = de.UNet(
         config.channels, config.widths, config.block_depth, dtype=dtype_policy(config.precision)
     )
-    model = de.DiffusionModel(network, seed=config.seed, loss=config.loss)
+    model = de.DiffusionModel(
+        network, seed=config.seed, loss=config.loss, prediction=config.prediction
+    )
     folder, words, before = config.run_folder / "generator", identity(config), {}
+    if config.prediction != "noise":
+        words = f"{words}, {config.prediction}"
     if config.further:
         recorded = de.Generator(
             config.image_shape, widths=config.widths, block_depth=config.block_depth
@@ -60,6 +64,7 @@ def train(config, command=None):
         model, config.image_shape, num_steps=config.num_steps, padding=config.padding
     )
     validation = model.evaluate(test, batch_size=64, verbose=0, return_dict=True)
+    error = f"test_{config.prediction}_{_ERRORS[config.loss]}"
     path, _ = de.record_weights(
         config.weights,
         config.name,
@@ -72,15 +77,16 @@ def train(config, command=None):
             "batch_size": config.batch_size,
             "images_seen": steps * config.batch_size,
             "loss": config.loss,
+            "prediction": config.prediction,
             "seconds": history[-1]["seconds"],
             "precision": config.precision,
             "seed": config.seed,
             "command": command,
         }
         | before,
-        errors={_NOISE_ERRORS[config.loss]: validation["loss"], "test_images": len(test)},
+        errors={error: validation["loss"], "test_images": len(test)},
     )
-    print(f"{path}: {config.loss} error of the noise {validation['loss']:.4f}")
+    print(f"{path}: {config.loss} error of the {config.prediction} {validation['loss']:.4f}")
     return path
 
 
@@ -252,6 +258,7 @@ def _generator_config(generator):
     config = generator.get_config()
     kept = (
         "image_shape", "widths", "block_depth", "attention", "schedule", "last_step", "padding",
+        "prediction",
     )  # fmt: skip
     return {key: config[key] for key in kept}
 

@@ -24,7 +24,7 @@ ROOT = Path(ddim_embed.__file__).resolve().parent.parent
 HOUSE = [
     {"version"},
     {"data", "samples"},
-    {"schedules", "layers", "parallel"},
+    {"schedules", "layers", "parallel", "predictions"},
     {"unet"},
     {"diffusion", "training"},
     {"sampling", "exact"},
@@ -41,7 +41,8 @@ HOUSE = [
     {"figures"},
     {"__init__"},
 ]
-LEAVES = {"metrics", "schedules", "layers", "version"}  # these import nothing of the package
+# These import nothing of the package.
+LEAVES = {"metrics", "schedules", "layers", "predictions", "version"}
 
 
 def imported(path):

@@ -76,6 +76,26 @@ def test_the_loss_may_be_squared():
         de.DiffusionModel(model.network, loss="cubed")
 
 
+def test_the_velocity_may_be_predicted():
+    model = compiled(seed=7, loss="squared", prediction="velocity")
+    pixels = make_pixels(4)
+    noises, times = drawn(7, 0, 4)
+    angles = np.arccos(0.95) + times * (np.arccos(0.02) - np.arccos(0.95))
+    images = (pixels - model.normalizer.mean) / np.sqrt(model.normalizer.variance)
+    noisy = (np.cos(angles) * images + np.sin(angles) * noises).astype(np.float32)
+    predicted = model.network([noisy, np.float32(np.sin(angles) ** 2)], training=True)
+    velocities = np.cos(angles) * noises - np.sin(angles) * images
+    # The image on the circle through the noisy one, a quarter of the way round from its noise.
+    pred_images = np.cos(angles) * noisy - np.sin(angles) * predicted
+    logs = model.train_step(tf.constant(pixels))
+    assert float(logs["loss"]) == pytest.approx(np.mean((velocities - predicted) ** 2), rel=1e-4)
+    assert float(logs["image_loss"]) == pytest.approx(np.abs(images - pred_images).mean(), rel=1e-3)
+    again = type(model).from_config(model.get_config())
+    assert again.prediction == "velocity"
+    with pytest.raises(ValueError, match="`prediction` must be one of"):
+        de.DiffusionModel(model.network, prediction="image")
+
+
 def test_the_gradient_is_that_of_the_loss():
     """One step of plain descent moves the weights along the finite-difference slope."""
     model = make_diffusion(seed=2)

@@ -216,8 +216,15 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     absolute = further["own/generator"]["errors"]["test_noise_mae"]
     assert squared["errors"]["test_noise_mse"] > absolute**2  # by Jensen
     assert squared["errors"]["test_noise_mse"] != pytest.approx(absolute, rel=0.05)
-    # What was learned of other data is not gone on from.
-    for flags in (["--seed", "1"], ["--mirror"]):
+    # Weights that predicted the noise may begin to learn the velocity.
+    main(MNIST, ["train", "--train-steps", "1", *flags, "--prediction", "velocity"])
+    velocity = json.loads((tmp_path / "weights" / "manifest.json").read_text())["own/generator"]
+    assert velocity["config"]["prediction"] == velocity["budget"]["prediction"] == "velocity"
+    assert velocity["budget"]["before"]["prediction"] == "noise"
+    assert velocity["errors"]["test_velocity_mae"] > 0
+    assert de.load_generator("own", tmp_path / "weights").prediction == "velocity"
+    # What was learned of other data, or as another quantity, is not gone on from.
+    for flags in (["--seed", "1"], ["--mirror"], ["--prediction", "velocity"]):
         code, words = stopped(capsys, MNIST, ["train", *own, *flags])
         assert code == 2 and "is of another run" in words
     code, words = stopped(

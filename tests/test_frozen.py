@@ -58,6 +58,27 @@ def test_equals_the_network_and_so_does_its_gradient(channels, widths, depth, at
         assert_close(frozen.compiled(images, rates), noises, 1e-5)
 
 
+def test_the_noise_may_follow_from_a_velocity():
+    network = set_random_weights(UNet(1, (4, 8), 1), seed=3)
+    frozen = FrozenDenoiser(network, GRID, (8, 8), prediction="velocity")
+    images, upstream = normal((2, 8, 8, 1)), normal((2, 8, 8, 1), seed=1)
+    for rates in GRID:
+        variances = tf.fill((2, 1, 1, 1), rates.noise**2)
+        noises, gradient = evaluate(
+            lambda x, v=variances, r=rates: (
+                r.noise * x + r.signal * network([x, v], training=False)
+            ),
+            images,
+            upstream,
+        )
+        own_noises, own_gradient = evaluate(lambda x, r=rates: frozen(x, r), images, upstream)
+        for own in (own_noises, frozen.compiled(images, rates), frozen.shared(images, rates)):
+            assert_close(own, noises, 1e-5)  # float32
+        assert_close(own_gradient, gradient, 1e-4)
+    with pytest.raises(ValueError, match="`prediction` must be one of"):
+        FrozenDenoiser(network, GRID, (8, 8), prediction="image")
+
+
 def test_every_attention_is_tested_above():
     marks = test_equals_the_network_and_so_does_its_gradient.pytestmark[0].args[1]
     assert {case[3] for case in marks} == {None, *ATTENTIONS}

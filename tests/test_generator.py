@@ -154,6 +154,28 @@ class TestWeights:
         assert generator.normalizer.mean.numpy() == model.normalizer.mean.numpy()
         assert generator.normalizer.variance.numpy() == model.normalizer.variance.numpy()
 
+    def test_from_a_model_of_the_velocity(self):
+        """Another map than that of a model of the noise with the same weights, and known apart."""
+        noise = de.Generator.from_diffusion(make_diffusion(), (8, 8, 1), num_steps=2)
+        model = make_diffusion(prediction="velocity")
+        generator = de.Generator.from_diffusion(model, (8, 8, 1), num_steps=2)
+        assert (noise.prediction, generator.prediction) == ("noise", "velocity")
+        assert generator.fingerprint() != noise.fingerprint()
+
+        def denoise(images, rates):
+            variances = tf.fill((len(images), 1, 1, 1), rates.noise**2)
+            output = generator.network([images, variances], training=False)
+            return rates.noise * images + rates.signal * output
+
+        latents = generator.latents(2)
+        images = de.sampling.sample(denoise, generator.schedule, latents, 2)
+        expected = generator.normalizer.inverse(images)
+        assert_close(generator.decode(latents), expected, 1e-5)  # float32
+        again = de.Generator.from_config(generator.get_config())
+        assert again.prediction == "velocity"
+        with pytest.raises(ValueError, match="`prediction` must be one of"):
+            de.Generator(prediction="image")
+
 
 OPTIONS = {"image_shape": (16, 16, 1), "widths": (8, 16), "block_depth": 1, "num_steps": 3}
 
