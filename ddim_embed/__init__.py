@@ -13,6 +13,7 @@ from ddim_embed.clouds import LatentCloud
 from ddim_embed.correction import DefectCorrection
 from ddim_embed.coupled import BDIA, EDICT
 from ddim_embed.data import load_images, read_image_files, stream_images
+from ddim_embed.denoising import DenoisingErrors, denoising_errors
 from ddim_embed.descent import Descent
 from ddim_embed.diffusion import DiffusionModel
 from ddim_embed.directions import (
@@ -60,6 +61,7 @@ __all__ = [
     "ConvEmbedder",
     "DDIMInversion",
     "DefectCorrection",
+    "DenoisingErrors",
     "Descent",
     "DiffusionModel",
     "EmbedderTrainer",
@@ -84,6 +86,7 @@ __all__ = [
     "build_embedder",
     "class_direction",
     "clouds",
+    "denoising_errors",
     "edit_effect",
     "edit_strip",
     "embed",

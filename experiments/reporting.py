@@ -75,6 +75,7 @@ def report(config, command):
         ],
         "table2": table2,
         "no_embeddings": _no_embeddings(generator, pixels[:_FEW], config.seed),
+        "denoiser": _denoiser(generator, pixels, config.seed),
         "frechet": frechet_distances(config, pixels, generated, embeddings),
         **results.provenance(config, command),
     }
@@ -215,6 +216,17 @@ def _table1_row(config, generator, embedder, network, pixels, embedding):
     }
 
 
+def _denoiser(generator, pixels, seed):
+    found = de.denoising_errors(generator, pixels[:_TABLE2_IMAGES], seed)
+    return {
+        "levels": [
+            {"signal": rates.signal, "mse": float(mse)}
+            for rates, mse in zip(found.rates, found.mse, strict=True)
+        ],
+        "mean_image": found.mean_image,
+    }
+
+
 def _no_embeddings(generator, pixels, seed):
     """Errors of Figs 1 and 2: images x, 0.02 x, and that with noise, taken for latents."""
     attempts = {"x": generator.normalizer(pixels).numpy()} | dict(
@@ -307,6 +319,12 @@ def _print_tables(config, contents):
     for name, value in zip(("dataset", "generated"), paper, strict=True):
         mse = contents["table2"][name]
         print(f"{name:12}{markup.number(mse, 5):>22}{markup.number(value, 5):>10}")
+    found = contents["denoiser"]
+    errors = " ".join(markup.number(level["mse"], 3) for level in found["levels"])
+    print(
+        "\nError of the image that is predicted at each step, 1 the variance of the data\n"
+        f"{errors}  (the mean image {markup.number(found['mean_image'], 3)})"
+    )
     found = contents["frechet"]
     if found:
         print(

@@ -30,7 +30,7 @@ HOUSE = [
     {"sampling", "exact"},
     {"frozen"},
     {"generator"},
-    {"embedders", "embedder_training", "weights", "legacy", "metrics", "agreement"},
+    {"embedders", "embedder_training", "weights", "legacy", "metrics", "agreement", "denoising"},
     {"perceptual", "frechet"},
     {"pretrained"},
     {"embedding"},

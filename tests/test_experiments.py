@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import json
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, METHODS, NETWORKS, Experiment, UsageError, check, shrink
 from experiments.fashion_mnist import FASHION_MNIST
+from experiments.markup import number
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
 from experiments.runner import main
@@ -190,6 +193,12 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     main(MNIST, own)
     report = json.loads((tmp_path / "results" / "own" / "report.json").read_text())
     assert report["images"] == 3 and report["table1"][0]["paper_mse"] is None
+    denoiser = report["denoiser"]
+    assert [level["signal"] for level in denoiser["levels"]] == pytest.approx(
+        [0.02, 0.602], abs=0.01
+    )
+    html = (tmp_path / "results" / "own" / "index.html").read_text()
+    assert f"That of the mean image is {number(denoiser['mean_image'], 4)}" in html
     manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
     assert manifest["own/generator"]["errors"]["test_images"] == 3
     assert manifest["own/conv1"]["budget"]["generator"] == manifest["own/generator"]["sha256"]
@@ -656,6 +665,21 @@ def python_m(*arguments):
         [sys.executable, "-m", *map(str, arguments)],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="a matter of x86")
+@pytest.mark.parametrize("chosen, expected", [(None, "1"), ("0", "0")])
+def test_tensorflow_has_its_faster_convolutions_unless_the_user_chose(chosen, expected):
+    words = (
+        "import os; from experiments import runner; runner.import_tensorflow(); "
+        "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    environment |= {} if chosen is None else {"TF_ENABLE_ONEDNN_OPTS": chosen}
+    run = subprocess.run(
+        [sys.executable, "-c", words], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert run.stdout.split() == [expected], run.stderr
 
 
 def test_missing_weights_are_said_in_a_line_with_what_makes_them(tmp_path):

@@ -1,0 +1,56 @@
+"""The denoiser's errors, against those of denoisers that are known exactly."""
+
+import numpy as np
+import pytest
+from conftest import make_generator, make_pixels
+
+import ddim_embed as de
+
+
+class Known:
+    """In place of a frozen network: predicts the noise that implies one image, always."""
+
+    def __init__(self, image):
+        self.compiled = lambda noisy, rates: (noisy - rates.signal * image) / rates.noise
+
+
+def with_denoiser(generator, denoiser):
+    generator.denoiser = lambda precision=None: denoiser
+    return generator
+
+
+def test_the_mean_image_is_as_good_as_itself():
+    pixels = make_pixels(70, (16, 16, 1))  # more than are denoised at a time
+    generator = make_generator()
+    images = generator.normalizer(pixels).numpy()
+    found = de.denoising_errors(with_denoiser(generator, Known(images.mean(axis=0))), pixels)
+    assert found.mean_image == pytest.approx(images.var(axis=0).mean(), rel=1e-5)  # float32
+    # At t=1 the image is what is left of a difference of numbers fifty times as large.
+    np.testing.assert_allclose(found.mse, found.mean_image, rtol=1e-4)
+
+
+def test_levels_are_the_sampler_s_and_so_are_the_errors():
+    """Of the generator's own network, asked about the same images with other noise."""
+    generator, pixels = make_generator(), make_pixels(40, (16, 16, 1))
+    found = de.denoising_errors(generator, pixels, seed=1)
+    assert found.rates == generator.grid[:0:-1] and len(found.mse) == generator.num_steps
+    images = generator.normalizer(pixels).numpy()
+    rng = np.random.default_rng(2)
+    for rates, mse in zip(found.rates, found.mse, strict=True):
+        noises = rng.normal(size=images.shape).astype(np.float32)
+        noisy = rates.signal * images + rates.noise * noises
+        pred_noises = generator.denoiser().compiled(noisy, rates).numpy()
+        errors = (pred_noises - noises) * rates.noise / rates.signal
+        assert mse == pytest.approx(np.mean(errors**2), rel=0.1)  # 10,000 pixels, correlated
+
+
+def test_the_noise_is_the_seed_s():
+    generator, pixels = make_generator(), make_pixels(3, (16, 16, 1))
+    first, again, other = (de.denoising_errors(generator, pixels, seed).mse for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.all(first != other)
+
+
+def test_pixels_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="`pixels` must have shape"):
+        de.denoising_errors(make_generator(), make_pixels(2))
