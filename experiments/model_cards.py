@@ -17,7 +17,6 @@ from experiments.markup import number
 _ROWS, _COLUMNS = 2, 10
 
 
-
 def _first_step(error, mean_image):
     return (
         f"The denoiser predicts the noise, and at the first step of the sampler it has learnt "
