@@ -46,8 +46,9 @@ _DATA = {
             "prints are garbled, and some shoes and bags have a shape that none has.",
             "The `unet` reconstructs trousers best, bags and shirts worst.",
             "The latents that the `unet` finds are not Gaussian: their deviation is 0.78, their "
-            "mean 0.13. Halfway from one image to another along a straight line are clothes, "
-            "along a sphere are none (`interpolate`).",
+            "mean 0.13. Halfway from one image to another along a straight line is what the "
+            "`unet` reconstructs as well as clothes, with an error of 0.0013; along a sphere it is "
+            "0.0088, of a cross-fade 0.0164 (`interpolate`).",
             "It also embeds images that are none of clothing, digits for example: a small error "
             "does not say that an image is of the data.",
         ],
