@@ -277,8 +277,8 @@ def test_report_has_the_documented_schema(fashion):
     report = json.loads((fashion / "report.json").read_text())
 
     assert set(report) == {
-        "dataset", "images", "table1", "table2", "no_embeddings", "frechet", "config", "versions",
-        "seed", "commit", "command",
+        "dataset", "images", "table1", "table2", "no_embeddings", "denoiser", "frechet", "config",
+        "versions", "seed", "commit", "command",
     }  # fmt: skip
     assert report["dataset"] == "fashion_mnist"
     assert report["images"] == 8
@@ -296,6 +296,8 @@ def test_report_has_the_documented_schema(fashion):
         "dataset", "generated", "dataset_interval", "generated_interval",
     }  # fmt: skip
     assert set(report["no_embeddings"]) == {"x", "faint", "noisy"}
+    assert set(report["denoiser"]) == {"levels", "mean_image"}
+    assert [set(level) for level in report["denoiser"]["levels"]] == [{"signal", "mse"}] * 2
     assert set(report["config"]) == {field.name for field in dataclasses.fields(Experiment)}
     assert set(report["versions"]) == {"python", "tensorflow", "keras", "numpy", "ddim_embed"}
 
