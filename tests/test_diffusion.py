@@ -33,11 +33,16 @@ def drawn(seed, step, n, shape=(8, 8, 1)):
     return tf.random.stateless_normal((n, *shape), seeds[1]).numpy(), times
 
 
-def expected_losses(model, network, pixels, noises, times, training):
-    """The mean absolute errors of the noise and of the image it implies, in NumPy."""
+def mixed(model, pixels, noises, times):
+    """The angles of the rates at these times, the images, and these with the noises in them."""
     angles = np.arccos(0.95) + times * (np.arccos(0.02) - np.arccos(0.95))
     images = (pixels - model.normalizer.mean) / np.sqrt(model.normalizer.variance)
-    noisy = np.cos(angles) * images + np.sin(angles) * noises
+    return angles, images, np.cos(angles) * images + np.sin(angles) * noises
+
+
+def expected_losses(model, network, pixels, noises, times, training):
+    """The mean absolute errors of the noise and of the image it implies, in NumPy."""
+    angles, images, noisy = mixed(model, pixels, noises, times)
     variances = (np.sin(angles) ** 2).astype(np.float32)
     predicted = network([noisy.astype(np.float32), variances], training=training).numpy()
     pred_images = (noisy - np.sin(angles) * predicted) / np.cos(angles)
@@ -64,10 +69,9 @@ def test_the_loss_may_be_squared():
     model = compiled(seed=7, loss="squared")
     pixels = make_pixels(4)
     noises, times = drawn(7, 0, 4)
-    angles = np.arccos(0.95) + times * (np.arccos(0.02) - np.arccos(0.95))
-    images = (pixels - model.normalizer.mean) / np.sqrt(model.normalizer.variance)
-    noisy = (np.cos(angles) * images + np.sin(angles) * noises).astype(np.float32)
-    predicted = model.network([noisy, np.float32(np.sin(angles) ** 2)], training=True)
+    angles, _, noisy = mixed(model, pixels, noises, times)
+    inputs = [np.float32(noisy), np.float32(np.sin(angles) ** 2)]
+    predicted = model.network(inputs, training=True)
     logs = model.train_step(tf.constant(pixels))
     assert float(logs["loss"]) == pytest.approx(np.mean((noises - predicted) ** 2), rel=1e-4)
     again = type(model).from_config(model.get_config())
@@ -80,10 +84,9 @@ def test_the_velocity_may_be_predicted():
     model = compiled(seed=7, loss="squared", prediction="velocity")
     pixels = make_pixels(4)
     noises, times = drawn(7, 0, 4)
-    angles = np.arccos(0.95) + times * (np.arccos(0.02) - np.arccos(0.95))
-    images = (pixels - model.normalizer.mean) / np.sqrt(model.normalizer.variance)
-    noisy = (np.cos(angles) * images + np.sin(angles) * noises).astype(np.float32)
-    predicted = model.network([noisy, np.float32(np.sin(angles) ** 2)], training=True)
+    angles, images, noisy = mixed(model, pixels, noises, times)
+    inputs = [np.float32(noisy), np.float32(np.sin(angles) ** 2)]
+    predicted = model.network(inputs, training=True)
     velocities = np.cos(angles) * noises - np.sin(angles) * images
     # The image on the circle through the noisy one, a quarter of the way round from its noise.
     pred_images = np.cos(angles) * noisy - np.sin(angles) * predicted
