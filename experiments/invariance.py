@@ -166,7 +166,7 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     folder = config.run_folder / "invariance" / name.replace(" ", "_")
     identity = (
         f"{variant} {milestones[-1]} {len(subset)} {config.batch_size} {config.learning_rate} "
-        f"{config.precision} {config.image_shape} {training.identity(config)}"
+        f"{config.loss} {config.precision} {config.image_shape} {training.identity(config)}"
     )
     wanted = [("training_steps", step) for step in milestones]
     wanted += [("sampler_steps", number) for number in counts]
@@ -177,15 +177,7 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     if all(images is not None for images in found.values()):
         return found
 
-    keras.utils.set_random_seed(config.seed + variant.seed)
-    network = de.UNet(
-        config.channels,
-        variant.widths,
-        variant.block_depth,
-        variant.attention,
-        dtype=dtype_policy(config.precision),
-    )
-    model = de.DiffusionModel(network, seed=config.seed + variant.seed)
+    model = _diffusion_model(config, variant)
     model.normalizer.adapt(pixels)
     model.compile(training.adam(config.learning_rate, milestones[-1]))
 
@@ -225,6 +217,24 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     for key in tqdm(missing, desc=f"{name}, sampler steps", disable=not config.progress):
         keep(key, key[1])
     return found
+
+
+def _diffusion_model(config, variant):
+    """A variant's, untrained; it will learn what the configuration says, by the loss there."""
+    keras.utils.set_random_seed(config.seed + variant.seed)
+    network = de.UNet(
+        config.channels,
+        variant.widths,
+        variant.block_depth,
+        variant.attention,
+        dtype=dtype_policy(config.precision),
+    )
+    return de.DiffusionModel(
+        network,
+        seed=config.seed + variant.seed,
+        loss=config.loss,
+        prediction=config.prediction,
+    )
 
 
 def _batches(pixels, batch_size, seed, step):

@@ -36,8 +36,6 @@ def train(config, command=None):
         network, seed=config.seed, loss=config.loss, prediction=config.prediction
     )
     folder, words, before = config.run_folder / "generator", identity(config), {}
-    if config.prediction != "noise":
-        words = f"{words}, {config.prediction}"
     if config.further:
         recorded = de.Generator(
             config.image_shape, widths=config.widths, block_depth=config.block_depth
@@ -218,10 +216,13 @@ def _go_further(config, name, model, folder, words):
 def identity(config, generator=None):
     """Words that tell a run from another: none goes on from what was learned of other data.
 
+    Nor from what was learned of another prediction; a generator's fingerprint says which is its.
     Rates and sizes of batches are not in it: a run may go on with others.
     """
     words = [] if generator is None else [generator.fingerprint()]
     words += [f"{config.data}, seed {config.seed}"] + ["mirrored"] * config.mirror
+    if generator is None and config.prediction != "noise":
+        words.append(config.prediction)
     return ", ".join(words)
 
 
