@@ -280,6 +280,20 @@ def test_markdown_keeps_its_columns_whatever_the_words():
     assert "| a | b\\|c | 1 | 2 | d | better |  |" in paper_report.markdown(contents).splitlines()
 
 
+@pytest.mark.parametrize(
+    ("commit", "words"),
+    [
+        ("0123456789abcdef", "0123456"),
+        ("0123456789abcdef-dirty", "0123456, with changes"),
+        (None, "not a checkout"),
+    ],
+)
+def test_markdown_names_the_code_of_each_result(commit, words):
+    source = {"source": "a/b", "command": "c", "commit": commit}
+    contents = {"rows": [], "verdicts": {}, "sources": [source], "command": "x"}
+    assert f"- `c` ({words})" in paper_report.markdown(contents).splitlines()
+
+
 def test_without_making_it_only_reads(tmp_path):
     main(Paper(), run, ["--no-make", "--results", tmp_path])
     assert [path.name for path in tmp_path.iterdir()] == ["paper"]

@@ -194,7 +194,7 @@ def markdown(contents):
             f"Made by `{contents['command']}` from the results of these commands:",
             "",
             *(
-                f"- `{source['command']}` ({(source['commit'] or 'not a checkout')[:7]})"
+                f"- `{source['command']}` ({_short(source['commit'])})"
                 for source in contents["sources"]
             ),
             "",
@@ -204,6 +204,14 @@ def markdown(contents):
             "",
         ]
     )
+
+
+def _short(commit):
+    """A commit, as `results.commit` has it, in few characters: changes that it lacks are told."""
+    if commit is None:
+        return "not a checkout"
+    name, _, dirty = commit.partition("-")
+    return f"{name[:7]}, with changes" if dirty else name[:7]
 
 
 def _summary(contents):
