@@ -58,11 +58,10 @@ _DATA = {
         "50,000 training images of ten classes (Krizhevsky, 2009; no licence is stated), 32x32, "
         "RGB.",
         [
-            "The generator saw 112,000 images: samples have colours and outlines of the data, few "
-            "an object that can be named.",
-            "The networks saw 1,000 to 4,800 images through the sampler: reconstructions are "
+            "The generator saw 137,600 images: samples have colours, outlines and textures of the "
+            "data, few an object that can be named.",
+            "The networks saw 1,320 to 8,600 images through the sampler: reconstructions are "
             "blurred, those of `conv1` off in colour.",
-            _first_step(2.04, 0.95),
         ],
     ),
     "celeba": (
