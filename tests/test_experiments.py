@@ -410,7 +410,7 @@ def test_comparison_goes_on_after_a_kill(fashion, capsys):
 
 
 def test_comparison_names_the_methods_it_knows(capsys):
-    code, error = stopped(capsys, FASHION_MNIST, ["compare", "vae", "--smoke"])
+    code, error = stopped(capsys, FASHION_MNIST, ["compare", "vae"])
     assert code == 2 and "vae" in error and "unet, lbfgs" in error
 
 
