@@ -166,7 +166,7 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     folder = config.run_folder / "invariance" / name.replace(" ", "_")
     identity = (
         f"{variant} {milestones[-1]} {len(subset)} {config.batch_size} {config.learning_rate} "
-        f"{config.loss} {config.precision} {config.image_shape} {training.identity(config)}"
+        f"{config.precision} {config.image_shape} {training.identity(config)}"
     )
     wanted = [("training_steps", step) for step in milestones]
     wanted += [("sampler_steps", number) for number in counts]

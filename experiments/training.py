@@ -117,6 +117,8 @@ def _train_embedder(config, generator, network, command):
         before = _warm_start(config, generator, network, embedder, folder, words)
     else:
         words, before = f"{words}, from scratch", {}
+    if config.embedder_loss != "absolute":  # the warm start knows no such loss
+        words = f"{words}, {config.embedder_loss} error"
 
     trainer = de.EmbedderTrainer(
         embedder,
@@ -216,13 +218,14 @@ def _go_further(config, name, model, folder, words):
 def identity(config, generator=None):
     """Words that tell a run from another: none goes on from what was learned of other data.
 
-    Nor from what was learned of another prediction; a generator's fingerprint says which is its.
-    Rates and sizes of batches are not in it: a run may go on with others.
+    Nor from what was learned of another prediction or with another loss; a generator's fingerprint
+    says which are its. Rates and sizes of batches are not in it: a run may go on with others.
     """
     words = [] if generator is None else [generator.fingerprint()]
     words += [f"{config.data}, seed {config.seed}"] + ["mirrored"] * config.mirror
-    if generator is None and config.prediction != "noise":
-        words.append(config.prediction)
+    if generator is None:  # the paper's settings go unnamed
+        words += [config.prediction] * (config.prediction != "noise")
+        words += [f"{config.loss} error"] * (config.loss != "absolute")
     return ", ".join(words)
 
 

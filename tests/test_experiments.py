@@ -202,6 +202,10 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
     assert manifest["own/generator"]["errors"]["test_images"] == 3
     assert manifest["own/conv1"]["budget"]["generator"] == manifest["own/generator"]["sha256"]
+    # What was learned with one loss is not gone on from with another.
+    squared = ["train-embedders", "conv1", *pairs, *own, "--embedder-loss", "squared"]
+    code, words = stopped(capsys, MNIST, squared)
+    assert code == 2 and "is of another run" in words and "squared error" in words
     # A run that has gone further is recorded as what it is.
     main(MNIST, ["train", "--train-steps", "2", *own])
     manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
@@ -232,8 +236,9 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     assert velocity["budget"]["before"]["prediction"] == "noise"
     assert velocity["errors"]["test_velocity_mae"] > 0
     assert de.load_generator("own", tmp_path / "weights").prediction == "velocity"
-    # What was learned of other data, or as another quantity, is not gone on from.
-    for flags in (["--seed", "1"], ["--mirror"], ["--prediction", "velocity"]):
+    # What was learned of other data, as another quantity, or by another error, is not gone on from.
+    others = (["--seed", "1"], ["--mirror"], ["--prediction", "velocity"], ["--loss", "squared"])
+    for flags in others:
         code, words = stopped(capsys, MNIST, ["train", *own, *flags])
         assert code == 2 and "is of another run" in words
     code, words = stopped(
