@@ -69,9 +69,8 @@ _DATA = {
         "Aligned portraits (Liu et al.; research use), 64x64. A generator of faces carries the "
         "data set's imbalances of age, sex, skin and pose.",
         [
-            "The generator saw 256,000 images, and only 8,000 different ones: samples are faces, "
-            "many with eyes or mouths that do not match, before smears.",
-            _first_step(1.22, 0.83),
+            "The generator saw 345,600 images, and only 8,000 different ones: samples are faces, "
+            "some with eyes or mouths that do not match, before smears.",
         ],
     ),
     "oxford_flowers": (
