@@ -65,6 +65,7 @@ _DATA = {
         [
             "The generator saw 345,600 images, and only 8,000 different ones: samples are faces, "
             "some with eyes or mouths that do not match, before smears.",
+            "What it fills in under a mask has stripes (`project`: an error of 0.020 there).",
         ],
     ),
     "oxford_flowers": (
