@@ -13,6 +13,7 @@ from ddim_embed.data import crop_padding
 from ddim_embed.descent import Descent
 from ddim_embed.embedders import NETWORKS
 from ddim_embed.embedding import Found, Method, Trace
+from ddim_embed.filling import fill
 from ddim_embed.gauss_newton import GaussNewton
 from ddim_embed.inversion import DDIMInversion, ImplicitInversion
 from ddim_embed.pretrained import load_embedder
@@ -65,9 +66,10 @@ def _load(dataset, network, root, sha256):
 class Hybrid(Method):
     """One method starts another: a network then descent is Fig. 18 of Asperti et al.
 
-    A mask holds for both. A `start` that takes none, as a network, sees the mean of the held pixels
-    where the image is free, and there the finish begins with Gaussian latents: else it would begin
-    with what was drawn, and never leave it.
+    A mask holds for both. A `start` that takes none, as a network, sees a smooth continuation of
+    the held pixels where the image is free: with what was drawn there the finish would begin, and
+    never leave it. Nor do Gaussian latents do there: beside those of a network, which hardly differ
+    from pixel to pixel, they give stripes.
 
     Attributes:
         start: a name of `METHODS`, or a configured method.
@@ -101,8 +103,6 @@ class Hybrid(Method):
             begun = start(generator, pixels, seed=seed, latents=latents, mask=mask)
         else:
             begun = _begin(start, generator, generator.check_pixels(pixels), seed, latents, held)
-            fresh = finish.initial_latents(generator, len(held), seed)
-            begun = dataclasses.replace(begun, latents=np.where(held, begun.latents, fresh))
         done = finish(generator, pixels, seed=seed, latents=begun.latents, mask=mask)
         return _after(begun, done)
 
@@ -117,10 +117,11 @@ class Hybrid(Method):
 
 def _begin(start, generator, pixels, seed, latents, held):
     """An embedding of the held pixels by a method that takes no mask."""
-    axes = (1, 2, 3)
-    seen, counted = (crop_padding(a, generator.padding) for a in (pixels * held, held))
-    mean = seen.sum(axes, keepdims=True) / counted.sum(axes, keepdims=True)
-    begun = start(generator, np.where(held, pixels, mean), seed=seed, latents=latents)
+    known = np.zeros(held.shape, bool)
+    # Padding tells nothing of the image.
+    crop_padding(known, generator.padding)[:] = crop_padding(held, generator.padding) > 0
+    filled = np.where(held, pixels, fill(pixels, known[..., 0]))
+    begun = start(generator, filled, seed=seed, latents=latents)
     return dataclasses.replace(
         begun,
         # So far the error was that of whole images.

@@ -30,7 +30,16 @@ HOUSE = [
     {"sampling", "exact"},
     {"frozen"},
     {"generator"},
-    {"embedders", "embedder_training", "weights", "legacy", "metrics", "agreement", "denoising"},
+    {
+        "embedders",
+        "embedder_training",
+        "weights",
+        "legacy",
+        "metrics",
+        "agreement",
+        "denoising",
+        "filling",
+    },
     {"perceptual", "frechet"},
     {"pretrained"},
     {"embedding"},
@@ -42,7 +51,7 @@ HOUSE = [
     {"__init__"},
 ]
 # These import nothing of the package.
-LEAVES = {"metrics", "schedules", "layers", "predictions", "version"}
+LEAVES = {"filling", "metrics", "schedules", "layers", "predictions", "version"}
 
 
 def imported(path):

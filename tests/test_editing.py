@@ -11,6 +11,7 @@ from test_solvers import Linear
 
 import ddim_embed as de
 from ddim_embed import editing
+from ddim_embed.filling import fill
 
 METHODS = [
     de.Descent(num_steps=4),
@@ -270,17 +271,13 @@ class TestMask:
             de.project(tiny_generator, p, method, mask, seed=3) for p in (pixels, other)
         )
         np.testing.assert_array_equal(result.latents, again.latents)
-        filled = np.where(mask[..., None], pixels[:, :, 8:].mean((1, 2, 3), keepdims=True), pixels)
-        begun = de.embed(tiny_generator, filled, network)
+        begun = de.embed(tiny_generator, fill(pixels, ~mask), network)
         held = np.repeat(~mask[..., None], 1, 3)
         error = de.metrics.mse(pixels, begun.reconstruction, held=held)
         np.testing.assert_allclose(result.trace.mse[0], error, rtol=1e-4)  # float32
-        start = np.where(
-            mask[..., None], method.finish.initial_latents(tiny_generator, 2, 3), begun.latents
-        )
-        alone = de.embed(tiny_generator, pixels, method.finish, latents=start, mask=mask)
+        alone = de.embed(tiny_generator, pixels, method.finish, latents=begun.latents, mask=mask)
         np.testing.assert_allclose(result.latents, alone.latents, atol=1e-4)
-        # The finish may be a hybrid itself, and then begins with latents of its own, too.
+        # The finish may be a hybrid itself.
         nested = de.Hybrid(method.start, de.Hybrid(method.finish, de.LBFGS(num_steps=1)))
         again = de.embed(tiny_generator, pixels, nested, seed=3, mask=mask)
         np.testing.assert_allclose(again.latents, result.latents, atol=1e-4)
@@ -288,7 +285,7 @@ class TestMask:
         result, again = (de.project(tiny_generator, p, both, mask) for p in (pixels, other))
         np.testing.assert_array_equal(result.latents, again.latents)
 
-    def test_padding_is_no_part_of_the_mean_that_fills_it(self):
+    def test_padding_is_no_part_of_what_fills_it(self):
         generator = make_generator(padding=2)
         seen = []
 
