@@ -58,11 +58,37 @@ def train(config, command=None):
         description="generator",
     )
     steps = int(model.optimizer.iterations)
+    budget = {
+        "steps": steps,
+        "batch_size": config.batch_size,
+        "images_seen": steps * config.batch_size,
+        "loss": config.loss,
+        "prediction": config.prediction,
+        "seconds": history[-1]["seconds"],
+        "precision": config.precision,
+        "seed": config.seed,
+        "command": command,
+    }
+    return record_generator(config, model, test, budget | before)
+
+
+def record_generator(config, model, test, budget):
+    """Measures a compiled `DiffusionModel` and records the generator that it makes.
+
+    Args:
+        config: an `Experiment`.
+        model: it.
+        test: pixels of test images.
+        budget: for the manifest.
+
+    Returns:
+        The path of the weights file.
+    """
     generator = de.Generator.from_diffusion(
         model, config.image_shape, num_steps=config.num_steps, padding=config.padding
     )
     validation = model.evaluate(test, batch_size=64, verbose=0, return_dict=True)
-    error = f"test_{config.prediction}_{_ERRORS[config.loss]}"
+    error = f"test_{model.prediction}_{_ERRORS[model.loss_name]}"
     path, _ = de.record_weights(
         config.weights,
         config.name,
@@ -70,21 +96,10 @@ def train(config, command=None):
         generator,
         config=_generator_config(generator),
         data=_data(config),
-        budget={
-            "steps": steps,
-            "batch_size": config.batch_size,
-            "images_seen": steps * config.batch_size,
-            "loss": config.loss,
-            "prediction": config.prediction,
-            "seconds": history[-1]["seconds"],
-            "precision": config.precision,
-            "seed": config.seed,
-            "command": command,
-        }
-        | before,
+        budget=budget,
         errors={error: validation["loss"], "test_images": len(test)},
     )
-    print(f"{path}: {config.loss} error of the {config.prediction} {validation['loss']:.4f}")
+    print(f"{path}: {model.loss_name} error of the {model.prediction} {validation['loss']:.4f}")
     return path
 
 
@@ -140,32 +155,51 @@ def _train_embedder(config, generator, network, command):
     # In float32, as every error that is reported: the weights are, only the policy is not.
     exact = de.build_embedder(network, config.channels, config.widths, config.block_depth)
     exact.set_weights(embedder.get_weights())
-    result = de.embed(generator, pixels, de.Network(network, exact))
+    budget = {
+        "steps": int(trainer.optimizer.iterations),
+        "batch_size": config.embedder_batch_size,
+        "loss": config.embedder_loss,
+        "seconds": history[-1]["seconds"],
+        "precision": config.precision,
+        "seed": config.seed,
+        "command": command,
+    }
+    return record_embedder(config, generator, network, exact, pixels, budget | before)
+
+
+def record_embedder(config, generator, network, embedder, test, budget):
+    """Measures an embedding network and records its weights.
+
+    Args:
+        config: an `Experiment`.
+        generator: the recorded `Generator` that it was trained for.
+        network: its name in Table 1.
+        embedder: it, in float32.
+        test: pixels of test images.
+        budget: for the manifest.
+
+    Returns:
+        The path of the weights file.
+    """
+    result = de.embed(generator, test, de.Network(network, embedder))
     path, _ = de.record_weights(
         config.weights,
         config.name,
         network,
-        exact,
+        embedder,
         config=_embedder_config(config),
         data=_data(config),
         budget={
             "generator": find_weights(config.name, "generator", config.weights)[1]["sha256"],
-            "steps": int(trainer.optimizer.iterations),
-            "batch_size": config.embedder_batch_size,
-            "loss": config.embedder_loss,
-            "seconds": history[-1]["seconds"],
-            "precision": config.precision,
-            "seed": config.seed,
-            "command": command,
-        }
-        | before,
+            **budget,
+        },
         errors={
             "test_mse": float(result.mse.mean()),
-            "test_psnr": float(metrics.psnr(pixels, result.reconstruction, config.padding).mean()),
-            "test_images": len(pixels),
+            "test_psnr": float(metrics.psnr(test, result.reconstruction, config.padding).mean()),
+            "test_images": len(test),
         },
     )
-    print(f"{path}: test error {result.mse.mean():.5f} on {len(pixels)} images")
+    print(f"{path}: test error {result.mse.mean():.5f} on {len(test)} images")
     return path
 
 
@@ -207,12 +241,17 @@ def _go_further(config, name, model, folder, words):
     path, entry = find_weights(config.name, name, config.weights)
     load_weights(model, path, entry["sha256"])
     start = entry["sha256"][:12]
-    before = {key: value for key, value in entry["budget"].items() if key != "generator"}
     return (
         folder.with_name(f"{folder.name}-from-{start}"),
         f"{words}, from {start}",
-        {"before": before | {"sha256": entry["sha256"]}},
+        spent_before(entry),
     )
+
+
+def spent_before(entry):
+    """What a manifest's new entry says of the weights, those of `entry`, that it began with."""
+    budget = {key: value for key, value in entry["budget"].items() if key != "generator"}
+    return {"before": budget | {"sha256": entry["sha256"]}}
 
 
 def identity(config, generator=None):

@@ -87,6 +87,22 @@ def verbs(config):
         options = {"networks": networks or NETWORKS}
         return Call(config, "training.train_embedders", options, ())
 
+    def pack(folder: tyro.conf.Positional[Path], config: flags = config):
+        """Writes images and weights for training with JAX: see `python -m experiments.jax_port -h`.
+
+        Args:
+            folder: where; `<folder>/<name>/` is written to.
+        """
+        return Call(config, "packing.pack", {"folder": folder}, NETWORKS)
+
+    def unpack(folder: tyro.conf.Positional[Path], config: flags = config):
+        """Measures what was trained with JAX, and records its weights.
+
+        Args:
+            folder: that of `pack`.
+        """
+        return Call(config, "packing.unpack", {"folder": folder}, ())
+
     def sample(config: flags = config):
         """Generates images: the number is --images, the first ones are shown in a picture."""
         return Call(config, "reporting.sample", smoke=())
@@ -229,6 +245,8 @@ def verbs(config):
         "report": report,
         "train": train,
         "train-embedders": train_embedders,
+        "pack": pack,
+        "unpack": unpack,
         "sample": sample,
         "embed": embed,
         "compare": compare,
