@@ -52,10 +52,9 @@ _DATA = {
         "50,000 training images of ten classes (Krizhevsky, 2009; no licence is stated), 32x32, "
         "RGB.",
         [
-            "The generator saw 137,600 images: samples have colours, outlines and textures of the "
-            "data, few an object that can be named.",
-            "The networks saw 1,320 to 8,600 images through the sampler: reconstructions are "
-            "blurred, those of `conv1` off in colour.",
+            "The generator saw 1,364,000 images: samples have the colours, outlines and textures "
+            "of the data, some an animal or a ship that can be named; none is sharp.",
+            "Reconstructions of all but the `unet` are blurred, those of `conv1` off in colour.",
         ],
     ),
     "celeba": (
@@ -63,7 +62,7 @@ _DATA = {
         "Aligned portraits (Liu et al.; research use), 64x64. A generator of faces carries the "
         "data set's imbalances of age, sex, skin and pose.",
         [
-            "The generator saw 345,600 images, and only 8,000 different ones: samples are faces, "
+            "The generator saw 568,000 images, and only 8,000 different ones: samples are faces, "
             "some with eyes or mouths that do not match, before smears.",
             "What it fills in under a mask has stripes (`project`: an error of 0.020 there).",
         ],
@@ -73,7 +72,7 @@ _DATA = {
         "Photographs of flowers (Nilsback and Zisserman, 2008; research use), 64x64: 4,500 for "
         "training and 500 for tests, of 90 of the 102 classes.",
         [
-            "The generator saw 144,000 images, and only 4,500 different ones: samples are blossoms "
+            "The generator saw 370,000 images, and only 4,500 different ones: samples are blossoms "
             "of the right colours, petals are smears.",
         ],
     ),

@@ -93,7 +93,7 @@ def verbs(config):
         Args:
             folder: where; `<folder>/<name>/` is written to.
         """
-        return Call(config, "packing.pack", {"folder": folder}, NETWORKS)
+        return Call(config, "packing.pack", {"folder": folder}, ())
 
     def unpack(folder: tyro.conf.Positional[Path], config: flags = config):
         """Measures what was trained with JAX, and records its weights.
