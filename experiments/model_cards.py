@@ -73,7 +73,7 @@ _DATA = {
         "training and 500 for tests, of 90 of the 102 classes.",
         [
             "The generator saw 370,000 images, and only 4,500 different ones: samples are blossoms "
-            "of the right colours, petals are smears.",
+            "of the right colours, with petals; these are frayed, and few make a whole flower.",
         ],
     ),
     "lpips": (
