@@ -190,6 +190,8 @@ class TestThereAndBack:
         trained = load_tree(packed / "trained" / "conv1.npz")
         change = np.abs(first["weights"][0]["kernel"] - trained["weights"][0]["kernel"]).max()
         assert 0 < change < 1e-3  # a step of Adam
+        with pytest.raises(SystemExit, match="not finite"):
+            train([str(packed), "embedders", "conv1:2:1e38", "--steps", "9"])
         main(FASHION_MNIST, ["unpack", folder / "packed", *flags])
         manifest = read_manifest(weights)
         assert manifest.keys() == {
@@ -223,6 +225,11 @@ class TestThereAndBack:
         with pytest.raises(SystemExit):
             train(["folder", "embedders", words, "--steps", "1"])
         assert words in capsys.readouterr().err
+
+    def test_no_steps_are_none(self, capsys):
+        with pytest.raises(SystemExit):
+            train(["folder", "generator", "--steps", "0"])
+        assert "from 1 on" in capsys.readouterr().err
 
     def test_a_folder_that_is_none_is_told(self, tmp_path):
         with pytest.raises(SystemExit, match="pack"):

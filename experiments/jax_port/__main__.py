@@ -22,6 +22,13 @@ def network(words):
     return name, (count, rate)
 
 
+def positive(words):
+    """A whole number from 1 on."""
+    if not words.isdecimal() or int(words) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on. Received: {words}")
+    return int(words)
+
+
 def main(arguments=None):
     """Runs one training; see `--help`."""
     parser = argparse.ArgumentParser(
@@ -31,7 +38,7 @@ def main(arguments=None):
     parser.add_argument("folder", help="FOLDER/NAME, as `pack` names it")
     kinds = parser.add_subparsers(dest="kind", required=True)
     denoiser = kinds.add_parser("generator", help="trains the packed generator further")
-    denoiser.add_argument("--batch-size", type=int, default=64)
+    denoiser.add_argument("--batch-size", type=positive, default=64)
     denoiser.add_argument("--learning-rate", type=float, default=1e-3)
     denoiser.add_argument("--loss", choices=LOSSES, default="squared")
     denoiser.add_argument("--prediction", choices=("noise", "velocity"), default="velocity")
@@ -41,7 +48,7 @@ def main(arguments=None):
     )
     embedders.add_argument("--loss", choices=EMBEDDER_LOSSES, default="root_mean_square")
     for kind in (denoiser, embedders):
-        kind.add_argument("--steps", type=int, required=True)
+        kind.add_argument("--steps", type=positive, required=True)
         kind.add_argument("--seed", type=int, default=0)
         kind.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     flags = parser.parse_args(arguments)

@@ -132,7 +132,20 @@ def train_embedders(folder, num_steps, *, networks, loss, seed, precision, comma
 
 
 def _run(step, state, num_steps, rates, save, words):
-    """Makes the steps, each with the rates of its place in the run; saves every minute."""
+    """Makes the steps, each with the rates of its place in the run; saves every minute.
+
+    Args:
+        step: function of the state, the step's number and its rates, that returns the new state
+            and what it measured.
+        state: to begin with.
+        num_steps: how many.
+        rates: name -> rate at its highest.
+        save: function of the state, the steps made and the seconds that they took.
+        words: function of what a step measured: what the bar shows, name -> number.
+
+    Raises:
+        FloatingPointError: if one of these is not finite; nothing is saved then.
+    """
     started, waiting = None, []
     with trange(num_steps, unit="step", smoothing=0.1) as bar:
         for index in bar:
@@ -145,20 +158,19 @@ def _run(step, state, num_steps, rates, save, words):
             if started is None:  # compiling is no training
                 jax.block_until_ready(measured)
                 started = saved = time.monotonic()
-            if len(waiting) == _AHEAD or index == num_steps - 1:
-                values = jax.tree.map(float, words(waiting[0]))
+            due = index == num_steps - 1 or time.monotonic() - saved > _SAVE_SECONDS
+            if due or len(waiting) == _AHEAD:
+                values = jax.tree.map(float, words(waiting[-1 if due else 0]))
                 if not np.isfinite(list(values.values())).all():
                     raise FloatingPointError(
-                        f"Training stopped at step {index + 1}: an error is not finite ({values})."
+                        f"Training stopped by step {index + 1}: an error is not finite ({values})."
                         " A lower rate may help; what `trained/` holds stays as it was."
                     )
                 bar.set_postfix({name: f"{value:.5f}" for name, value in values.items()})
                 waiting = waiting[_AHEAD // 2 :]
-            if time.monotonic() - saved > _SAVE_SECONDS:
+            if due:
                 save(state, index + 1, round(time.monotonic() - started, 1))
                 saved = time.monotonic()
-    jax.block_until_ready(state)
-    save(state, num_steps, round(time.monotonic() - started, 1))
 
 
 def _open(folder):
