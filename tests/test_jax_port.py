@@ -178,11 +178,13 @@ def test_trees_survive_their_files(tmp_path):
 
 class TestThereAndBack:
     def test_what_is_trained_is_recorded(self, tmp_path):
-        folder, flags = tmp_path, ["--smoke", "--results", tmp_path / "results"]
+        folder, flags = tmp_path, ["--smoke", "--padding", 2, "--results", tmp_path / "results"]
         main(FASHION_MNIST, ["pack", folder / "packed", *flags])
         weights = folder / "results" / "fashion_mnist-smoke" / "weights"
         before = read_manifest(weights)
         packed = folder / "packed" / "fashion_mnist"
+        images = np.load(packed / "images.npy")  # without the padding, which is put on again
+        assert images.shape[1:] == (12, 12, 1) and images.dtype == np.uint8 and images.max() > 200
         train([str(packed), "generator", "--steps", "3", "--batch-size", "4", "--seed", "5"])
         train([str(packed), "embedders", "conv1:2:1e-3", "conv3_16:3:1e-3", "--steps", "2"])
         first = load_tree(packed / "trained" / "conv1.npz")
