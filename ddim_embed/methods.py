@@ -68,8 +68,7 @@ class Hybrid(Method):
 
     A mask holds for both. A `start` that takes none, as a network, sees a smooth continuation of
     the held pixels where the image is free: with what was drawn there the finish would begin, and
-    never leave it. Nor do Gaussian latents do there: beside those of a network, which hardly differ
-    from pixel to pixel, they give stripes.
+    never leave it. Gaussian latents there, beside those of a network, leave stripes.
 
     Attributes:
         start: a name of `METHODS`, or a configured method.

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 
 import ddim_embed as de
-from ddim_embed.weights import find_weights, load_weights, read_manifest
-from experiments import sources
+from ddim_embed.data import crop_padding
+from ddim_embed.weights import read_manifest
+from experiments import results, sources
 from experiments.configuration import NETWORKS, UsageError
 from experiments.jax_port.trees import IMAGES, SETTINGS, TRAINED, load_tree, save_tree
 from experiments.training import record_embedder, record_generator, spent_before
@@ -24,11 +25,10 @@ def pack(config, folder, command=None):
         command: not used.
     """
     folder = folder / config.name
-    folder.mkdir(parents=True, exist_ok=True)
     generator = sources.load_generator(config)
-    pixels = sources.load(config, "train")
-    inner = slice(config.padding, -config.padding or None)
-    np.save(folder / IMAGES, np.round(np.asarray(pixels)[:, inner, inner] * 255).astype(np.uint8))
+    pixels = crop_padding(sources.load(config, "train"), config.padding)
+    with results.replacing(folder / IMAGES) as path:
+        np.save(path, np.round(pixels * 255).astype(np.uint8))
     settings = {
         "mirror": config.mirror,
         "padding": config.padding,
@@ -36,14 +36,14 @@ def pack(config, folder, command=None):
         "num_steps": config.num_steps,
         "prediction": generator.prediction,
     }
-    (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+    results.save_json(folder / SETTINGS, settings)
     save_tree(folder / "generator.npz", generator_tree(generator))
     keras.utils.set_random_seed(config.seed)
     for network in NETWORKS:
-        embedder = _build(config, network)
         if _entry(config, network):
-            path, entry = find_weights(config.name, network, config.weights)
-            load_weights(embedder, path, entry["sha256"])
+            embedder = de.load_embedder(config.name, network, config.weights)
+        else:
+            embedder = _build(config, network)
         save_tree(folder / f"{network}.npz", tree_of(embedder))
     print(f"{folder}: {len(pixels)} images, a generator, {', '.join(NETWORKS)}")
 
@@ -70,7 +70,7 @@ def unpack(config, folder, command=None):
             f"`python -m experiments.jax_port {folder / config.name} ...`."
         )
     test = sources.load(config, "test", limit=config.images)
-    paths = []
+    paths, generator = [], None
     for name in found:
         tree = load_tree(trained / f"{name}.npz")
         budget = json.loads((trained / f"{name}.json").read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def unpack(config, folder, command=None):
         else:
             embedder = _build(config, name)
             set_tree(embedder, tree)
-            generator = sources.load_generator(config)
+            generator = generator or sources.load_generator(config)  # as recorded by now
             paths.append(record_embedder(config, generator, name, embedder, test, budget))
     return paths
 

@@ -22,11 +22,11 @@ EMBEDDER_LOSSES = {
 LOSSES = {"absolute": jnp.abs, "squared": jnp.square}
 
 
-def draw_batch(images, key, count, mirror, padding):
+def draw_batch(data, key, count, mirror, padding):
     """Pixels in [0, 1], drawn with replacement, mirrored at random and padded.
 
     Args:
-        images: uint8 `(n, height, width, channels)`.
+        data: uint8 `(n, height, width, channels)`.
         key: of the random numbers.
         count: how many.
         mirror: whether half of them are turned left to right.
@@ -36,8 +36,8 @@ def draw_batch(images, key, count, mirror, padding):
         float32 `(count, height + 2 * padding, width + 2 * padding, channels)`.
     """
     chosen, sides = jax.random.split(key)
-    indices = jax.random.randint(chosen, (count,), 0, len(images))
-    pixels = images[indices].astype(jnp.float32) / 255
+    indices = jax.random.randint(chosen, (count,), 0, len(data))
+    pixels = data[indices].astype(jnp.float32) / 255
     if mirror:
         flipped = jax.random.bernoulli(sides, shape=(count, 1, 1, 1))
         pixels = jnp.where(flipped, pixels[:, :, ::-1], pixels)

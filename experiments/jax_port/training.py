@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import trange
 
+from experiments import results
 from experiments.jax_port import steps
 from experiments.jax_port.decoding import freeze
 from experiments.jax_port.trees import IMAGES, SETTINGS, TRAINED, load_tree, save_tree
@@ -44,15 +45,16 @@ def train_denoiser(
         ema: weight of the old average.
         command: what a user would type to repeat it, for the manifest.
     """
-    folder, settings, images = _open(folder)
+    folder, settings, data = _open(folder)
     key = jax.random.key(seed)
     fixed = {"loss": loss, "prediction": prediction, "ema": ema, "depth": settings["block_depth"]}
 
+    # What a compiled function closes over is compiled into it: the data are an argument.
     @jax.jit
-    def step(state, index, learning_rate):
+    def step(data, state, index, learning_rate):
         batch_key, time_key, noise_key = jax.random.split(jax.random.fold_in(key, index), 3)
         pixels = steps.draw_batch(
-            images, batch_key, batch_size, settings["mirror"], settings["padding"]
+            data, batch_key, batch_size, settings["mirror"], settings["padding"]
         )
         times = jax.random.uniform(time_key, (batch_size, 1, 1, 1))
         noises = jax.random.normal(noise_key, pixels.shape)
@@ -66,7 +68,7 @@ def train_denoiser(
         _save(folder, "generator", state[1], budget | {"seconds": seconds, "command": command})
 
     _run(
-        lambda state, index, rates: step(state, index, rates["generator"]),
+        lambda state, index, rates: step(data, state, index, rates["generator"]),
         steps.start_denoiser(_begin(folder, "generator")),
         num_steps,
         {"generator": rate},
@@ -88,20 +90,20 @@ def train_embedders(folder, num_steps, *, networks, loss, seed, precision, comma
         precision: "float32" or "bfloat16", of the convolutions.
         command: what a user would type to repeat it, for the manifest.
     """
-    folder, settings, images = _open(folder)
+    folder, settings, data = _open(folder)
     key, padding, dtype = jax.random.key(seed), settings["padding"], _DTYPES[precision]
     prediction = _budget(folder, "generator").get("prediction", settings["prediction"])
     shared = {"depth": settings["block_depth"], "dtype": dtype}
     with jax.default_device(jax.devices("cpu")[0]):  # many small operations
-        size = [side + 2 * padding for side in images.shape[1:3]]
+        size = [side + 2 * padding for side in data.shape[1:3]]
         generator = jax.device_get(_begin(folder, "generator"))
         frozen = jax.device_get(freeze(generator, size, num_steps=settings["num_steps"], **shared))
     frozen = jax.device_put(frozen)
     counts = tuple((name, count) for name, (count, _) in networks.items())
     total = sum(count for _, count in counts)
     draw = jax.jit(
-        lambda index: steps.draw_batch(
-            images, jax.random.fold_in(key, index), total, settings["mirror"], padding
+        lambda data, index: steps.draw_batch(
+            data, jax.random.fold_in(key, index), total, settings["mirror"], padding
         )
     )
     step = jax.jit(
@@ -122,7 +124,7 @@ def train_embedders(folder, num_steps, *, networks, loss, seed, precision, comma
             _save(folder, name, tree, budget)
 
     _run(
-        lambda state, index, rates: step(frozen, state, draw(index), rates),
+        lambda state, index, rates: step(frozen, state, draw(data, index), rates),
         steps.start_embedders({name: _begin(folder, name) for name in networks}),
         num_steps,
         {name: rate for name, (_, rate) in networks.items()},
@@ -195,4 +197,4 @@ def _budget(folder, name):
 def _save(folder, name, tree, budget):
     save_tree(folder / TRAINED / f"{name}.npz", jax.device_get(tree))
     budget |= {"device": jax.devices()[0].device_kind}
-    (folder / TRAINED / f"{name}.json").write_text(json.dumps(budget), encoding="utf-8")
+    results.save_json(folder / TRAINED / f"{name}.json", budget)

@@ -1,8 +1,8 @@
 """Trees of arrays, and the files that hold them: NumPy's own format, without pickle."""
 
-from pathlib import Path
-
 import numpy as np
+
+from experiments import results
 
 # In the folder of a data set, beside a tree per network.
 SETTINGS = "settings.json"
@@ -12,12 +12,8 @@ TRAINED = "trained"  # a folder: what was trained, a tree and a budget per netwo
 
 def save_tree(path, tree):
     """Writes a tree of arrays, replacing `path` in one rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
-        np.savez(file, **_flatten(tree))
-    temporary.replace(path)
+    with results.replacing(path) as temporary:
+        np.savez(temporary, **_flatten(tree))
 
 
 def load_tree(path):
@@ -33,8 +29,7 @@ def load_tree(path):
 def _flatten(tree, prefix=""):
     if isinstance(tree, dict | list | tuple):
         flat = {}
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        for key, value in items:
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
             flat |= _flatten(value, f"{prefix}{key}/")
         return flat
     return {prefix[:-1]: np.asarray(tree)}
