@@ -16,6 +16,7 @@ test: lint
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.bench-installed  ## ours beside plain Keras and PyTorch; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks.run

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import ddim_embed as de
 from benchmarks.work import NUM_STEPS
-from ddim_embed.layers import dtype_policy
+from ddim_embed.networks.blocks import dtype_policy
 
 
 def make(piece, size, batch, precision, num_steps=NUM_STEPS, remat=False):

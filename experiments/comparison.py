@@ -6,8 +6,9 @@ import numpy as np
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed import metrics, sampling
-from ddim_embed.embedding import Trace, concatenate
+from ddim_embed import metrics
+from ddim_embed.methods.protocol import Trace, concatenate
+from ddim_embed.process import sampling
 from experiments import comparison_figures, kept, page, results, sources
 from experiments.configuration import NETWORKS, UsageError
 from experiments.markup import number

@@ -4,14 +4,14 @@ import numpy as np
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed.data import CELEBA_ATTRIBUTES
-from ddim_embed.directions import (
+from ddim_embed.analysis.directions import (
     class_direction,
     edit_effect,
     edit_strip,
     first_layer_directions,
     principal_directions,
 )
+from ddim_embed.data import CELEBA_ATTRIBUTES
 from experiments import inputs, markup, page, results, sources
 from experiments.configuration import require
 

@@ -5,7 +5,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed import editing
+from ddim_embed.analysis import editing
 from ddim_embed.data import crop_padding
 from experiments import inputs, markup, page, results, sources
 from experiments.configuration import UsageError, require

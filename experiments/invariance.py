@@ -7,8 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed import sampling
-from ddim_embed.layers import Normalizer, dtype_policy
+from ddim_embed.networks.blocks import Normalizer, dtype_policy
+from ddim_embed.process import sampling
 from experiments import invariance_figures, page, results, sources, training
 from experiments.configuration import UsageError, require
 

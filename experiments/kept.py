@@ -6,8 +6,8 @@ import hashlib
 import numpy as np
 
 import ddim_embed as de
-from ddim_embed.embedding import Embedding, Trace
-from ddim_embed.weights import read_manifest
+from ddim_embed.methods.protocol import Embedding, Trace
+from ddim_embed.store.weights import read_manifest
 from experiments import results
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 import ddim_embed as de
-from ddim_embed.weights import read_manifest, weights_root
+from ddim_embed.store.weights import read_manifest, weights_root
 from experiments import results
 from experiments.markup import number
 

@@ -7,7 +7,7 @@ import numpy as np
 
 import ddim_embed as de
 from ddim_embed.data import crop_padding
-from ddim_embed.weights import read_manifest
+from ddim_embed.store.weights import read_manifest
 from experiments import results, sources
 from experiments.configuration import NETWORKS, UsageError
 from experiments.jax_port.trees import IMAGES, SETTINGS, TRAINED, load_tree, save_tree

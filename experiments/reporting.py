@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.embedding import concatenate
+from ddim_embed.methods.protocol import concatenate
 from experiments import markup, page, results, sections, sources
 from experiments.configuration import NETWORKS
 

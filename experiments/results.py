@@ -1,6 +1,5 @@
 """Result files: written whole or not at all, and with a note of what made them."""
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -12,27 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ddim_embed.store.atomic import replacing
+
 _ROOT = Path(__file__).resolve().parent.parent
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Gives a temporary path beside `path`, renamed to it at the end of the `with` block.
-
-    After an error in the block `path` is as it was.
-
-    Args:
-        path: the file to make or replace; its folder is made if missing.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The ending stays: it tells matplotlib and Pillow the format.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_figure(path, figure):

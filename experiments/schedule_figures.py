@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import ddim_embed as de
-from ddim_embed.layers import Normalizer
+from ddim_embed.networks.blocks import Normalizer
 from experiments import markup, results
 
 SCHEDULES = de.schedules.SCHEDULES

@@ -9,8 +9,9 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed import clouds, jacobian, metrics
-from ddim_embed.embedding import CONVERGED_MSE, concatenate
+from ddim_embed import metrics
+from ddim_embed.analysis import clouds, jacobian
+from ddim_embed.methods.protocol import CONVERGED_MSE, concatenate
 from experiments import kept, page, results, sources, structure_figures, structure_verdicts
 from experiments.configuration import UsageError, require
 

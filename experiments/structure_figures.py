@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ddim_embed.analysis.jacobian import forecast_variances
 from ddim_embed.figures import displayable
-from ddim_embed.jacobian import forecast_variances
 
 # Steps of a walk through the mean.
 WALK = (-3, -2, -1, 0, 1, 2, 3)

@@ -6,9 +6,9 @@ import keras
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.layers import dtype_policy
-from ddim_embed.training import CheckpointError
-from ddim_embed.weights import find_weights, load_weights
+from ddim_embed.networks.blocks import dtype_policy
+from ddim_embed.store.weights import find_weights, load_weights
+from ddim_embed.training.loop import CheckpointError
 from experiments import sources
 from experiments.configuration import NETWORKS, UsageError
 

@@ -260,7 +260,7 @@ def verbs(config):
 
 def _make_smoke_weights(config, networks):
     """Trains, for seconds, what a smoke run needs: a generator, and some of these networks."""
-    from ddim_embed.weights import read_manifest
+    from ddim_embed.store.weights import read_manifest
     from experiments import training
 
     made = read_manifest(config.weights)

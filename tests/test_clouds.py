@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from test_solvers import Linear
 
 import ddim_embed as de
-from ddim_embed import clouds
+from ddim_embed.analysis import clouds
 
 SHAPE = (2, 3, 1)
 # Variances along six orthonormal directions, and a mean.

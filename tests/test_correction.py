@@ -9,10 +9,10 @@ import tensorflow as tf
 from conftest import make_generator, make_pixels
 
 import ddim_embed as de
-from ddim_embed.correction import Course, follow, sweep
-from ddim_embed.inversion import implicit_steps
-from ddim_embed.sampling import sample, sampler_levels
-from ddim_embed.schedules import continuous_cosine
+from ddim_embed.methods.correction import Course, follow, sweep
+from ddim_embed.methods.inversion import implicit_steps
+from ddim_embed.process.sampling import sample, sampler_levels
+from ddim_embed.process.schedules import continuous_cosine
 
 DEVIATIONS = np.geomspace(0.1, 2, 16).reshape(4, 4, 1)
 
@@ -143,7 +143,7 @@ class TestMethod:
             # Away from the image for the first, not a number for the second.
             return course.latents + tf.reshape(tf.constant([50.0, np.nan]), (2, 1, 1, 1))
 
-        monkeypatch.setattr("ddim_embed.correction.sweep", bad_sweep)
+        monkeypatch.setattr("ddim_embed.methods.correction.sweep", bad_sweep)
         start = generator.latents(2, seed=3)
         result = de.embed(generator, pixels, de.DefectCorrection(num_steps=4), latents=start)
         np.testing.assert_array_equal(result.latents, start)
@@ -159,7 +159,7 @@ class TestMethod:
             trusts.append(float(trust[0, 0, 0, 0]))
             return course.latents + next(moves) * (generator.latents(1, seed=9) - course.latents)
 
-        monkeypatch.setattr("ddim_embed.correction.sweep", known_sweep)
+        monkeypatch.setattr("ddim_embed.methods.correction.sweep", known_sweep)
         de.embed(generator, pixels, de.DefectCorrection(num_steps=7), latents=start)
         np.testing.assert_allclose(trusts, [1, 0.3, 0.45, 0.675, 1, 1], rtol=1e-5)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.coupled import bdia_invert, bdia_sample, edict_invert, edict_sample
-from ddim_embed.sampling import LAST_STEPS, invert, sample, time_grid
-from ddim_embed.schedules import continuous_cosine
+from ddim_embed.methods.coupled import bdia_invert, bdia_sample, edict_invert, edict_sample
+from ddim_embed.process.sampling import LAST_STEPS, invert, sample, time_grid
+from ddim_embed.process.schedules import continuous_cosine
 
 each_last_step = pytest.mark.parametrize("last_step", LAST_STEPS)
 each_method = pytest.mark.parametrize("method", [de.EDICT(), de.BDIA()], ids=["edict", "bdia"])

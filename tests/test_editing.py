@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from test_solvers import Linear
 
 import ddim_embed as de
-from ddim_embed import editing
-from ddim_embed.filling import fill
+from ddim_embed.analysis import editing
+from ddim_embed.methods.filling import fill
 
 METHODS = [
     de.Descent(num_steps=4),

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
-from ddim_embed import embedder_training
-from ddim_embed.embedder_training import EmbedderTrainer, LatentPairs, LatentRegression
-from ddim_embed.embedders import build_embedder
+from ddim_embed.networks.embedders import build_embedder
+from ddim_embed.training import embedder as embedder_training
+from ddim_embed.training.embedder import EmbedderTrainer, LatentPairs, LatentRegression
 
 
 @pytest.fixture(scope="module")

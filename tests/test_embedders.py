@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from conftest import assert_close, set_random_weights
 
-from ddim_embed.embedders import CONVOLUTIONS, NETWORKS, ConvEmbedder, build_embedder
-from ddim_embed.unet import UNet
+from ddim_embed.networks.embedders import CONVOLUTIONS, NETWORKS, ConvEmbedder, build_embedder
+from ddim_embed.networks.unet import UNet
 
 each_network = pytest.mark.parametrize("network", NETWORKS)
 SIZES = {"widths": (4, 8), "block_depth": 1}

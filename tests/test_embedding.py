@@ -7,7 +7,7 @@ import pytest
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.embedding import Found, Method, certify
+from ddim_embed.methods.protocol import Found, Method, certify
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import tensorflow as tf
 from conftest import assert_close
 
 import ddim_embed as de
-from ddim_embed import sampling
-from ddim_embed.schedules import Rates, continuous_cosine, cosine
+from ddim_embed.process import sampling
+from ddim_embed.process.schedules import Rates, continuous_cosine, cosine
 
 RATES = Rates(0.6, 0.8)
 
@@ -72,7 +72,7 @@ def test_by_default_a_block_fills_a_bounded_memory(monkeypatch):
         return result
 
     denoise = de.EmpiricalDenoiser(draw(3000, (4, 4, 1)))
-    monkeypatch.setattr("ddim_embed.exact._BLOCK_BYTES", 8 * 4000)
+    monkeypatch.setattr("ddim_embed.process.exact._BLOCK_BYTES", 8 * 4000)
     monkeypatch.setattr(tf, "matmul", watched)
     denoise(draw(20, (4, 4, 1)), RATES)
     assert 3000 < max(sizes) <= 4000

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddim_embed.filling import fill
+from ddim_embed.methods.filling import fill
 
 
 def roughness(images):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddim_embed.fixed_point import solve
+from ddim_embed.process.fixed_point import solve
 
 
 def linear(eigenvalues, n=2, size=30, seed=0):

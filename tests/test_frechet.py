@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 import ddim_embed as de
-from ddim_embed.frechet import (
+from ddim_embed.metrics.frechet import (
     FeatureClassifier,
     fid,
     frechet_distance,
     train_feature_classifier,
 )
-from ddim_embed.weights import read_manifest
+from ddim_embed.store.weights import read_manifest
 
 SHIPPED = ("fashion_mnist", "mnist")
 seeds = st.integers(0, 10_000)

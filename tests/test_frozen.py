@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 from conftest import assert_close, make_generator, set_random_weights
 
-from ddim_embed.frozen import FrozenDenoiser, add_swish
-from ddim_embed.layers import ATTENTIONS
-from ddim_embed.sampling import sample, time_grid
-from ddim_embed.schedules import Rates, continuous_cosine
-from ddim_embed.unet import UNet
+from ddim_embed.networks.blocks import ATTENTIONS
+from ddim_embed.networks.frozen import FrozenDenoiser, add_swish
+from ddim_embed.networks.unet import UNet
+from ddim_embed.process.sampling import sample, time_grid
+from ddim_embed.process.schedules import Rates, continuous_cosine
 
 GRID = time_grid(continuous_cosine, 2)
 

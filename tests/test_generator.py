@@ -6,9 +6,9 @@ import tensorflow as tf
 from conftest import assert_close, make_diffusion, make_generator, make_pixels
 
 import ddim_embed as de
-from ddim_embed import generator as module
-from ddim_embed import sampling
-from ddim_embed.sampling import sample
+from ddim_embed.generator import generator as module
+from ddim_embed.process import sampling
+from ddim_embed.process.sampling import sample
 
 
 @pytest.mark.parametrize("n", range(1, 6))

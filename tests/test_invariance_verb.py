@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ddim_embed as de
-from ddim_embed.layers import Normalizer
+from ddim_embed.networks.blocks import Normalizer
 from experiments import invariance
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main

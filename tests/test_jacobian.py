@@ -7,8 +7,8 @@ from conftest import assert_close, make_generator
 from test_solvers import Linear
 
 import ddim_embed as de
-from ddim_embed import jacobian
-from ddim_embed.jacobian import linearize
+from ddim_embed.analysis import jacobian
+from ddim_embed.analysis.jacobian import linearize
 
 
 @pytest.fixture(scope="module")

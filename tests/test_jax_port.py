@@ -12,8 +12,8 @@ import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed.schedules import continuous_cosine
-from ddim_embed.weights import read_manifest
+from ddim_embed.process.schedules import continuous_cosine
+from ddim_embed.store.weights import read_manifest
 from experiments import packing
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.jax_port import steps

@@ -8,8 +8,8 @@ from conftest import assert_close, set_random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddim_embed import layers
-from ddim_embed.layers import (
+from ddim_embed.networks import blocks as layers
+from ddim_embed.networks.blocks import (
     ATTENTIONS,
     BatchNorm,
     Normalizer,

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from ddim_embed.embedders import build_embedder
-from ddim_embed.legacy import load_legacy_weights
-from ddim_embed.unet import UNet
-from ddim_embed.weights import save_weights
+from ddim_embed.networks.embedders import build_embedder
+from ddim_embed.networks.unet import UNet
+from ddim_embed.store.legacy import load_legacy_weights
+from ddim_embed.store.weights import save_weights
 
 IMAGE_SIZE = 8
 WIDTHS = (4, 6)

@@ -8,9 +8,9 @@ from conftest import make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.embedders import NETWORKS
-from ddim_embed.embedding import Found, certify
-from ddim_embed.methods import METHODS, Network, embed
+from ddim_embed.methods.protocol import Found, certify
+from ddim_embed.methods.registry import METHODS, Network, embed
+from ddim_embed.networks.embedders import NETWORKS
 
 
 @pytest.fixture(scope="module")

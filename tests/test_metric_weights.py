@@ -7,7 +7,7 @@ import pytest
 from conftest import make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed.weights import read_manifest
+from ddim_embed.store.weights import read_manifest
 from experiments import features, lpips_weights
 
 

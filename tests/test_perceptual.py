@@ -9,8 +9,9 @@ import tensorflow as tf
 from conftest import make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed import perceptual, weights
-from ddim_embed.perceptual import PerceptualDistance, load_perceptual_distance, lpips
+from ddim_embed.metrics import perceptual
+from ddim_embed.metrics.perceptual import PerceptualDistance, load_perceptual_distance, lpips
+from ddim_embed.store import weights
 
 PORTRAITS = Path(__file__).parent / "golden" / "lpips_portraits.npz"
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddim_embed.predictions import PREDICTIONS, check_prediction, noises_from, targets_of
-from ddim_embed.sampling import predict_images
-from ddim_embed.schedules import Rates
+from ddim_embed.process.predictions import PREDICTIONS, check_prediction, noises_from, targets_of
+from ddim_embed.process.sampling import predict_images
+from ddim_embed.process.schedules import Rates
 
 ANGLES = st.floats(np.arccos(0.95), np.arccos(0.02))
 

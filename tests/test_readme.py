@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddim_embed.weights import read_manifest
+from ddim_embed.store.weights import read_manifest
 from experiments.paper.report import markdown
 
 ROOT = Path(__file__).parent.parent

@@ -9,8 +9,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddim_embed import schedules
-from ddim_embed.sampling import (
+from ddim_embed.process import schedules
+from ddim_embed.process.sampling import (
     CLEAN,
     LAST_STEPS,
     ancestral,
@@ -21,7 +21,7 @@ from ddim_embed.sampling import (
     sampler_levels,
     time_grid,
 )
-from ddim_embed.schedules import SCHEDULES, Rates, continuous_cosine
+from ddim_embed.process.schedules import SCHEDULES, Rates, continuous_cosine
 
 THETA = math.acos(0.02) - math.acos(0.95)  # the angle from t=0 to t=1, 1.2332
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)

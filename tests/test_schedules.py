@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddim_embed import schedules
-from ddim_embed.schedules import SCHEDULES, get_schedule
+from ddim_embed.process import schedules
+from ddim_embed.process.schedules import SCHEDULES, get_schedule
 
 each_schedule = pytest.mark.parametrize("name", sorted(SCHEDULES))
 times = st.floats(0, 1, width=32)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from matplotlib import pyplot as plt
 
 import ddim_embed as de
-from ddim_embed.weights import find_weights, read_manifest, weights_root
+from ddim_embed.store.weights import find_weights, read_manifest, weights_root
 from experiments import model_cards
 
 ROOT = Path(__file__).parent.parent

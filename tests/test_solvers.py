@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ddim_embed as de
-from ddim_embed import gauss_newton, quasi_newton
-from ddim_embed.embedding import CONVERGED_MSE, Embedding, Trace, concatenate
-from ddim_embed.iterates import Iterates
+from ddim_embed.methods import gauss_newton, quasi_newton
+from ddim_embed.methods.iterates import Iterates
+from ddim_embed.methods.protocol import CONVERGED_MSE, Embedding, Trace, concatenate
 
 SOLVERS = [
     de.Descent(num_steps=4),

@@ -7,7 +7,7 @@ import pytest
 from conftest import set_random_weights
 
 import ddim_embed as de
-from ddim_embed import clouds
+from ddim_embed.analysis import clouds
 from experiments import kept, sections, structure_verdicts
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ddim_embed as de
-from ddim_embed import schedules
+from ddim_embed.process import schedules
 from experiments import markup, schedule_figures
 from experiments.schedules import Schedules, run
 from experiments.study import Study, main

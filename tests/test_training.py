@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import make_diffusion, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed.training import CHECKPOINT, HISTORY, restore_checkpoint, save_checkpoint, train
+from ddim_embed.training.loop import CHECKPOINT, HISTORY, restore_checkpoint, save_checkpoint, train
 
 
 class Line(keras.Model):

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from conftest import assert_close, set_random_weights
 
-from ddim_embed.layers import ATTENTIONS, NAFNetAttention, SpatialAttention
-from ddim_embed.unet import UNet
+from ddim_embed.networks.blocks import ATTENTIONS, NAFNetAttention, SpatialAttention
+from ddim_embed.networks.unet import UNet
 
 attentions = pytest.mark.parametrize("attention", [None, *sorted(ATTENTIONS)])
 

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddim_embed import weights
-from ddim_embed.diffusion import DiffusionModel
-from ddim_embed.layers import Normalizer
-from ddim_embed.unet import UNet
-from ddim_embed.weights import (
+from ddim_embed.networks.blocks import Normalizer
+from ddim_embed.networks.unet import UNet
+from ddim_embed.store import weights
+from ddim_embed.store.weights import (
     MANIFEST,
     find_weights,
     load_weights,
@@ -24,6 +23,7 @@ from ddim_embed.weights import (
     save_weights,
     weights_root,
 )
+from ddim_embed.training.denoiser import DiffusionModel
 
 LAYER = "input_conv"
 KERNEL = f"{LAYER}/vars/0"

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 import ddim_embed as de
-from ddim_embed import sampling
-from ddim_embed.layers import SinusoidalEmbedding
+from ddim_embed.networks.blocks import SinusoidalEmbedding
+from ddim_embed.process import sampling
 
 # Frequencies per unit of diffusion time; points need no finer ones.
 _EMBEDDING = {"dims": 16, "min_frequency": 0.25, "max_frequency": 4.0}

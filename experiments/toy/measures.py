@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed import sampling
+from ddim_embed.process import sampling
 from experiments.toy import geometry
 
 # Stretches of a curve for whose latents an axis is found.

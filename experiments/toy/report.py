@@ -10,7 +10,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed.schedules import MIN_SIGNAL_RATE, Rates, continuous_cosine
+from ddim_embed.process.schedules import MIN_SIGNAL_RATE, Rates, continuous_cosine
 from experiments import results
 from experiments.toy import figures, measures, tables
 from experiments.toy.denoisers import MedianDenoiser, train, trajectories

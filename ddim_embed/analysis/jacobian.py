@@ -1,0 +1,179 @@
+"""The Jacobian of decoding, never formed: products with it, and its singular vectors.
+
+To first order decode moves by J step. Along right singular vectors of large singular values a step
+changes the image most, so the latents of one image cannot spread there; what J ignores they are
+free to differ in. So one linearisation forecasts the shape of a whole cloud. If decode were linear,
+N(0, I) latents of an image that is known up to N(0, e**2 I) would be Gaussian, of variance
+1 / (1 + (s / e)**2) along a vector of singular value s: the top right singular vectors lie in the
+span of the cloud's minor components, and what J ignores in that of the major ones.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed.generator.linearization import linearize
+
+
+@dataclasses.dataclass(frozen=True)
+class SingularVectors:
+    """J = sum over i of values[i] * pixels[i] latents[i]', the largest value first.
+
+    Attributes:
+        values: float64 `(k,)`: by how much longer the change of the image is than the step.
+        latents: float64 `(k, height, width, channels)`, orthonormal: directions to step in.
+        pixels: the same shape, orthonormal: how the image then changes.
+    """
+
+    values: np.ndarray
+    latents: np.ndarray
+    pixels: np.ndarray
+
+
+def singular_vectors(
+    generator, latents, rank=None, oversampling=10, iterations=2, seed=0, batch_size=64
+):
+    """Singular vectors of decode's Jacobian at one point.
+
+    Randomised subspace iteration (Halko, Martinsson & Tropp, Algorithms 4.4 and 5.1); with all
+    ranks the factorisation is that of the whole Jacobian, without a random number. Products run
+    many vectors at a time; each costs about as much as one gradient of a descent.
+
+    Args:
+        generator: a `Generator`.
+        latents: the point, of the generator's `image_shape`.
+        rank: how many vectors; None for all, which for d latents costs d products.
+        oversampling: vectors that are iterated beyond those returned.
+        iterations: power iterations; each adds two products per vector.
+        seed: integer; the random subspace to start from.
+        batch_size: vectors in each product, which bounds memory.
+
+    Returns:
+        `SingularVectors`.
+
+    Raises:
+        ValueError: for latents of another shape or not finite, a rank that is not from 1 to d, or
+            negative `oversampling` or `iterations`.
+    """
+    latents = np.asarray(latents)
+    if latents.shape != generator.image_shape:
+        raise ValueError(
+            f"`latents` must be one point, of shape {generator.image_shape}. "
+            f"Received shape: {latents.shape}"
+        )
+    point = generator.check_latents(latents[None])
+    size = point.size
+    if rank is not None and not 1 <= rank <= size:
+        raise ValueError(f"`rank` must be from 1 to {size}. Received: {rank}")
+    for name, value, least in (
+        ("oversampling", oversampling, 0),
+        ("iterations", iterations, 0),
+        ("batch_size", batch_size, 1),
+    ):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
+    rank = size if rank is None else rank
+    product = _batched(generator.traced(_product), point, batch_size)
+    transposed = _batched(generator.traced(_transposed), point, batch_size)
+    columns = min(rank + oversampling, size)
+    if columns == size:
+        basis = np.eye(size)
+    else:
+        directions = np.random.default_rng(seed).normal(size=(size, columns))
+        basis = _orthonormal(product(directions))
+        for _ in range(iterations):
+            basis = _orthonormal(product(_orthonormal(transposed(basis))))
+    left, values, right = np.linalg.svd(transposed(basis).T, full_matrices=False)
+    shape = (rank, *generator.image_shape)
+    return SingularVectors(
+        values[:rank], right[:rank].reshape(shape), (basis @ left[:, :rank]).T.reshape(shape)
+    )
+
+
+def forecast_variances(values, tolerance):
+    """A cloud's variances along right singular vectors, if decode were linear.
+
+    Args:
+        values: singular values.
+        tolerance: e, by how much a pixel may be off (one standard deviation).
+
+    Returns:
+        1 / (1 + (values / tolerance)**2), float64: of latents that are N(0, I) otherwise.
+    """
+    return 1 / (1 + (np.asarray(values, np.float64) / tolerance) ** 2)
+
+
+def fit_tolerance(values, variances):
+    """The tolerance whose forecast is nearest to measured variances, in their logarithms.
+
+    Args:
+        values: singular values, `(k,)`, not all 0.
+        variances: of a cloud along the vectors, `(k,)`.
+
+    Returns:
+        The tolerance, a float between the least and the largest value that is not 0.
+    """
+    values, variances = np.asarray(values, np.float64), np.asarray(variances, np.float64)
+    known = (values > 0) & (variances > 0)
+    values, logs = values[known], np.log(variances[known])
+    # One number, and an error that may have more than one minimum: try all.
+    tolerances = np.geomspace(values.min(), values.max(), 400)
+    errors = [np.mean((np.log(forecast_variances(values, e)) - logs) ** 2) for e in tolerances]
+    return float(tolerances[np.argmin(errors)])
+
+
+def principal_angles(first, second):
+    """The principal angles between the spans of two sets of directions.
+
+    Args:
+        first, second: `(k, ...)` and `(m, ...)` linearly independent directions of one shape.
+
+    Returns:
+        float64 array `(min(k, m),)` in degrees, ascending: 0 for what both share, 90 for what is at
+        a right angle to all of the other.
+
+    Raises:
+        ValueError: if there are none, or their shapes differ.
+    """
+    from scipy.linalg import subspace_angles  # not at the top: importing the library needs no SciPy
+
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if first.ndim < 2 or first.shape[1:] != second.shape[1:] or not len(first) or not len(second):
+        raise ValueError(
+            "Both sets must hold at least one direction of the same shape. "
+            f"Received shapes: {first.shape} and {second.shape}"
+        )
+    columns = (directions.reshape(len(directions), -1).T for directions in (first, second))
+    return np.rad2deg(subspace_angles(*columns))[::-1]
+
+
+def _product(generator, points, vectors):
+    return linearize(generator.decode_tensor, points)[1](vectors)
+
+
+def _transposed(generator, points, vectors):
+    return linearize(generator.decode_tensor, points)[2](vectors)
+
+
+def _batched(multiply, point, batch_size):
+    """`multiply(points, vectors)` as a map of a float64 matrix, column by column."""
+
+    def apply(matrix):
+        size = min(batch_size, matrix.shape[1])
+        points = tf.constant(np.repeat(point, size, axis=0))
+        parts = []
+        for i in range(0, matrix.shape[1], size):
+            columns = matrix[:, i : i + size]
+            # The last batch is filled up, so that a graph is traced for one shape only.
+            rows = np.zeros((size, len(matrix)), np.float32)
+            rows[: columns.shape[1]] = columns.T
+            moved = multiply(points, tf.constant(rows.reshape(points.shape))).numpy()
+            parts.append(moved[: columns.shape[1]].reshape(columns.shape[1], -1).T)
+        return np.concatenate(parts, axis=1).astype(np.float64)
+
+    return apply
+
+
+def _orthonormal(matrix):
+    return np.linalg.qr(matrix)[0]

@@ -1,0 +1,1 @@
+"""A trained denoiser as one differentiable map from latents to pixels."""

@@ -1,0 +1,1 @@
+"""From pixels to latents: one protocol, one driver, a file per method."""

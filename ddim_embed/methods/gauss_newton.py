@@ -1,0 +1,112 @@
+"""Levenberg-Marquardt on latents, with matrix-free conjugate gradients."""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed.generator.linearization import linearize
+from ddim_embed.methods.iterates import Iterates, check_counts, dot, wide
+from ddim_embed.methods.protocol import Method
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussNewton(Method):
+    """Solves min_z |decode(z) - x|**2 by linearising decode, with damping for each image.
+
+    Each iteration solves (J'J + damping * I) step = -J'(decode(z) - x) roughly, by a few conjugate
+    gradients; J is never formed (`jacobian.linearize`). Where the error falls short of the linear
+    forecast the damping grows (Nocedal & Wright, Sec. 10.3); a refused step is tried again at a
+    quarter of its length, so that no image of a batch waits for another.
+
+    Attributes:
+        num_steps: iterations at most.
+        cg_steps: conjugate gradients in each.
+        damping: its first value, in units of the curvature along the gradient.
+        patience: iterations after which an image stops whose error has not fallen by 1%.
+    """
+
+    num_steps: int = 30
+    cg_steps: int = 3
+    damping: float = 0.1
+    patience: int = 10
+    batch_size: int = dataclasses.field(default=32, kw_only=True)
+
+    refines: ClassVar[bool] = True
+    takes_mask: ClassVar[bool] = True
+
+    def __post_init__(self):
+        check_counts(self, "num_steps", "cg_steps", "patience")
+        if not 0 < self.damping < np.inf:
+            raise ValueError(f"`damping` must be positive. Received: {self.damping}")
+
+    @property
+    def ticks(self):
+        return self.num_steps
+
+    def solve(self, generator, pixels, latents, tick, held=None):
+        linearize = generator.traced(_solve_linearized)
+        iterates = Iterates(len(pixels), self.patience, tick)
+        # The decode, its gradient, the curvature along it, and two products for each step of CG.
+        cost = generator.gradient_evaluations + (1 + 2 * self.cg_steps) * generator.num_steps
+        count, pixels = tf.constant(self.cg_steps), tf.constant(pixels)
+        held = None if held is None else tf.constant(held)
+        trial = tf.constant(latents)
+        damping = tf.fill((len(pixels),), tf.constant(self.damping, tf.float32))
+        value, step, forecast, mse = linearize(trial, pixels, damping, count, held)
+        point = trial
+        while iterates.update(trial, mse, cost) and iterates.iterations < self.num_steps:
+            trial = point + step
+            trial_value, trial_step, trial_forecast, mse = linearize(
+                trial, pixels, damping, count, held
+            )
+            accepted = trial_value < value
+            gain = (value - trial_value) / tf.maximum(value - forecast, 1e-20)
+            damping *= tf.where(gain > 0.75, 1 / 3, tf.where(accepted & (gain > 0.25), 1.0, 3.0))
+            point = tf.where(wide(accepted), trial, point)
+            value = tf.where(accepted, trial_value, value)
+            # By convexity of the linear model its forecast for a quarter of the step is at most
+            # the mean of both ends.
+            forecast = tf.where(accepted, trial_forecast, 0.75 * value + 0.25 * forecast)
+            step = tf.where(wide(accepted), trial_step, 0.25 * step)
+        return iterates.found()
+
+
+def _solve_linearized(generator, point, pixels, damping, count, held=None):
+    """Half the squared error of each image, and the damped Gauss-Newton step from there.
+
+    Returns:
+        Values `(n,)`; steps, as `point`; the values that the linear model forecasts; mean errors.
+    """
+
+    def shown(images):
+        return images if held is None else held * images
+
+    # What is free is zero in the image, in what is decoded, and so in the Jacobian.
+    decoded, product, transposed = linearize(
+        lambda latents: shown(generator.decode_tensor(latents)), point
+    )
+    residual = decoded - shown(pixels)
+    descent = -transposed(residual)
+    steepest = product(descent)
+    squared = dot(descent, descent)
+    # Damping without units: relative to the curvature along the gradient.
+    damping = damping * dot(steepest, steepest) / tf.maximum(squared, 1e-30)
+
+    def iterate(i, step, moved, direction, remainder, squared):
+        image = product(direction)
+        curvature = dot(image, image) + damping * dot(direction, direction)
+        length = wide(squared / tf.maximum(curvature, 1e-30))
+        remainder -= length * (transposed(image) + wide(damping) * direction)
+        next_squared = dot(remainder, remainder)
+        turned = remainder + wide(next_squared / tf.maximum(squared, 1e-30)) * direction
+        step, moved = step + length * direction, moved + length * image
+        return i + 1, step, moved, turned, remainder, next_squared
+
+    zeros = tf.zeros_like(point)
+    state = (0, zeros, tf.zeros_like(decoded), descent, descent, squared)
+    _, step, moved, *_ = tf.while_loop(lambda i, *_: i < count, iterate, state)
+    forecast = residual + moved
+    errors = generator.errors(decoded, pixels, held)
+    return 0.5 * dot(residual, residual), step, 0.5 * dot(forecast, forecast), errors

@@ -1,0 +1,176 @@
+"""Limited-memory BFGS on latents: the fastest way to a small error that we know."""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed.methods.iterates import Iterates, check_counts, dot, wide
+from ddim_embed.methods.protocol import Method
+
+# The sufficient decrease of Nocedal & Wright, Eq. 3.6a.
+_SUFFICIENT = 1e-4
+# Pairs of steps and gradients at a right angle carry no curvature.
+_CURVED = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class LBFGS(Method):
+    """Quasi-Newton descent of the squared error, each image with a memory of its own.
+
+    Minimises half the sum of (decode(z) - x)**2. Each iteration costs one gradient, as one of
+    Adam's does, but learns the curvature from the gradients it has seen (two-loop recursion:
+    Nocedal & Wright, Algorithm 7.4). A line search would wait for the slowest image of a batch;
+    instead a step is no longer than a radius, which doubles where the error fell and halves where
+    it did not, and every trial teaches its curvature, even one that is refused.
+
+    What it believes before it has seen a gradient halves their number: the image answers to smooth
+    changes of the latents, and hardly to fine ones (in a trained generator the mean square of
+    J' noise falls faster than 1 / (1 + frequency**2), by a factor of hundreds). So the first
+    inverse Hessian is 1 - Laplacian, scaled as in Eq. 7.20, and the memory corrects it.
+
+    It finds the minimum nearest to its start, so start well: `Hybrid("unet", LBFGS())`. Without
+    latents to start from it starts at N(0, 1).
+
+    Attributes:
+        num_steps: iterations at most.
+        memory: pairs of steps and gradients that are kept of each image.
+        patience: iterations after which an image stops whose error has not fallen by 1%.
+        laplacian: weight of the Laplacian in the first inverse Hessian, in units in which the
+            image is pi wide. 0 for the identity: then latents that the image does not depend on
+            stay where they were, and do not move along with their neighbours.
+    """
+
+    num_steps: int = 100
+    memory: int = 20
+    patience: int = 20
+    laplacian: float = 1.0
+    batch_size: int = dataclasses.field(default=32, kw_only=True)
+
+    refines: ClassVar[bool] = True
+    takes_mask: ClassVar[bool] = True
+
+    def __post_init__(self):
+        check_counts(self, "num_steps", "memory", "patience")
+        if not 0 <= self.laplacian < np.inf:
+            raise ValueError(f"`laplacian` must be at least 0. Received: {self.laplacian}")
+
+    @property
+    def ticks(self):
+        return self.num_steps
+
+    def solve(self, generator, pixels, latents, tick, held=None):
+        gradient, move = generator.traced(_value_and_gradient), generator.traced(_move)
+        judge = generator.traced(_judge)
+        iterates = Iterates(len(pixels), self.patience, tick)
+        pixels, point = tf.constant(pixels), tf.constant(latents)
+        held = None if held is None else tf.constant(held)
+        laplacian = tf.constant(self.laplacian, tf.float32)
+        value, slope, mse = gradient(point, pixels, held)
+        iterates.update(point, mse, generator.gradient_evaluations)
+        memory = _empty_memory(point, slope, self.memory)
+        radius = tf.fill((len(pixels),), _first_radius(point))
+        for _ in range(1, self.num_steps):
+            trial = move(point, slope, memory, radius, laplacian)
+            trial_value, trial_slope, mse = gradient(trial, pixels, held)
+            if not iterates.update(trial, mse, generator.gradient_evaluations):
+                break
+            point, value, slope, memory, radius = judge(
+                point, value, slope, memory, radius, laplacian, trial, trial_value, trial_slope
+            )
+        return iterates.found()
+
+
+def _value_and_gradient(generator, latents, pixels, held):
+    """Half the squared error of each image, its gradient, and the mean error of its content."""
+    with tf.GradientTape() as tape:
+        tape.watch(latents)
+        decoded = generator.decode_tensor(latents)
+        residual = decoded - pixels
+        if held is not None:
+            residual *= held
+        values = 0.5 * tf.reduce_sum(tf.square(residual), axis=(1, 2, 3))
+        total = tf.reduce_sum(values)
+    return values, tape.gradient(total, latents), generator.errors(decoded, pixels, held)
+
+
+def _first_radius(point):
+    """A 64th of a standard deviation in every direction: small beside any latent."""
+    return tf.sqrt(tf.cast(tf.size(point[0]), tf.float32)) / 64
+
+
+def _empty_memory(point, slope, size):
+    """Steps, changes of the gradient, one over their products (0: empty), the scale of Eq. 7.20."""
+    history = tf.zeros((size, *point.shape))
+    # So that the first move is one along the gradient, as long as the first radius.
+    scale = _first_radius(point) / tf.maximum(_norm(slope), 1e-20)
+    return history, history, tf.zeros((size, len(point))), scale
+
+
+def _precondition(vectors, laplacian):
+    """(1 - laplacian * Laplacian) of each image, mirrored at its borders, in a five-point stencil.
+
+    A cosine of k half waves across the image becomes (1 + laplacian * k**2) of itself, or less (at
+    worst 4/pi**2) where k comes close to the number of pixels. Symmetric, positive definite.
+    """
+    padded = tf.pad(vectors, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    rows = padded[:, 2:, 1:-1] + padded[:, :-2, 1:-1] - 2 * vectors
+    columns = padded[:, 1:-1, 2:] + padded[:, 1:-1, :-2] - 2 * vectors
+    height, width = vectors.shape[1:3]
+    return vectors - laplacian * (height**2 * rows + width**2 * columns) / np.pi**2
+
+
+def _move(generator, point, slope, memory, radius, laplacian):
+    """The trial point of each image: the quasi-Newton step, no longer than the radius."""
+    steps, changes, inverse_products, scale = memory
+    size = steps.shape[0]
+    direction = slope
+    weights = []
+    for i in reversed(range(size)):
+        weights.append(inverse_products[i] * dot(steps[i], direction))
+        direction -= wide(weights[-1]) * changes[i]
+    direction = wide(scale) * _precondition(direction, laplacian)
+    for i in range(size):
+        correction = inverse_products[i] * dot(changes[i], direction)
+        direction += wide(weights[size - 1 - i] - correction) * steps[i]
+    # Rounding can turn a direction uphill; this one never is.
+    downhill = dot(direction, slope) > 0
+    direction = tf.where(wide(downhill), direction, wide(scale) * _precondition(slope, laplacian))
+    length = _norm(direction)
+    return point - wide(tf.minimum(1.0, radius / tf.maximum(length, 1e-20))) * direction
+
+
+def _judge(
+    generator, point, value, slope, memory, radius, laplacian, trial, trial_value, trial_slope
+):  # fmt: skip
+    """Accepts or refuses each trial point, and remembers what it taught."""
+    steps, changes, inverse_products, scale = memory
+    step, change = trial - point, trial_slope - slope
+    product, length = dot(step, change), _norm(step)
+    curved = product > _CURVED * length * _norm(change)
+    inverse = tf.where(curved, 1 / tf.where(curved, product, 1.0), 0.0)
+    expected = dot(change, _precondition(change, laplacian))
+    scale = tf.where(curved, product / tf.maximum(expected, 1e-30), scale)
+    # What is not a number must not enter the memory, not even with a factor of zero.
+    step, change = (tf.where(wide(curved), moved, 0.0) for moved in (step, change))
+    memory = (
+        tf.concat([steps[1:], step[None]], 0),
+        tf.concat([changes[1:], change[None]], 0),
+        tf.concat([inverse_products[1:], inverse[None]], 0),
+        scale,
+    )
+    # False, too, where the value is not a number.
+    accepted = trial_value < value + _SUFFICIENT * dot(slope, step)
+    radius = tf.where(accepted, tf.maximum(radius, 2 * length), length / 2)
+    return (
+        tf.where(wide(accepted), trial, point),
+        tf.where(accepted, trial_value, value),
+        tf.where(wide(accepted), trial_slope, slope),
+        memory,
+        radius,
+    )
+
+
+def _norm(a):
+    return tf.sqrt(dot(a, a))

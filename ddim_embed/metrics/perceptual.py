@@ -1,0 +1,193 @@
+"""LPIPS: how far two images are apart for the eye (Zhang et al., 2018), with AlexNet's features."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ddim_embed import metrics
+from ddim_embed.networks.blocks import register
+from ddim_embed.store.weights import find_instrument, load_weights, weights_root
+
+# AlexNet's convolutions as (channels, kernel size, stride, padding), each with a ReLU behind it,
+# where LPIPS taps it; the first two taps go through a 3x3 max pool of stride 2 before the next.
+CONVOLUTIONS = (
+    (64, 11, 4, 2),
+    (192, 5, 1, 2),
+    (384, 3, 1, 1),
+    (256, 3, 1, 1),
+    (256, 3, 1, 1),
+)
+POOLED = 2
+# LPIPS's own normalisation of RGB in [-1, 1].
+SHIFT = (-0.030, -0.088, -0.188)
+SCALE = (0.458, 0.448, 0.450)
+# Below it, squared, a feature vector counts as none: a direction of zeros has no gradient.
+_SMALLEST_NORM = 1e-8
+
+
+@register
+class PerceptualDistance(keras.Model):
+    """LPIPS of two batches of pixels, differentiable with respect to both.
+
+    Zhang et al. (2018), Eq. 1, version 0.1: features of five layers, normalised to unit length at
+    each position; their squared differences, weighted by channel, averaged over positions, summed
+    over layers. Weights stay put; `load_perceptual_distance` gives the published ones.
+
+    Images with a side of less than `min_size` are upsampled bilinearly, in proportion, until their
+    smaller side has it: on fewer pixels AlexNet's last layers see next to nothing.
+
+    Args:
+        min_size: see above, at least 32; LPIPS is usually taken at 64 and more.
+
+    Call: `[pixels, other]`, each float `(batch, height, width, 1 or 3)` in [0, 1], height and width
+    known -> float32 `(batch,)`. Nothing is clipped: a loss through a clip has no gradient at
+    saturated pixels. Grey is repeated over three channels. Computes in float32 whatever Keras'
+    policy.
+
+    Raises:
+        ValueError: for a `min_size` below 32, or when called with other shapes.
+    """
+
+    def __init__(self, min_size=64, **kwargs):
+        super().__init__(**kwargs | {"dtype": "float32"})
+        if min_size < 32:
+            raise ValueError(f"`min_size` must be at least 32. Received: {min_size}")
+        self.min_size = min_size
+        self.convs = [
+            keras.layers.Conv2D(
+                channels, size, stride, activation="relu", dtype="float32", name=f"conv{i}"
+            )
+            for i, (channels, size, stride, _) in enumerate(CONVOLUTIONS)
+        ]
+        self.heads = [
+            keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=f"head{i}")
+            for i in range(len(CONVOLUTIONS))
+        ]
+        self.trainable = False
+        self.build()
+
+    def build(self, input_shape=None):
+        """Creates all variables: their shapes depend on no input."""
+        if self.built:
+            return
+        inputs = 3
+        for conv, head in zip(self.convs, self.heads, strict=True):
+            conv.build((None, None, None, inputs))
+            head.build((None, None, None, conv.filters))
+            inputs = conv.filters
+        self.built = True
+
+    def call(self, inputs):
+        pixels, other = (tf.cast(images, tf.float32) for images in inputs)
+        _check_shapes(pixels.shape, other.shape)
+        # One pass for both: a batch of twice the size is faster than two.
+        taps = self._taps(tf.concat([pixels, other], axis=0))
+        distances = 0.0
+        for tap, head in zip(taps, self.heads, strict=True):
+            features, other_features = tf.split(_unit_length(tap), 2, axis=0)
+            squares = tf.math.squared_difference(features, other_features)
+            distances += tf.reduce_mean(head(squares), axis=(1, 2, 3))
+        return distances
+
+    def _taps(self, pixels):
+        x = self._upsample(pixels)
+        x = (2 * x - 1 - tf.constant(SHIFT)) / tf.constant(SCALE)  # grey becomes three channels
+        taps = []
+        for i, (conv, (*_, pad)) in enumerate(zip(self.convs, CONVOLUTIONS, strict=True)):
+            x = conv(tf.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0))))
+            taps.append(x)
+            if i < POOLED:
+                x = tf.nn.max_pool2d(x, 3, 2, "VALID")
+        return taps
+
+    def _upsample(self, pixels):
+        height, width = pixels.shape[1:3]
+        smaller = min(height, width)
+        if smaller >= self.min_size:
+            return pixels
+        size = [round(side * self.min_size / smaller) for side in (height, width)]
+        return tf.image.resize(pixels, size, "bilinear")
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0][0],)
+
+    def get_config(self):
+        return super().get_config() | {"min_size": self.min_size}
+
+
+def lpips(pixels, other, padding=0, batch_size=64, root=None):
+    """LPIPS per image, AlexNet variant (version 0.1): 0 for equals, more for what looks different.
+
+    Pixels are clipped to [0, 1] first. Images with a side of less than 64 pixels, padding cut off,
+    are upsampled: distances compare only among images of one size.
+
+    Args:
+        pixels, other: float, `(n, height, width, 1 or 3)`; clipped to [0, 1].
+        padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
+        batch_size: pairs at a time, which bounds memory; no result depends on it.
+        root: folder of weights; the shipped one by default, and where it has none. A root's file is
+            read once.
+
+    Returns:
+        float32 array `(n,)`.
+
+    Raises:
+        ValueError: if the shapes differ or are others, the padding leaves no pixel, or
+            `batch_size` is not positive.
+        FileNotFoundError: if there are no weights in `root`, nor shipped.
+    """
+    pixels, other = metrics.content(pixels, other, padding, np.float32)
+    _check_shapes(pixels.shape, other.shape)
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
+    distance = _load_once(weights_root(root).resolve())
+    distances = np.empty(len(pixels), np.float32)
+    for i in range(0, len(pixels), batch_size):
+        part = slice(i, i + batch_size)
+        distances[part] = distance([pixels[part], other[part]])
+    return distances
+
+
+def load_perceptual_distance(root=None):
+    """Loads the published LPIPS: a `PerceptualDistance` to differentiate or to build losses of.
+
+    Args:
+        root: folder of weights; the shipped one by default, and where it has none (see
+            `weights.weights_root`).
+
+    Returns:
+        A `PerceptualDistance`.
+
+    Raises:
+        FileNotFoundError: if there are no such weights.
+        ValueError: if the file is not what the manifest says.
+    """
+    path, entry = find_instrument("lpips", "alexnet", root)
+    distance = PerceptualDistance(**entry["config"])
+    load_weights(distance, path, entry["sha256"])
+    return distance
+
+
+@functools.lru_cache(maxsize=4)
+def _load_once(root):
+    return load_perceptual_distance(root)
+
+
+def _check_shapes(shape, other_shape):
+    shape, other_shape = tuple(shape), tuple(other_shape)
+    # Only the number of images may be unknown, while a graph is traced.
+    counts = {shape[:1], other_shape[:1]} - {(None,)}
+    if len(shape) != 4 or shape[1:] != other_shape[1:] or len(counts) > 1 or shape[3] not in (1, 3):
+        raise ValueError(
+            "Both sets of pixels must have the same shape (n, height, width, 1 or 3). "
+            f"Received: {shape} and {other_shape}"
+        )
+    if not (shape[1] and shape[2]):
+        raise ValueError(f"Height and width must be known and positive. Received: {shape}")
+
+
+def _unit_length(features):
+    """Each position's feature vector over its length; zeros stay zeros, with a finite gradient."""
+    return tf.math.l2_normalize(features, axis=-1, epsilon=_SMALLEST_NORM**2)

@@ -1,0 +1,1 @@
+"""Keras layers and models, and their frozen forms for decoding."""

@@ -1,0 +1,130 @@
+"""The five embedding networks of Asperti et al. (Sec. 5.2, Table 1): from images to latents."""
+
+import warnings
+
+import keras
+import tensorflow as tf
+
+from ddim_embed.networks.blocks import dtype_policy, register
+from ddim_embed.networks.unet import UNet
+from ddim_embed.store.weights import find_weights, load_weights, read_manifest
+
+# Per network, its convolutions as (kernel size, channels); the last one puts out the latents.
+CONVOLUTIONS = {
+    "conv1": ((5, None),),
+    "conv3_16": ((5, 16), (5, 16), (5, None)),
+    "conv3_64": ((5, 64), (5, 64), (5, None)),
+    "conv5_128": ((5, 128), (5, 128), (3, 128), (3, 128), (3, 128), (5, None)),
+}
+NETWORKS = (*CONVOLUTIONS, "unet")
+
+
+@register
+class ConvEmbedder(keras.Model):
+    """A stack of convolutions with ReLU between them.
+
+    Args:
+        channels: image channels, in and out.
+        convolutions: pairs (kernel size, output channels); the last pair's channels are `channels`,
+            written None.
+
+    Call: images `(batch, height, width, channels)`, model space -> latents of the same shape,
+    float32 at any `dtype` policy.
+    """
+
+    def __init__(self, channels=1, convolutions=CONVOLUTIONS["conv3_16"], **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.convolutions = tuple(tuple(convolution) for convolution in convolutions)
+        *hidden, (last_size, _) = self.convolutions
+        self.convs = [
+            keras.layers.Conv2D(
+                width, size, padding="same", activation="relu", dtype=self.dtype_policy
+            )
+            for size, width in hidden
+        ]
+        self.convs.append(
+            keras.layers.Conv2D(channels, last_size, padding="same", dtype=self.dtype_policy)
+        )
+        self.build()
+
+    def build(self, input_shape=None):
+        """Creates all variables; the sizes given to `__init__` are enough to do so."""
+        if self.built:
+            return
+        width = self.channels
+        for conv in self.convs:
+            conv.build((None, None, None, width))
+            width = conv.filters
+        self.built = True
+
+    def call(self, images, training=None):
+        for conv in self.convs:
+            images = conv(images)
+        return tf.cast(images, tf.float32)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return super().get_config() | {
+            "channels": self.channels,
+            "convolutions": self.convolutions,
+        }
+
+
+def build_embedder(
+    network, channels=1, widths=(32, 64, 96, 128), block_depth=2, precision="float32"
+):
+    """Builds an embedding network by its name in Table 1.
+
+    Args:
+        network: one of `NETWORKS`.
+        channels: image channels.
+        widths, block_depth: the sizes of the `unet`; the convolutional networks have none.
+        precision: "float32", or "bfloat16" to compute in it with float32 weights.
+
+    Returns:
+        A built `keras.Model` from images in model space to latents, with random weights.
+
+    Raises:
+        ValueError: for an unknown name or precision.
+    """
+    policy = dtype_policy(precision)
+    if network == "unet":
+        return UNet(channels, widths, block_depth, conditioned=False, dtype=policy)
+    if network not in CONVOLUTIONS:
+        raise ValueError(f"`network` must be one of {NETWORKS}. Received: {network!r}")
+    return ConvEmbedder(channels, CONVOLUTIONS[network], dtype=policy)
+
+
+def load_embedder(name, network, root=None):
+    """Loads a trained embedding network.
+
+    Args:
+        name: data set, a folder of `weights/`.
+        network: a name of `embedders.NETWORKS`.
+        root: folder of weights; by default the shipped one.
+
+    Returns:
+        A `keras.Model` from images in model space to latents.
+
+    Raises:
+        FileNotFoundError: if there are no such weights; says what there is and what makes them.
+        ValueError: if the file is not what the manifest says.
+
+    Warns:
+        If it was trained through another generator than the one that is there now.
+    """
+    path, entry = find_weights(name, network, root)
+    trained_through = entry["budget"].get("generator")
+    generator = read_manifest(root).get(f"{name}/generator", {}).get("sha256")
+    if trained_through and generator and trained_through != generator:
+        warnings.warn(
+            f"{path} was trained through another generator than that in its folder. Train it "
+            f"again: `python -m experiments.{name} train-embedders {network}`.",
+            stacklevel=2,
+        )
+    embedder = build_embedder(network, **entry["config"])
+    load_weights(embedder, path, entry["sha256"])
+    return embedder

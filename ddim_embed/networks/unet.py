@@ -1,0 +1,159 @@
+"""The U-Net: denoiser when conditioned on noise variances, embedding network when not."""
+
+import keras
+import tensorflow as tf
+
+from ddim_embed.networks.blocks import ResidualBlock, SinusoidalEmbedding, register, upsample
+
+EMBEDDING_DIMS = 64
+
+
+@register
+class UNet(keras.Model):
+    """The residual U-Net of Asperti et al., Sec. 4.
+
+    A 1x1 convolution of the image, joined by the embedded noise variance where `conditioned`; per
+    width but the last, `block_depth` residual blocks and a 2x2 average pool; `block_depth` blocks
+    at the last width; then the way back with bilinear upsampling, each block joined by its skip; a
+    1x1 convolution that starts at zero.
+
+    Args:
+        channels: image channels, in and out.
+        widths: channels per level, the full resolution first.
+        block_depth: residual blocks per level and direction.
+        attention: None, "spatial", "squeeze_excitation" or "nafnet". The channel attentions stand
+            in every block, the spatial one only in those of the last width, where positions are
+            few.
+        conditioned: whether the call takes noise variances.
+
+    Call: `[images, noise_variances]` of shapes `(batch, height, width, channels)` and
+    `(batch, 1, 1, 1)`, or `images` alone when not conditioned; returns the shape of `images`,
+    float32 at any `dtype` policy. Height and width must be multiples of `2**(len(widths) - 1)`.
+
+    Raises:
+        ValueError: for sizes that cannot be built, or images whose size the pooling does not
+            divide.
+    """
+
+    def __init__(
+        self,
+        channels=1,
+        widths=(32, 64, 96, 128),
+        block_depth=2,
+        attention=None,
+        conditioned=True,
+        **kwargs,
+    ):
+        # Without autocast the noise variances reach their embedding unrounded; layers cast images.
+        super().__init__(autocast=False, **kwargs)
+        widths = tuple(int(width) for width in widths)
+        if not widths or min(widths) < 1:
+            raise ValueError(
+                f"`widths` must be positive integers, at least one. Received: {widths}"
+            )
+        if block_depth < 1:
+            raise ValueError(f"`block_depth` must be at least 1. Received: {block_depth}")
+        if channels < 1:
+            raise ValueError(f"`channels` must be at least 1. Received: {channels}")
+        self.channels = channels
+        self.widths = widths
+        self.block_depth = block_depth
+        self.attention = attention
+        self.conditioned = conditioned
+
+        outer_attention = None if attention == "spatial" else attention
+        policy = self.dtype_policy
+        levels = [*widths, *reversed(widths[:-1])]
+        self.input_conv = keras.layers.Conv2D(widths[0], 1, dtype=policy, name="input_conv")
+        self.embedding = SinusoidalEmbedding(EMBEDDING_DIMS, dtype=policy) if conditioned else None
+        # One flat list: Keras versions differ in how they name nested ones in a weights file.
+        self.blocks = [
+            ResidualBlock(
+                width,
+                attention if level == len(widths) - 1 else outer_attention,
+                dtype=policy,
+            )
+            for level, width in enumerate(levels)
+            for _ in range(block_depth)
+        ]
+        self.pool = keras.layers.AveragePooling2D(2, dtype=policy)
+        self.output_conv = keras.layers.Conv2D(
+            channels, 1, kernel_initializer="zeros", dtype=policy, name="output_conv"
+        )
+        self.build()
+
+    def build(self, input_shape=None):
+        """Creates all variables; the sizes given to `__init__` are enough to do so."""
+        if self.built:
+            return
+
+        def build_blocks(blocks, channels, skip_widths):
+            for block, skip_width in zip(blocks, skip_widths, strict=True):
+                block.build((None, None, None, channels + skip_width))
+                channels = block.width
+            return channels
+
+        depth = self.block_depth
+        self.input_conv.build((None, None, None, self.channels))
+        width = self.widths[0] + (EMBEDDING_DIMS if self.conditioned else 0)
+        down, middle, up = self.levels
+        for blocks in [*down, middle]:
+            width = build_blocks(blocks, width, [0] * depth)
+        for blocks, skip_width in zip(up, reversed(self.widths[:-1]), strict=True):
+            width = build_blocks(blocks, width, [skip_width] * depth)
+        self.output_conv.build((None, None, None, width))
+        self.built = True
+
+    @property
+    def levels(self):
+        """The blocks per level: `(down, middle, up)`, lists of lists of `block_depth` blocks each,
+        `middle` one of them."""
+        depth, count = self.block_depth, len(self.widths) - 1
+        groups = [self.blocks[i : i + depth] for i in range(0, len(self.blocks), depth)]
+        return groups[:count], groups[count], groups[count + 1 :]
+
+    def call(self, inputs, training=None):
+        images, noise_variances = inputs if self.conditioned else (inputs, None)
+        self.check_size(images.shape)
+        x = self.input_conv(images)
+        if self.conditioned:
+            embedding = self.embedding(noise_variances)
+            shape = tf.concat([tf.shape(x)[:3], [EMBEDDING_DIMS]], axis=0)
+            x = tf.concat([x, tf.broadcast_to(embedding, shape)], axis=-1)
+        skips = []
+        down, middle, up = self.levels
+        for blocks in down:
+            for block in blocks:
+                x = block(x, training=training)
+                skips.append(x)
+            x = self.pool(x)
+        for block in middle:
+            x = block(x, training=training)
+        for blocks in up:
+            x = upsample(x)
+            for block in blocks:
+                x = block(tf.concat([x, skips.pop()], axis=-1), training=training)
+        return tf.cast(self.output_conv(x), tf.float32)
+
+    def check_size(self, shape):
+        """Raises ValueError for images `(batch, height, width, channels)` that do not fit."""
+        divisor = 2 ** (len(self.widths) - 1)
+        height, width, channels = shape[1:]
+        fits = all(size is None or size % divisor == 0 for size in (height, width))
+        if not fits or channels != self.channels:
+            raise ValueError(
+                f"Images for this U-Net must have {self.channels} channels and a height and width "
+                f"that {divisor} divides. Received shape: {tuple(shape)}"
+            )
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape[0]) if self.conditioned else tuple(input_shape)
+
+    def get_config(self):
+        return super().get_config() | {
+            "channels": self.channels,
+            "widths": self.widths,
+            "block_depth": self.block_depth,
+            "attention": self.attention,
+            "conditioned": self.conditioned,
+        }

@@ -1,0 +1,1 @@
+"""Weights files and the manifest that describes them."""

@@ -1,0 +1,369 @@
+"""Weights files, checked before they are loaded, and the manifest that says what they are."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import tensorflow as tf
+
+MANIFEST = "manifest.json"
+SUFFIX = ".weights.h5"
+ENVIRONMENT_VARIABLE = "DDIM_EMBED_WEIGHTS"
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class WeightsError(ValueError):
+    """A file of weights, or a manifest, is damaged or not what it should be."""
+
+
+def save_weights(model, path, half=False):
+    """Writes the weights of a model in Keras' own layout, replacing `path` in one rename.
+
+    The file holds arrays and names, no code and no optimizer state; `model.load_weights` reads it.
+
+    Args:
+        model: a built `keras.Model`.
+        path: the file, ending in `.weights.h5`; its folder is made if missing.
+        half: whether arrays of two or more dimensions are stored as float16. Biases and statistics
+            stay float32: they are few, and sums over many values.
+
+    Raises:
+        ValueError: for another ending, weights that are not finite, or, if `half`, weights beyond
+            the range of float16. A file that was there stays as it was.
+    """
+    path = _check_suffix(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
+        written, checked = Path(folder, "written" + SUFFIX), Path(folder, "checked" + SUFFIX)
+        _write(model, written)
+        # A second file: HDF5 does not give back the room of an array that is replaced.
+        with h5py.File(written, "r") as source, h5py.File(checked, "w") as target:
+            _copy(source, target, half, path)
+        checked.replace(path)
+
+
+def load_weights(model, path, sha256=None):
+    """Loads a file of `save_weights`, or of Keras' `model.save_weights`, after checking all of it.
+
+    The layout that a model writes is the layout that it reads: the same arrays of the same shapes.
+    An optimizer's state in the file is ignored. After an error the model is as it was.
+
+    Args:
+        model: a built `keras.Model`; variables keep their dtype, whatever the file's precision.
+        path: the file, ending in `.weights.h5`.
+        sha256: the expected checksum, hexadecimal, or None.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for another ending or checksum, a file that is truncated or not HDF5, arrays of
+            other layers or shapes, or values that are not finite. The message names the file and,
+            where it is about one, the layer and both shapes.
+    """
+    path = _check_suffix(path)
+    if sha256 is not None:
+        _check_sha256(path, sha256)
+    with open_hdf5(path) as file:
+        datasets = find_datasets(file, skip="optimizer")
+        _check_layout(path, datasets, _layout(model))
+        for name, dataset in datasets.items():
+            read_array(dataset, path, name)
+    keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
+
+
+def weights_root(root=None):
+    """Returns the folder of the weights files, a `Path`.
+
+    `root` if given; else the environment variable DDIM_EMBED_WEIGHTS; else `pretrained_weights`
+    inside the package, where a wheel has them; else `weights` beside the package, where a checkout
+    has them.
+    """
+    root = root or os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(root) if root else _shipped_root()
+
+
+def _shipped_root():
+    installed = _PACKAGE / "pretrained_weights"
+    return installed if installed.is_dir() else _PACKAGE.parent / "weights"
+
+
+def read_manifest(root=None):
+    """Returns the manifest as a dict from "<data set>/<name>" to the file's entry.
+
+    Args:
+        root: see `weights_root`. A folder without a manifest has no entries.
+
+    Raises:
+        ValueError: if the manifest is not a JSON object.
+    """
+    path = weights_root(root) / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"The manifest {path} is not JSON: {error}") from error
+    if not isinstance(manifest, dict):
+        raise WeightsError(f"The manifest {path} must be a JSON object.")
+    return manifest
+
+
+def record_weights(root, dataset, name, model, *, config, data, budget, errors, half=True):
+    """Saves weights as `<root>/<dataset>/<name>.weights.h5` and enters them into the manifest.
+
+    Args:
+        root: see `weights_root`.
+        dataset, name: plain names; `name` is "generator", "features" or that of an embedding
+            network; LPIPS is "lpips", "alexnet".
+        model: a built `keras.Model`.
+        config: dict, what is needed to build the model again.
+        data: JSON value, what it was trained on.
+        budget: dict, what the training took.
+        errors: dict, measured errors.
+        half: as for `save_weights`.
+
+    Returns:
+        `(path, entry)`, as `find_weights` returns them.
+
+    Raises:
+        TypeError: if the description has values that JSON has not, before anything is written.
+        ValueError: for other names, numbers that are not finite, or as `save_weights` does.
+    """
+    root = weights_root(root)
+    path = _weights_path(root, dataset, name)
+    description = {"config": config, "data": data, "budget": budget, "errors": errors}
+    # Through JSON and back, so that the caller sees what a reader will see.
+    description = json.loads(_to_json(description))
+    read_manifest(root)  # a damaged one is no place for an entry
+    save_weights(model, path, half=half)
+    manifest = read_manifest(root)  # as it is now: saving takes a while
+    entry = description | {
+        "sha256": _sha256(path),
+        "size": path.stat().st_size,
+        "parameters": model.count_params(),
+        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+    }
+    manifest[f"{dataset}/{name}"] = entry
+    temporary = root / f"{MANIFEST}.{os.getpid()}.tmp"
+    temporary.write_text(_to_json(manifest) + "\n", encoding="utf-8")
+    temporary.replace(root / MANIFEST)
+    return path, entry
+
+
+def find_instrument(dataset, name, root=None):
+    """As `find_weights`, but where `root` has none, those that are shipped.
+
+    Of what measures images, a classifier or LPIPS, which is no part of what is trained and measured
+    in a folder of one's own.
+    """
+    try:
+        return find_weights(dataset, name, root)
+    except FileNotFoundError:
+        if f"{dataset}/{name}" not in read_manifest(_shipped_root()):
+            raise
+        return find_weights(dataset, name, _shipped_root())
+
+
+def find_weights(dataset, name, root=None):
+    """Finds the weights of a data set's generator, feature classifier or embedding network.
+
+    Args:
+        dataset, name: as for `record_weights`.
+        root: see `weights_root`.
+
+    Returns:
+        `(path, entry)`: the file, and its entry in the manifest with keys "sha256", "size" (bytes),
+        "parameters", "config", "data", "budget", "errors" and "versions".
+
+    Raises:
+        FileNotFoundError: if there are none; the message lists those there are, and says which
+            command makes them.
+        ValueError: for names that are not plain.
+    """
+    root = weights_root(root)
+    path = _weights_path(root, dataset, name)
+    manifest = read_manifest(root)
+    entry = manifest.get(f"{dataset}/{name}")
+    if entry is None or not path.is_file():
+        words = {
+            "generator": f"{dataset} train",
+            "features": f"features {dataset}",
+            "alexnet": "lpips_weights ARRAYS.npz tests/golden/lpips_portraits.npz",
+        }.get(name, f"{dataset} train-embedders {name}")
+        raise FileNotFoundError(
+            f"No weights `{dataset}/{name}` in {root}, which has: "
+            f"{', '.join(sorted(manifest)) or 'none'}. "
+            f"Make them with `python -m experiments.{words}`."
+        )
+    return path, entry
+
+
+@contextlib.contextmanager
+def open_hdf5(path):
+    """Opens a file for reading; what HDF5 cannot read, now or in the `with` block, is a ValueError.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not an HDF5 file, or truncated or damaged.
+    """
+    _check_exists(path)
+    if not h5py.is_hdf5(path):
+        raise WeightsError(f"{path} is not an HDF5 file.")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"{path} is truncated or damaged: {error}") from error
+
+
+def find_datasets(group, skip=None):
+    """Returns a dict from path to h5py dataset, for all inside a group but a child named `skip`.
+
+    Links are not followed: they can lead out of the file.
+    """
+    datasets = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and name.partition("/")[0] != skip:
+            datasets[name] = item
+
+    group.visititems(visit)
+    return datasets
+
+
+def read_array(dataset, path, name):
+    """Reads an h5py dataset of finite floats.
+
+    Args:
+        dataset: the h5py dataset; check its shape first.
+        path, name: the file and the dataset's name in it, for messages.
+
+    Returns:
+        A NumPy array, float32.
+
+    Raises:
+        ValueError: for other types, values that are not finite, or values kept in other files.
+    """
+    if dataset.external or dataset.is_virtual:
+        raise WeightsError(f"{path}: the values of {_describe(name)} are kept in other files.")
+    if not np.issubdtype(dataset.dtype, np.floating):
+        raise WeightsError(
+            f"{path}: {_describe(name)} is of type {dataset.dtype}, not a float type."
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as not finite
+        values = dataset[()].astype(np.float32)
+    if not np.isfinite(values).all():
+        raise WeightsError(f"{path}: {_describe(name)} has values that are not finite.")
+    return values
+
+
+def _check_suffix(path):
+    path = Path(path)
+    if not path.name.endswith(SUFFIX):
+        raise ValueError(f"The name of a weights file must end in `{SUFFIX}`. Received: {path}")
+    return path
+
+
+def _check_exists(path):
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_sha256(path, expected):
+    _check_exists(path)
+    found = _sha256(path)
+    if found != expected.lower():
+        raise WeightsError(
+            f"The checksum of {path} is wrong: the file is damaged, or another one. "
+            f"Expected sha256: {expected}. Received: {found}"
+        )
+
+
+def _optimizers(model):
+    """The optimizers of a model and of those inside it; Keras would store their state, too."""
+    found = (getattr(layer, "optimizer", None) for layer in model._flatten_layers())
+    return [optimizer for optimizer in found if optimizer is not None]
+
+
+def _write(model, path):
+    keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
+
+
+def _layout(model):
+    """Paths and shapes of the arrays that a model writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model" + SUFFIX)
+        _write(model, path)
+        with h5py.File(path, "r") as file:
+            return {name: dataset.shape for name, dataset in find_datasets(file).items()}
+
+
+def _check_layout(path, datasets, expected):
+    found = {name: dataset.shape for name, dataset in datasets.items()}
+    differing = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if differing:
+        name = differing[0]
+        count = "1 array differs" if len(differing) == 1 else f"{len(differing)} arrays differ"
+        raise WeightsError(
+            f"{path} has the weights of another model: {count}. The first is {_describe(name)}: "
+            f"shape {found.get(name, 'missing')} in the file, "
+            f"{expected.get(name, 'missing')} in the model."
+        )
+
+
+def _describe(name):
+    """`block/conv1/vars/0`, as Keras names arrays, in words."""
+    layer, _, index = name.rpartition("/vars/")
+    return f"array {index} of layer `{layer}`" if layer else f"array `{name}`"
+
+
+def _copy(source, target, half, path):
+    """Copies groups, their attributes, and arrays, these in float16 where `half` says so."""
+
+    def copy(name, item):
+        if isinstance(item, h5py.Group):
+            target.require_group(name).attrs.update(item.attrs)
+            return
+        values = read_array(item, path, name)
+        if half and values.ndim >= 2:
+            values = _to_half(values, path, name)
+        target[name] = values
+
+    source.visititems(copy)
+
+
+def _to_half(values, path, name):
+    with np.errstate(over="ignore"):  # reported below
+        halved = values.astype(np.float16)
+    if not np.isfinite(halved).all():
+        raise ValueError(
+            f"{path}: {_describe(name)} does not fit float16, whose largest value is "
+            f"{np.finfo(np.float16).max}. Received: {np.abs(values).max()}. "
+            f"Save it with `half=False`."
+        )
+    return halved
+
+
+def _weights_path(root, dataset, name):
+    """The name alone decides where a file lies: no path in a manifest can lead elsewhere."""
+    for argument, value in (("dataset", dataset), ("name", name)):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+            raise ValueError(
+                f"`{argument}` must consist of letters, digits, `_` and `-`. Received: {value!r}"
+            )
+    return Path(root) / dataset / f"{name}{SUFFIX}"
+
+
+def _to_json(value):
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
