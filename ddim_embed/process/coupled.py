@@ -7,7 +7,7 @@ sampler makes something else of either alone.
 
 import itertools
 
-import tensorflow as tf
+from keras import ops
 
 from ddim_embed.process.sampling import ddim_step, sampler_levels, time_grid
 
@@ -35,7 +35,7 @@ def edict_sample(
         ValueError: if an option is not one of those.
     """
     check_share("mixing", mixing)
-    x, y = tf.convert_to_tensor(latents), tf.convert_to_tensor(partner)
+    x, y = ops.convert_to_tensor(latents), ops.convert_to_tensor(partner)
     for rates, after in itertools.pairwise(sampler_levels(schedule, num_steps, last_step)):
         x = ddim_step(x, denoise(y, rates), rates, after)
         y = ddim_step(y, denoise(x, rates), rates, after)
@@ -62,7 +62,7 @@ def edict_invert(denoise, schedule, images, num_steps=10, last_step="predicted_i
         ValueError: if an option is not one of those.
     """
     check_share("mixing", mixing)
-    x = y = tf.convert_to_tensor(images)
+    x = y = ops.convert_to_tensor(images)
     for before, rates in itertools.pairwise(sampler_levels(schedule, num_steps, last_step)[::-1]):
         x, y = y, x
         y = (y - (1 - mixing) * x) / mixing
@@ -97,7 +97,7 @@ def bdia_sample(
         ValueError: if an option is not one of those.
     """
     levels = _bdia_levels(schedule, num_steps, last_step, gamma)
-    before, x = tf.convert_to_tensor(latents), tf.convert_to_tensor(partner)
+    before, x = ops.convert_to_tensor(latents), ops.convert_to_tensor(partner)
     for earlier, rates, after in _triples(levels):
         noises = denoise(x, rates)
         missed = before - ddim_step(x, noises, rates, earlier)
@@ -123,7 +123,7 @@ def bdia_invert(denoise, schedule, images, num_steps=10, last_step="predicted_im
     """
     levels = _bdia_levels(schedule, num_steps, last_step, gamma)
     start, first = time_grid(schedule, num_steps)[:2]
-    after = tf.convert_to_tensor(images)
+    after = ops.convert_to_tensor(images)
     x = ddim_step(after, denoise(after, start), start, first)
     for earlier, rates, later in reversed(list(_triples(levels))):
         noises = denoise(x, rates)

@@ -7,7 +7,7 @@ the last noise rate is small beside their distances, one of them.
 """
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 # Of a block of data, and of the weights of its data for all noisy images of a batch.
 _BLOCK_BYTES = 2**26
@@ -21,7 +21,7 @@ class EmpiricalDenoiser:
 
     Args:
         data: float, `(n, ...)`, n at least 1, in model space: images, or points of any shape. Held,
-            and computed with, in float64.
+            and computed with, in float64 (on JAX in the widest precision that it is set to).
         block_size: data that are worked on at a time, which bounds memory and changes no result;
             by default as many as fill 64 MiB.
 
@@ -49,36 +49,35 @@ class EmpiricalDenoiser:
         self.image_shape = data.shape[1:]
         self.block_size = block_size
         points = data.reshape(len(data), -1).astype(np.float64)
-        with tf.init_scope():  # one tensor for all graphs, not a copy in each
-            self._points = tf.constant(points)
-            self._norms = tf.constant(np.einsum("nd,nd->n", points, points))
+        # Tensors, so that all graphs share them.
+        self._points, self._norms = _wide(points), _wide(np.einsum("nd,nd->n", points, points))
 
     def __call__(self, noisy_images, rates):
-        noisy_images = tf.convert_to_tensor(noisy_images)
-        expected = tf.TensorShape([None, *self.image_shape])
-        if not noisy_images.shape.is_compatible_with(expected):
+        noisy_images = ops.convert_to_tensor(noisy_images)
+        if tuple(noisy_images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"`noisy_images` must have shape (batch, {', '.join(map(str, self.image_shape))}), "
-                f"as the data have. Received shape: {noisy_images.shape}"
+                f"as the data have. Received shape: {tuple(noisy_images.shape)}"
             )
-        noisy = tf.cast(tf.reshape(noisy_images, (-1, self._points.shape[1])), tf.float64)
-        signal, noise = (tf.reshape(tf.stop_gradient(_float64(rate)), (-1, 1)) for rate in rates)
+        noisy = _wide(ops.reshape(noisy_images, (-1, self._points.shape[1])))
+        signal, noise = (ops.reshape(ops.stop_gradient(_wide(rate)), (-1, 1)) for rate in rates)
         pred_noises = (noisy - signal * self._mean_image(noisy, signal, noise)) / noise
-        return tf.cast(tf.reshape(pred_noises, tf.shape(noisy_images)), noisy_images.dtype)
+        pred_noises = ops.reshape(pred_noises, ops.shape(noisy_images))
+        return ops.cast(pred_noises, noisy_images.dtype)
 
     def _mean_image(self, noisy, signal, noise):
-        """sum_i w_i d_i, float64 `(batch, dims)`; its gradient keeps nothing of the blocks."""
+        """sum_i w_i d_i, `(batch, dims)`; its gradient stores nothing of the blocks."""
 
-        @tf.custom_gradient
+        @ops.custom_gradient
         def mean(noisy):
             def gradient(upstream):
                 # The derivative is s / e**2 times the covariance of the data under the weights.
                 second = self._sum(noisy, signal, noise, upstream)
                 expected = self._mean_image(noisy, signal, noise)
-                first = expected * tf.reduce_sum(expected * upstream, axis=1, keepdims=True)
+                first = expected * ops.sum(expected * upstream, axis=1, keepdims=True)
                 return signal / noise**2 * (second - first)
 
-            return self._sum(tf.stop_gradient(noisy), signal, noise), gradient
+            return self._sum(ops.stop_gradient(noisy), signal, noise), gradient
 
         return mean(noisy)
 
@@ -86,57 +85,47 @@ class EmpiricalDenoiser:
         """sum_i w_i d_i, or sum_i w_i (direction . d_i) d_i: a softmax that streams over blocks.
 
         Args:
-            noisy: float64, `(batch, dims)`.
-            signal, noise: float64, `(batch or 1, 1)`.
-            direction: None, or float64, `(batch, dims)`.
+            noisy: `(batch, dims)`.
+            signal, noise: `(batch or 1, 1)`.
+            direction: None, or `(batch, dims)`.
 
         Returns:
-            float64, `(batch, dims)`.
+            `(batch, dims)`.
         """
         count, dims = self._points.shape
-        batch = tf.shape(noisy)[0]
-        size = self.block_size
-        if size is None:
-            size = tf.maximum(1, _BLOCK_BYTES // (8 * tf.maximum(batch, dims)))
+        size = self.block_size or _BLOCK_BYTES // (8 * max(noisy.shape[0] or 1, dims))
+        size = min(max(1, size), count)
+        numbers = ops.arange(size, dtype="int32")
 
-        def add(start, highest, total, weighted):
-            block = self._points[start : start + size]
+        def add(index, state):
+            highest, total, weighted = state
+            # The last block begins where it fits, and its weights skip what the one before had.
+            start = ops.minimum(index * size, count - size)
+            block = ops.slice(self._points, (start, 0), (size, dims))
             # -|x - s d|**2 / (2 e**2) without its |x|**2, which all of the data share. In float64
             # the difference of large numbers is precise far below the noise rates of any schedule.
-            logits = tf.matmul(signal / noise**2 * noisy, block, transpose_b=True)
-            logits -= (signal / noise) ** 2 / 2 * self._norms[start : start + size]
+            logits = ops.matmul(signal / noise**2 * noisy, ops.transpose(block))
+            logits -= (signal / noise) ** 2 / 2 * ops.slice(self._norms, (start,), (size,))
+            logits = ops.where(start + numbers < index * size, -np.inf, logits)
             # The highest one only guards against overflow: it cancels, and so does its gradient.
-            highest_now = tf.stop_gradient(
-                tf.maximum(highest, tf.reduce_max(logits, axis=1, keepdims=True))
+            highest_now = ops.stop_gradient(
+                ops.maximum(highest, ops.max(logits, axis=1, keepdims=True))
             )
-            weights = tf.exp(logits - highest_now)
-            shrinkage = tf.exp(highest - highest_now)
-            total = total * shrinkage + tf.reduce_sum(weights, axis=1, keepdims=True)
+            weights = ops.exp(logits - highest_now)
+            shrinkage = ops.exp(highest - highest_now)
+            total = total * shrinkage + ops.sum(weights, axis=1, keepdims=True)
             if direction is not None:
-                weights *= tf.matmul(direction, block, transpose_b=True)
-            weighted = weighted * shrinkage + tf.matmul(weights, block)
-            return start + size, highest_now, total, weighted
+                weights *= ops.matmul(direction, ops.transpose(block))
+            return highest_now, total, weighted * shrinkage + ops.matmul(weights, block)
 
-        _, _, total, weighted = tf.while_loop(
-            lambda start, *_: start < count,
-            add,
-            (
-                0,
-                tf.fill((batch, 1), tf.constant(-np.inf, tf.float64)),
-                tf.zeros((batch, 1), tf.float64),
-                tf.zeros((batch, dims), tf.float64),
-            ),
-            shape_invariants=(
-                tf.TensorShape(()),
-                tf.TensorShape((None, 1)),
-                tf.TensorShape((None, 1)),
-                tf.TensorShape((None, dims)),
-            ),
-            parallel_iterations=1,  # blocks side by side would need the memory of all
-        )
+        zeros = ops.zeros_like(noisy[:, :1])
+        state = (zeros - np.inf, zeros, ops.zeros_like(noisy))
+        _, total, weighted = ops.fori_loop(0, -(-count // size), add, state)
         return weighted / total
 
 
-def _float64(rate):
-    """Python's floats are converted at once: TensorFlow would round them to float32 first."""
-    return tf.cast(rate, tf.float64) if tf.is_tensor(rate) else tf.constant(rate, tf.float64)
+def _wide(values):
+    """In float64, where the backend has it."""
+    if not ops.is_tensor(values):  # NumPy first: a backend may round Python's floats
+        return ops.convert_to_tensor(np.asarray(values, np.float64))
+    return ops.cast(values, "float64")

@@ -8,9 +8,11 @@ import itertools
 import math
 from typing import NamedTuple
 
+import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from ddim_embed.process import noise
 from ddim_embed.process.schedules import Rates
 
 LAST_STEPS = ("predicted_image", "transfer")
@@ -33,27 +35,6 @@ def predict_images(noisy_images, pred_noises, rates):
     return (noisy_images - rates.noise * pred_noises) / rates.signal
 
 
-class Step(NamedTuple):
-    """One step of a sampler, as its `callback` sees it.
-
-    Attributes:
-        index: 0 for the first step, which starts at t=1.
-        rates, next_rates: `Rates` where the step starts and where it ends.
-        noisy_images: the images at `rates`.
-        pred_noises: the noise predicted there.
-        pred_images: P_t, the images predicted there.
-        next_images: the images at `next_rates`.
-    """
-
-    index: int
-    rates: Rates
-    next_rates: Rates
-    noisy_images: tf.Tensor
-    pred_noises: tf.Tensor
-    pred_images: tf.Tensor
-    next_images: tf.Tensor
-
-
 def ddim_step(noisy_images, pred_noises, rates, next_rates):
     """Moves noisy images from one noise level to another, deterministically.
 
@@ -71,13 +52,68 @@ def ddim_step(noisy_images, pred_noises, rates, next_rates):
     Raises:
         ValueError: if the two image shapes differ.
     """
-    if not tf.TensorShape(noisy_images.shape).is_compatible_with(pred_noises.shape):
+    if not _compatible(noisy_images.shape, pred_noises.shape):
         raise ValueError(
             "`noisy_images` and `pred_noises` must have the same shape. Received: "
             f"{noisy_images.shape} and {pred_noises.shape}"
         )
+    parts = split_step(noisy_images, pred_noises, rates, next_rates)
+    return join_step(parts.pred_images, parts.directions, next_rates)
+
+
+class StepParts(NamedTuple):
+    """The two parts of a DDIM step: P_t, `pred_images`, and D_t, `directions`.
+
+    Kwon et al. (2023), Eq. 2: the step is `next_rates.signal * pred_images + directions`.
+    """
+
+    pred_images: object
+    directions: object
+
+
+def split_step(noisy_images, pred_noises, rates, next_rates) -> StepParts:
+    """P_t and D_t of a step, each of which may come from other noises than the other.
+
+    Args:
+        noisy_images, pred_noises, rates, next_rates: as for `ddim_step`.
+
+    Returns:
+        `StepParts`, each of the shape and dtype of `noisy_images`.
+    """
     pred_images = predict_images(noisy_images, pred_noises, rates)
-    return next_rates.signal * pred_images + next_rates.noise * pred_noises
+    return StepParts(pred_images, next_rates.noise * pred_noises)
+
+
+def join_step(pred_images, directions, next_rates):
+    """The images at `next_rates`: signal * P_t + D_t, the inverse of `split_step`."""
+    return next_rates.signal * pred_images + directions
+
+
+def _compatible(shape, other):
+    return len(shape) == len(other) and all(
+        a is None or b is None or a == b for a, b in zip(shape, other, strict=True)
+    )
+
+
+class Step(NamedTuple):
+    """One step of a sampler, as its `callback` sees it.
+
+    Attributes:
+        index: 0 for the first step, which starts at t=1.
+        rates, next_rates: `Rates` where the step starts and where it ends.
+        noisy_images: the images at `rates`.
+        pred_noises: the noise predicted there.
+        parts: `StepParts`, P_t and D_t.
+        next_images: the images at `next_rates`.
+    """
+
+    index: int
+    rates: Rates
+    next_rates: Rates
+    noisy_images: object
+    pred_noises: object
+    parts: StepParts
+    next_images: object
 
 
 def sample(
@@ -88,6 +124,7 @@ def sample(
     last_step="predicted_image",
     remat=False,
     callback=None,
+    scan=False,
 ):
     """Reverse diffusion: from latents at t=1 to images, in `num_steps` network evaluations.
 
@@ -95,32 +132,59 @@ def sample(
     they differ in what is returned.
 
     Args:
-        denoise: `denoise(noisy_images, rates) -> pred_noises`; `rates` are scalars.
+        denoise: `denoise(noisy_images, rates) -> pred_noises`; `rates` are scalars: Python floats,
+            or tensors if `scan`.
         schedule: a function of `schedules`.
         latents: float, `(batch, height, width, channels)`, standard Gaussian.
         num_steps: N, at least 1.
         last_step: "predicted_image", the image predicted at t=1/N, as the paper does, or
             "transfer", the image moved to t=0. As t=0 is not noiseless, the two differ.
         remat: whether the gradient recomputes each step's activations, so that memory hardly grows
-            with `num_steps`. Only the gradient with respect to the latents is then defined.
+            with `num_steps`.
         callback: called with a `Step` after each step, in order; what it returns is ignored.
+        scan: whether a compiled function holds one copy of the step, in a loop, and not N copies:
+            faster to compile, sometimes slower to run.
 
     Returns:
         Images in model space, the shape and dtype of `latents`.
 
     Raises:
-        ValueError: if `num_steps` or `last_step` is not one of those.
+        ValueError: if `num_steps` or `last_step` is not one of those, or for a `callback` with
+            `scan`, where steps have no values of their own.
     """
-    evaluate = _recomputed(denoise) if remat else denoise
-    images = tf.convert_to_tensor(latents)
+    images = ops.convert_to_tensor(latents)
     levels = sampler_levels(schedule, num_steps, last_step)
+    if scan:
+        if callback is not None:
+            raise ValueError("`callback` must be None with `scan=True`.")
+        return _scan(denoise, images, levels, remat)
     for index, (rates, next_rates) in enumerate(itertools.pairwise(levels)):
-        noisy_images, pred_noises = images, evaluate(images, rates)
+        noisy_images, pred_noises = images, _evaluate(denoise, images, rates, remat)
         images = ddim_step(noisy_images, pred_noises, rates, next_rates)
         if callback is not None:
-            pred_images = predict_images(noisy_images, pred_noises, rates)
-            callback(Step(index, rates, next_rates, noisy_images, pred_noises, pred_images, images))
+            parts = split_step(noisy_images, pred_noises, rates, next_rates)
+            callback(Step(index, rates, next_rates, noisy_images, pred_noises, parts, images))
     return images
+
+
+def _scan(denoise, images, levels, remat):
+    rows = np.array(levels, np.float32)
+    dtype = keras.backend.standardize_dtype(images.dtype)
+
+    def step(images, level):
+        signal, noise_rate, next_signal, next_noise = (level[index] for index in range(4))
+        rates, next_rates = Rates(signal, noise_rate), Rates(next_signal, next_noise)
+        pred_noises = _evaluate(denoise, images, rates, remat)
+        return ddim_step(images, pred_noises, rates, next_rates), None
+
+    xs = ops.convert_to_tensor(np.concatenate([rows[:-1], rows[1:]], axis=1), dtype)
+    return ops.scan(step, images, xs)[0]
+
+
+def _evaluate(denoise, images, rates, remat):
+    if not remat:
+        return denoise(images, rates)
+    return keras.remat(lambda images: denoise(images, rates))(images)
 
 
 def ancestral(
@@ -146,7 +210,7 @@ def ancestral(
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"`eta` must be in [0, 1]. Received: {eta}")
-    images = tf.convert_to_tensor(latents)
+    images = ops.convert_to_tensor(latents)
     levels = sampler_levels(schedule, num_steps, last_step)
     for step, (rates, next_rates) in enumerate(itertools.pairwise(levels), start=1):
         # The share of the next level's noise variance that is drawn; what remains is predicted.
@@ -154,7 +218,8 @@ def ancestral(
         towards = Rates(next_rates.signal, next_rates.noise * math.sqrt(max(1 - share, 0)))
         images = ddim_step(images, denoise(images, rates), rates, towards)
         # Step 0 of the seed is that of `Generator.latents`.
-        drawn = tf.random.stateless_normal(tf.shape(images), (seed, step), dtype=images.dtype)
+        drawn = noise.normal(ops.shape(images), noise.seed_words(seed, step))
+        drawn = ops.cast(drawn, images.dtype)
         images += next_rates.noise * math.sqrt(share) * drawn
     return images
 
@@ -179,7 +244,7 @@ def invert(denoise, schedule, images, num_steps=10):
         ValueError: if `num_steps` is less than 1.
     """
     grid = time_grid(schedule, num_steps)
-    images = tf.convert_to_tensor(images)
+    images = ops.convert_to_tensor(images)
     for rates, next_rates in itertools.pairwise(grid):
         images = ddim_step(images, denoise(images, rates), rates, next_rates)
     return images
@@ -200,11 +265,8 @@ def time_grid(schedule, num_steps):
     """
     if num_steps < 1:
         raise ValueError(f"`num_steps` must be at least 1. Received: {num_steps}")
-    with tf.init_scope():  # eager, even while a tf.function is traced
-        signal, noise = schedule(tf.constant(np.linspace(0, 1, num_steps + 1)))
-    return [
-        Rates(*pair) for pair in zip(signal.numpy().tolist(), noise.numpy().tolist(), strict=True)
-    ]
+    rates = schedule(np.linspace(0, 1, num_steps + 1))
+    return [Rates(*pair) for pair in zip(*np.asarray(rates).tolist(), strict=True)]
 
 
 def sampler_levels(schedule, num_steps, last_step):
@@ -226,27 +288,3 @@ def sampler_levels(schedule, num_steps, last_step):
     if last_step == "predicted_image":
         grid[0] = CLEAN
     return grid[::-1]
-
-
-def _recomputed(denoise):
-    """`denoise`, whose gradient keeps its input only and runs the network again."""
-
-    def evaluate(images, rates):
-        @tf.custom_gradient
-        def run(images):
-            def gradient(upstream, variables=None):
-                # Waits for the upstream gradient; else all steps would be recomputed, and kept, at
-                # once.
-                with tf.control_dependencies([upstream]):
-                    kept = tf.identity(images)
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch(kept)
-                    pred_noises = denoise(kept, rates)
-                result = tape.gradient(pred_noises, kept, output_gradients=upstream)
-                return result if variables is None else (result, [None] * len(variables))
-
-            return denoise(images, rates), gradient
-
-        return run(images)
-
-    return evaluate

@@ -2,12 +2,15 @@
 
 A schedule is a function of `diffusion_times` in [0, 1] (0 the least noise) that returns
 `Rates(signal, noise)` with `signal**2 + noise**2 == 1`. Asperti et al., Sec. 3.2 and Fig. 6.
+
+NumPy arrays are computed by NumPy, in their own precision, and tensors by Keras' backend.
 """
 
 import math
 from typing import NamedTuple
 
-import tensorflow as tf
+import numpy as np
+from keras import ops
 
 MAX_SIGNAL_RATE = 0.95  # t=0 of the continuous cosine schedule is not quite clean ...
 MIN_SIGNAL_RATE = 0.02  # ... and t=1 not quite pure noise, where dividing by signal stays safe
@@ -19,25 +22,32 @@ _BETA_START, _BETA_END = 1e-4, 0.02
 
 
 class Rates(NamedTuple):
-    """Signal rate sqrt(alpha_bar) and noise rate sqrt(1 - alpha_bar), two tensors of one shape."""
+    """Signal rate sqrt(alpha_bar) and noise rate sqrt(1 - alpha_bar), of one shape.
 
-    signal: tf.Tensor
-    noise: tf.Tensor
+    Example:
+
+    >>> rates = de.schedules.continuous_cosine(np.array([0.0, 1.0]))
+    >>> rates.signal.round(2)
+    array([0.95, 0.02])
+    """
+
+    signal: object
+    noise: object
 
 
 def continuous_cosine(diffusion_times):
     """The angle runs evenly from acos(0.95) at t=0 to acos(0.02) at t=1; the default.
 
     Args:
-        diffusion_times: float tensor in [0, 1], any shape.
+        diffusion_times: float array or tensor in [0, 1], any shape.
 
     Returns:
         `Rates` of the same shape and dtype.
     """
-    times = _as_times(diffusion_times)
+    times, module = _as_times(diffusion_times)
     start, end = math.acos(MAX_SIGNAL_RATE), math.acos(MIN_SIGNAL_RATE)
     angles = start + times * (end - start)
-    return Rates(tf.cos(angles), tf.sin(angles))
+    return Rates(module.cos(angles), module.sin(angles))
 
 
 def cosine(diffusion_times):
@@ -46,45 +56,46 @@ def cosine(diffusion_times):
     `alpha_bar` is clipped to at least 1e-6, so that images can be predicted at t=1 as well.
 
     Args:
-        diffusion_times: float tensor in [0, 1], any shape.
+        diffusion_times: float array or tensor in [0, 1], any shape.
 
     Returns:
         `Rates` of the same shape and dtype.
     """
     offset = 0.008
-    times = _as_times(diffusion_times)
+    times, module = _as_times(diffusion_times)
     angles = (times + offset) / (1 + offset) * (math.pi / 2)
-    alpha_bar = tf.cos(angles) ** 2 / math.cos(offset / (1 + offset) * math.pi / 2) ** 2
-    return _rates_from_alpha_bar(tf.clip_by_value(alpha_bar, 1e-6, 1.0))
+    alpha_bar = module.cos(angles) ** 2 / math.cos(offset / (1 + offset) * math.pi / 2) ** 2
+    alpha_bar = module.clip(alpha_bar, 1e-6, 1.0)
+    return Rates(module.sqrt(alpha_bar), module.sqrt(1 - alpha_bar))
 
 
 def linear(diffusion_times):
     """Ho et al. (2020): beta grows linearly from 1e-4 to 0.02 over 1000 steps.
 
     Args:
-        diffusion_times: float tensor in [0, 1], any shape.
+        diffusion_times: float array or tensor in [0, 1], any shape.
 
     Returns:
         `Rates` of the same shape and dtype.
     """
-    times = _as_times(diffusion_times)
+    times, module = _as_times(diffusion_times)
     integral = _BETA_START * times + (_BETA_END - _BETA_START) * times**2 / 2
-    return _rates_from_integral(integral)
+    return _rates_from_integral(integral, module)
 
 
 def quadratic(diffusion_times):
     """sqrt(beta) grows linearly from sqrt(1e-4) to sqrt(0.02) over 1000 steps.
 
     Args:
-        diffusion_times: float tensor in [0, 1], any shape.
+        diffusion_times: float array or tensor in [0, 1], any shape.
 
     Returns:
         `Rates` of the same shape and dtype.
     """
-    times = _as_times(diffusion_times)
+    times, module = _as_times(diffusion_times)
     start, slope = math.sqrt(_BETA_START), math.sqrt(_BETA_END) - math.sqrt(_BETA_START)
     integral = start**2 * times + start * slope * times**2 + slope**2 * times**3 / 3
-    return _rates_from_integral(integral)
+    return _rates_from_integral(integral, module)
 
 
 SCHEDULES = {
@@ -109,15 +120,14 @@ def get_schedule(name):
 
 
 def _as_times(diffusion_times):
-    times = tf.convert_to_tensor(diffusion_times)
-    return times if times.dtype.is_floating else tf.cast(times, tf.float32)
+    """Floating-point times, and the module that computes with them."""
+    if isinstance(diffusion_times, (np.ndarray, np.generic, float, int, list)):
+        times = np.asarray(diffusion_times)
+        return (times if np.issubdtype(times.dtype, np.floating) else times.astype("float32")), np
+    return diffusion_times, ops
 
 
-def _rates_from_alpha_bar(alpha_bar):
-    return Rates(tf.sqrt(alpha_bar), tf.sqrt(1 - alpha_bar))
-
-
-def _rates_from_integral(integral):
+def _rates_from_integral(integral, module):
     """alpha_bar = prod(1 - beta_i), which is exp(-sum(beta_i)) in the limit of many small steps."""
     exponent = -_DDPM_STEPS * integral
-    return Rates(tf.exp(exponent / 2), tf.sqrt(-tf.math.expm1(exponent)))
+    return Rates(module.exp(exponent / 2), module.sqrt(-module.expm1(exponent)))
