@@ -53,7 +53,7 @@ def make_function(piece, size, batch, precision):
 
 
 def _generator(size, precision, num_steps):
-    generator = de.Generator(
+    generator = de.build_generator(
         size.image_shape, size.widths, size.block_depth, num_steps=num_steps, precision=precision
     )
     kernel = generator.network.output_conv.kernel

@@ -22,6 +22,7 @@ from .data import read_image_files as read_image_files
 from .data import stream_images as stream_images
 from .figures import image_grid as image_grid
 from .generator.generator import Generator as Generator
+from .generator.pretrained import build_generator as build_generator
 from .generator.pretrained import load_generator as load_generator
 from .methods.correction import DefectCorrection as DefectCorrection
 from .methods.coupled import BDIA as BDIA
@@ -50,11 +51,12 @@ from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
 from .networks.embedders import load_embedder as load_embedder
-from .networks.parallel import use_one_core_per_operation as use_one_core_per_operation
 from .networks.unet import UNet as UNet
+from .parallel import use_one_core_per_operation as use_one_core_per_operation
 from .process import sampling as sampling
 from .process import schedules as schedules
 from .process.exact import EmpiricalDenoiser as EmpiricalDenoiser
+from .process.process import Process as Process
 from .process.schedules import Rates as Rates
 from .store.legacy import load_legacy_weights as load_legacy_weights
 from .store.weights import load_weights as load_weights
@@ -62,7 +64,7 @@ from .store.weights import record_weights as record_weights
 from .store.weights import save_weights as save_weights
 from .training.denoiser import DiffusionModel as DiffusionModel
 from .training.embedder import EmbedderTrainer as EmbedderTrainer
-from .training.embedder import LatentPairs as LatentPairs
 from .training.embedder import LatentRegression as LatentRegression
 from .training.loop import train as train
+from .training.pairs import LatentPairs as LatentPairs
 from .version import __version__ as __version__

@@ -281,7 +281,7 @@ def _shipped(config, count, counts):
 
 def _exact(config, subset, normalizer, count):
     """Images of the best denoiser of a few images, from the same latents."""
-    generator = de.Generator(config.image_shape, (8,), 1, num_steps=config.num_steps)
+    generator = de.build_generator(config.image_shape, (8,), 1, num_steps=config.num_steps)
     denoise = de.EmpiricalDenoiser(normalizer(subset).numpy())
     images = sampling.sample(
         denoise, generator.schedule, generator.latents(count, config.seed), config.num_steps

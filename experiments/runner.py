@@ -94,7 +94,7 @@ def import_tensorflow(one_core_per_operation=True):
     with _no_stderr() if quiet else contextlib.nullcontext():
         import tensorflow as tf
 
-        from ddim_embed.networks.parallel import use_one_core_per_operation
+        from ddim_embed.parallel import use_one_core_per_operation
 
         tf.config.list_physical_devices()
     # Ampere and later would round products to ten bits: errors are reported in float32.

@@ -37,7 +37,7 @@ def train(config, command=None):
     )
     folder, words, before = config.run_folder / "generator", identity(config), {}
     if config.further:
-        recorded = de.Generator(
+        recorded = de.build_generator(
             config.image_shape, widths=config.widths, block_depth=config.block_depth
         )
         folder, words, before = _go_further(config, "generator", recorded, folder, words)

@@ -54,7 +54,7 @@ def fit_output(network, grid, size=16):
 def make_generator(seed=0, **kwargs):
     """A tiny generator with random weights; its pixels lie mostly in [0, 1]."""
     options = {"image_shape": (16, 16, 1), "widths": (8, 16), "block_depth": 1, "num_steps": 3}
-    generator = de.Generator(**(options | kwargs))
+    generator = de.build_generator(**(options | kwargs))
     set_random_weights(generator, seed)
     fit_output(generator.network, generator.grid[1:], generator.image_shape[0])
     channels = generator.image_shape[-1]

@@ -66,7 +66,7 @@ def test_the_loss_of_a_step(n):
 
 
 def test_the_loss_may_be_squared():
-    model = compiled(seed=7, loss="squared")
+    model = compiled(seed=7, loss="mean_squared_error")
     pixels = make_pixels(4)
     noises, times = drawn(7, 0, 4)
     angles, _, noisy = mixed(model, pixels, noises, times)
@@ -75,13 +75,13 @@ def test_the_loss_may_be_squared():
     logs = model.train_step(tf.constant(pixels))
     assert float(logs["loss"]) == pytest.approx(np.mean((noises - predicted) ** 2), rel=1e-4)
     again = type(model).from_config(model.get_config())
-    assert again.loss_name == "squared"
-    with pytest.raises(ValueError, match=r"'absolute', 'squared'.*Received: 'cubed'"):
+    assert again.loss_name == "mean_squared_error"
+    with pytest.raises(ValueError, match=r"'mean_squared_error'.*Received: 'cubed'"):
         de.DiffusionModel(model.network, loss="cubed")
 
 
 def test_the_velocity_may_be_predicted():
-    model = compiled(seed=7, loss="squared", prediction="velocity")
+    model = compiled(seed=7, loss="mean_squared_error", prediction="velocity")
     pixels = make_pixels(4)
     noises, times = drawn(7, 0, 4)
     angles, images, noisy = mixed(model, pixels, noises, times)

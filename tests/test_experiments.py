@@ -516,7 +516,7 @@ def test_embed_keeps_the_files_that_it_reads(fashion, pictures):
 
 def test_embed_pads_what_the_data_set_pads(fashion, pictures, tmp_path):
     weights, out = tmp_path / "weights", tmp_path / "out"
-    generator = de.Generator((32, 32, 1), widths=(8, 16), block_depth=1, padding=2)
+    generator = de.build_generator((32, 32, 1), widths=(8, 16), block_depth=1, padding=2)
     config = {"image_shape": (32, 32, 1), "widths": (8, 16), "block_depth": 1, "padding": 2}
     notes = {"data": "", "budget": {}, "errors": {}}
     de.record_weights(weights, "fashion_mnist", "generator", generator, config=config, **notes)

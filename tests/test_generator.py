@@ -1,9 +1,16 @@
 """The map from latents to pixels: batches, gradients, and what it refuses."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_close, make_diffusion, make_generator, make_pixels
+from conftest import (
+    assert_close,
+    make_diffusion,
+    make_generator,
+    make_pixels,
+    set_random_weights,
+)
 
 import ddim_embed as de
 from ddim_embed.generator import generator as module
@@ -129,7 +136,7 @@ class TestWeights:
     def test_round_trip_with_the_units(self, tiny_generator, tmp_path):
         path = tmp_path / "generator.weights.h5"
         de.save_weights(tiny_generator, path)
-        other = de.Generator(**OPTIONS)
+        other = de.build_generator(**OPTIONS)
         de.load_weights(other, path)
         assert other.normalizer.mean.numpy() == np.float32(0.4)
         latents = other.latents(2)
@@ -174,7 +181,7 @@ class TestWeights:
         again = de.Generator.from_config(generator.get_config())
         assert again.prediction == "velocity"
         with pytest.raises(ValueError, match="`prediction` must be one of"):
-            de.Generator(prediction="image")
+            de.build_generator(prediction="image")
 
 
 OPTIONS = {"image_shape": (16, 16, 1), "widths": (8, 16), "block_depth": 1, "num_steps": 3}
@@ -260,7 +267,7 @@ def test_pixels_are_returned_as_float32(tiny_generator):
 )
 def test_wrong_settings_are_named(options, words):
     with pytest.raises(ValueError, match=words):
-        de.Generator(**(OPTIONS | options))
+        de.build_generator(**(OPTIONS | options))
 
 
 @pytest.mark.parametrize(
@@ -273,4 +280,157 @@ def test_wrong_settings_are_named(options, words):
 )
 def test_sizes_that_cannot_be_decoded_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
-        de.Generator(**options)
+        de.build_generator(**options)
+
+
+class TestWeightsThatChange:
+    """New weights reach the next decode, in whatever way they come."""
+
+    def check(self, generator, change):
+        latents = generator.latents(2)
+        before = generator.decode(latents).numpy()
+        change()
+        fresh = de.Generator.from_config(generator.get_config())
+        fresh.set_weights(generator.get_weights())
+        after = generator.decode(latents).numpy()
+        assert np.abs(after - before).max() > 1e-3
+        assert_close(after, fresh.decode(latents), 1e-6)
+        found = generator.denoiser().compiled(latents, generator.grid[1])
+        assert_close(found, fresh.denoiser()(latents, fresh.grid[1]), 1e-6)
+
+    def test_set_weights(self):
+        generator, other = make_generator(), make_generator(seed=7)
+        self.check(generator, lambda: generator.set_weights(other.get_weights()))
+
+    def test_load_weights(self, tmp_path):
+        generator, other = make_generator(), make_generator(seed=7)
+        other.save_weights(tmp_path / "other.weights.h5")
+        self.check(generator, lambda: generator.load_weights(tmp_path / "other.weights.h5"))
+
+    def test_assigning_one_variable(self):
+        generator = make_generator()
+        kernel = generator.network.blocks[0].conv2.kernel
+        self.check(generator, lambda: kernel.assign(2 * kernel.value))
+
+    def test_training_in_a_graph(self):
+        generator = make_generator()
+        kernel = generator.network.blocks[0].conv2.kernel
+        self.check(generator, tf.function(lambda: kernel.assign(2 * kernel.value)))
+
+    def test_the_normaliser_alone(self):
+        generator = make_generator()
+        self.check(generator, lambda: generator.normalizer.mean.assign([0.9]))
+
+    def test_weights_that_stay_are_frozen_once(self):
+        generator = make_generator()
+        generator.decode(generator.latents(1))
+        denoiser = generator.denoiser()
+        generator.decode(generator.latents(1))
+        assert generator.denoiser() is denoiser
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class ConditionalNetwork(keras.Model):
+    """A small network of images, noise variances and a condition `(batch, 3)`."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = keras.layers.Conv2D(4, 3, padding="same", activation="tanh")
+        self.modulate = keras.layers.Dense(4)
+        self.output_conv = keras.layers.Conv2D(1, 3, padding="same")
+        self.conv.build((None, None, None, 2))
+        self.modulate.build((None, 3))
+        self.output_conv.build((None, None, None, 4))
+        self.built = True
+
+    def call(self, inputs, training=None):
+        images, variances, condition = inputs
+        x = tf.concat([images, variances + tf.zeros_like(images)], axis=-1)
+        x = self.conv(x) * (1 + self.modulate(condition)[:, None, None])
+        return images + 0.1 * self.output_conv(x)
+
+
+def make_conditional(num_steps=2):
+    network = set_random_weights(ConditionalNetwork())
+    generator = de.Generator(
+        network, process=de.Process(num_steps=num_steps), image_shape=(8, 8, 1)
+    )
+    generator.normalizer.mean.assign([0.5])
+    generator.normalizer.variance.assign([0.05])
+    return generator
+
+
+CONDITION = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+
+
+class TestConditions:
+    def test_decoding_is_conditional_and_image_by_image(self):
+        generator = make_conditional()
+        latents = generator.latents(5)
+        pixels = generator.given(CONDITION).decode(latents).numpy()
+        assert np.abs(pixels - generator.given(CONDITION[::-1]).decode(latents)).max() > 1e-3
+        for i in range(5):
+            alone = generator.given(CONDITION[i : i + 1]).decode(latents[i : i + 1])
+            assert_close(pixels[i : i + 1], alone, 1e-5)  # float32
+        assert generator.condition is None
+
+    def test_is_an_input_and_no_constant_of_the_compiled_function(self):
+        generator = make_conditional()
+        latents = generator.latents(2)
+        for condition in (CONDITION[:2], CONDITION[2:4]):
+            generator.given(condition).decode(latents)
+        (function,) = generator._snapshot.functions.values()
+        assert function.experimental_get_tracing_count() == 1
+
+    def test_more_images_than_a_part_are_sliced(self, monkeypatch):
+        monkeypatch.setattr("ddim_embed.generator.generator.DECODE_BATCH", 2)
+        generator = make_conditional()
+        latents = generator.latents(5)
+        whole = generator.given(CONDITION).decode(latents)
+        monkeypatch.undo()
+        assert_close(whole, generator.given(CONDITION).decode(latents), 1e-5)  # float32
+
+    def test_take_slices_and_repeats(self):
+        given = make_conditional().given({"a": CONDITION, "b": [tf.constant(CONDITION)]})
+        taken = given.take(np.repeat(np.arange(5), 2)).condition
+        np.testing.assert_array_equal(taken["a"], CONDITION.repeat(2, axis=0))
+        np.testing.assert_array_equal(taken["b"][0], CONDITION.repeat(2, axis=0))
+        assert len(given.take(slice(1, 3)).condition["a"]) == 2
+
+    def test_another_number_of_images_is_refused(self):
+        given = make_conditional().given(CONDITION)
+        with pytest.raises(ValueError, match=r"a row for each of `latents`, 3\. Received: 5"):
+            given.decode(np.zeros((3, 8, 8, 1)))
+
+    @pytest.mark.parametrize(
+        "method",
+        [
+            de.DDIMInversion(batch_size=2),
+            de.ImplicitInversion(iterations=3, batch_size=2),
+            de.Descent(num_steps=3, batch_size=2),
+            de.Descent(num_steps=3, starts=2, batch_size=3),
+            de.LBFGS(num_steps=3, batch_size=2),
+            de.GaussNewton(num_steps=2, batch_size=2),
+            de.DefectCorrection(num_steps=3, batch_size=2),
+            de.EDICT(batch_size=2),
+            de.BDIA(batch_size=2),
+            de.Hybrid(de.DDIMInversion(batch_size=2), de.Descent(num_steps=2, batch_size=2)),
+        ],
+        ids=lambda method: type(method).__name__,
+    )
+    def test_every_method_embeds_in_batches_as_one_by_one(self, method):
+        generator = make_conditional()
+        pixels, latents = make_pixels(5, (8, 8, 1)), None
+        if method.refines and getattr(method, "starts", 1) == 1:
+            latents = generator.latents(5, seed=3)
+        found = de.embed(generator.given(CONDITION), pixels, method, latents=latents)
+        for i in range(5):
+            if getattr(method, "starts", 1) > 1:
+                break  # its starts depend on the number of images
+            one = slice(i, i + 1)
+            start = None if latents is None else latents[one]
+            alone = de.embed(generator.given(CONDITION[one]), pixels[one], method, latents=start)
+            assert_close(found.latents[one], alone.latents, 1e-3)  # float32, through iterations
+            assert_close(found.reconstruction[one], alone.reconstruction, 1e-3)
+        swapped = de.embed(generator.given(CONDITION[::-1]), pixels, method, latents=latents)
+        assert np.abs(swapped.latents - found.latents).max() > 1e-3

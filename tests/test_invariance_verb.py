@@ -58,9 +58,9 @@ def test_variants_are_other_networks(folder, contents):
 
 
 def test_networks_learn_what_the_flags_say():
-    config = dataclasses.replace(FASHION_MNIST, loss="squared", prediction="velocity")
+    config = dataclasses.replace(FASHION_MNIST, loss="mean_squared_error", prediction="velocity")
     model = invariance._diffusion_model(config, invariance.VARIANTS["NAFNet attention"])
-    assert (model.loss_name, model.prediction) == ("squared", "velocity")
+    assert (model.loss_name, model.prediction) == ("mean_squared_error", "velocity")
     assert model.network.attention == "nafnet"
 
 

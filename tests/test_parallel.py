@@ -8,7 +8,7 @@ import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed.networks import parallel
+from ddim_embed import parallel
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_the_setting_is_of_the_whole_process_and_must_come_first():
     program = """
 import tensorflow as tf
 import ddim_embed as de
-from ddim_embed.networks import parallel
+from ddim_embed import parallel
 assert parallel._parts() == 1
 de.use_one_core_per_operation()
 assert tf.config.threading.get_intra_op_parallelism_threads() == 1

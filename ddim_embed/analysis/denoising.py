@@ -8,9 +8,9 @@ first.
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from ddim_embed.generator.generator import DECODE_BATCH
+from ddim_embed.process import noise
 from ddim_embed.process.sampling import predict_images
 
 
@@ -49,12 +49,12 @@ def denoising_errors(generator, pixels, seed=0):
     for stream, rates in enumerate(levels):
         squares = []
         for start in range(0, len(images), DECODE_BATCH):
-            part = tf.constant(images[start : start + DECODE_BATCH])
-            noise_seed = (seed, stream * len(images) + start)
-            noises = tf.random.stateless_normal(part.shape, noise_seed)
+            part = images[start : start + DECODE_BATCH]
+            noise_seed = noise.seed_words(seed, stream * len(images) + start)
+            noises = noise.normal(part.shape, noise_seed, numpy=True)
             noisy = rates.signal * part + rates.noise * noises
-            found = predict_images(noisy, denoise(noisy, rates), rates)
-            squares.append(np.mean((found - part).numpy() ** 2, axis=(1, 2, 3), dtype=np.float64))
+            found = predict_images(noisy, np.asarray(denoise(noisy, rates)), rates)
+            squares.append(np.mean((found - part) ** 2, axis=(1, 2, 3), dtype=np.float64))
         errors.append(np.concatenate(squares).mean())
     spread = np.mean((images - images.mean(axis=0)) ** 2, dtype=np.float64)
     return DenoisingErrors(levels, np.array(errors), float(spread))

@@ -1,10 +1,73 @@
-"""Shipped generators by name."""
+"""Generators whose network is a `UNet`: built from plain options, and loaded by name."""
+
+from pathlib import Path
 
 from ddim_embed.generator.generator import Generator
+from ddim_embed.networks.unet import UNet
+from ddim_embed.process.process import Process
 from ddim_embed.store.weights import find_weights, load_weights
 
 
-def load_generator(name, root=None, num_steps=10, precision="float32", last_step=None):
+def build_generator(
+    image_shape=(32, 32, 1),
+    widths=(32, 64, 96, 128),
+    block_depth=2,
+    attention=None,
+    schedule="continuous_cosine",
+    num_steps=10,
+    last_step="predicted_image",
+    precision="float32",
+    padding=0,
+    prediction="noise",
+) -> Generator:
+    """A generator of Asperti et al., with random weights.
+
+    Args:
+        image_shape: (height, width, channels) of pixels and of latents.
+        widths, block_depth, attention: sizes of the denoiser, as for `UNet`.
+        schedule, num_steps, last_step, prediction: as for `Process`.
+        precision, padding: as for `Generator`.
+
+    Returns:
+        A `Generator`.
+
+    Raises:
+        ValueError: for options that `UNet`, `Process` or `Generator` refuses.
+
+    Example:
+
+    >>> de.build_generator((16, 16, 3), widths=(8, 16)).image_shape
+    (16, 16, 3)
+    """
+    process = Process(schedule, num_steps, last_step, prediction)
+    network = UNet(image_shape[-1], widths, block_depth, attention, dtype="float32")
+    return Generator(
+        network, process=process, image_shape=image_shape, precision=precision, padding=padding
+    )
+
+
+def generator_config(generator) -> dict:
+    """The options of `build_generator` that a manifest records with a generator's weights."""
+    network = generator.network
+    return {
+        "image_shape": generator.image_shape,
+        "widths": network.widths,
+        "block_depth": network.block_depth,
+        "attention": network.attention,
+        "schedule": generator.schedule_name,
+        "last_step": generator.last_step,
+        "padding": generator.padding,
+        "prediction": generator.prediction,
+    }
+
+
+def load_generator(
+    name: str,
+    root: str | Path | None = None,
+    num_steps: int = 10,
+    precision: str = "float32",
+    last_step: str | None = None,
+) -> Generator:
     """Loads a trained generator.
 
     Args:
@@ -19,15 +82,21 @@ def load_generator(name, root=None, num_steps=10, precision="float32", last_step
         A `Generator`.
 
     Raises:
-        FileNotFoundError: if there are no such weights; says what there is and what makes them.
+        FileNotFoundError: if there are no such weights; says which there are.
         ValueError: if the file is not what the manifest says, or for options that `Generator`
             refuses.
+
+    Example:
+
+    >>> generator = de.load_generator("fashion_mnist")
+    >>> generator.sample(2, seed=1).shape
+    (2, 32, 32, 1)
     """
     path, entry = find_weights(name, "generator", root)
     options = {"num_steps": num_steps, "precision": precision}
     if last_step is not None:
         options["last_step"] = last_step
-    generator = Generator(**entry["config"] | options)
+    generator = build_generator(**entry["config"] | options)
     load_weights(generator, path, entry["sha256"])
     generator.dataset, generator.root = name, root
     return generator

@@ -4,11 +4,25 @@ import math
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
+
+from ddim_embed.networks import kernels
 
 
 def _without(config, *names):
     return {key: value for key, value in config.items() if key not in names}
+
+
+# The frequencies of the default embedding as TensorFlow rounds them. The shipped weights were trained
+# with them, and a digit more or less would be one of the angles, too.
+# fmt: off
+_FREQUENCIES = (
+    1.0, 1.2496091, 1.5615231, 1.9512933, 2.4383543, 3.0469897, 3.807546, 4.7579446, 5.945571,
+    7.4296403, 9.284145, 11.601553, 14.497406, 18.11609, 22.638037, 28.288696, 35.34981, 44.173447,
+    55.19955, 68.97786, 86.195366, 107.71051, 134.59604, 168.19243, 210.17477, 262.63632,
+    328.19272, 410.11282, 512.4807, 640.4005, 800.2503, 1000.00006,
+)
+# fmt: on
 
 
 register = keras.saving.register_keras_serializable(package="ddim_embed")
@@ -66,10 +80,10 @@ class Normalizer(keras.layers.Layer):
         self.variance.assign(variance)
 
     def call(self, pixels):
-        return (pixels - self.mean) / tf.sqrt(self.variance)
+        return (pixels - self.mean) / ops.sqrt(self.variance)
 
     def inverse(self, images):
-        return images * tf.sqrt(self.variance) + self.mean
+        return images * ops.sqrt(self.variance) + self.mean
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -100,17 +114,17 @@ class SinusoidalEmbedding(keras.layers.Layer):
         self.max_frequency = max_frequency
 
     def call(self, noise_variances):
-        return tf.cast(self.embed(noise_variances), self.compute_dtype)
+        return ops.cast(self.embed(noise_variances), self.compute_dtype)
 
     def embed(self, noise_variances):
         """The embedding in float32, whatever the layer's precision."""
-        frequencies = tf.exp(
-            tf.linspace(math.log(self.min_frequency), math.log(self.max_frequency), self.dims // 2)
-        )
-        angles = (
-            2 * math.pi * tf.cast(frequencies, tf.float32) * tf.cast(noise_variances, tf.float32)
-        )
-        return tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
+        if (self.dims, self.min_frequency, self.max_frequency) == (64, 1.0, 1000.0):
+            frequencies = np.array(_FREQUENCIES, np.float32)
+        else:
+            ends = math.log(self.min_frequency), math.log(self.max_frequency)
+            frequencies = np.exp(np.linspace(*ends, self.dims // 2)).astype(np.float32)
+        angles = np.float32(2 * math.pi) * frequencies * ops.cast(noise_variances, "float32")
+        return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.dims)
@@ -125,38 +139,29 @@ class SinusoidalEmbedding(keras.layers.Layer):
 
 @register
 class BatchNorm(keras.layers.BatchNormalization):
-    """Keras' batch normalisation without centre and scale, run as TensorFlow's one fused kernel.
+    """Keras' batch normalisation without centre and scale; with TensorFlow, in one fused kernel.
 
-    Same variables, statistics and results; Keras itself spends several passes over memory on them.
+    Same variables, statistics and results; Keras itself makes several passes over memory.
     """
 
     def __init__(self, momentum=0.99, epsilon=1e-3, **kwargs):
         super().__init__(momentum=momentum, epsilon=epsilon, center=False, scale=False, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        channels = tf.shape(inputs)[-1:]
-        scale, offset = tf.ones(channels), tf.zeros(channels)
+        if not kernels.FUSED:
+            return super().call(inputs, training, mask)
         if not (training and self.trainable):
-            return tf.compat.v1.nn.fused_batch_norm(
-                inputs,
-                scale,
-                offset,
-                mean=tf.convert_to_tensor(self.moving_mean),
-                variance=tf.convert_to_tensor(self.moving_variance),
-                epsilon=self.epsilon,
-                is_training=False,
-            )[0]
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, scale, offset, epsilon=self.epsilon, is_training=True
-        )
-        # The kernel returns the unbiased variance; Keras keeps the biased one.
-        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), variance.dtype)
+            statistics = (
+                ops.convert_to_tensor(w) for w in (self.moving_mean, self.moving_variance)
+            )
+            return kernels.fused_batch_norm(inputs, *statistics, self.epsilon)[0]
+        outputs, mean, variance = kernels.fused_batch_norm(inputs, None, None, self.epsilon)
         self._move(self.moving_mean, mean)
-        self._move(self.moving_variance, variance * (count - 1) / count)
+        self._move(self.moving_variance, variance)
         return outputs
 
     def _move(self, average, value):
-        average.assign(average * self.momentum + tf.stop_gradient(value) * (1 - self.momentum))
+        average.assign(average * self.momentum + ops.stop_gradient(value) * (1 - self.momentum))
 
     def get_config(self):
         config = super().get_config()
@@ -166,40 +171,8 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 @register
 def swish(x):
-    """x * sigmoid(x), elementwise, with a gradient of one pass over memory instead of six."""
-    return _swish(x)  # Keras could not load a layer whose activation is the decorated function
-
-
-@tf.custom_gradient
-def _swish(x):
-    def gradient(upstream):
-        return _swish_gradient(x, upstream)
-
-    return tf.nn.silu(x), gradient
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _swish_gradient(x, upstream):
-    return tf.cast(swish_gradient(tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)), x.dtype)
-
-
-def swish_gradient(x, upstream):
-    """The gradient of swish at `x`, times `upstream`."""
-    gate = tf.sigmoid(x)
-    return upstream * gate * (1 + x * (1 - gate))
-
-
-def upsample(x):
-    """Twice the height and width by bilinear interpolation, `(batch, height, width, channels)`.
-
-    As Keras' `UpSampling2D`, which also clips to the range of the dtype: five times the work.
-    """
-    larger = tf.raw_ops.ResizeBilinear(
-        images=x, size=2 * tf.shape(x)[1:3], align_corners=False, half_pixel_centers=True
-    )
-    height, width = (size and 2 * size for size in x.shape[1:3])
-    larger.set_shape((x.shape[0], height, width, x.shape[3]))
-    return tf.cast(larger, x.dtype)
+    """x * sigmoid(x), elementwise; the activation of every block."""
+    return kernels.swish(x)
 
 
 @register
@@ -288,15 +261,15 @@ class SpatialAttention(_Attention):
         self.built = True
 
     def call(self, inputs):
-        shape = tf.shape(inputs)
+        shape = ops.shape(inputs)
         channels = inputs.shape[-1]
         projected = self.queries_keys_values(self.norm(inputs))
-        positions = tf.reshape(projected, (shape[0], shape[1] * shape[2], 3 * channels))
-        queries, keys, values = tf.split(positions, 3, axis=-1)
-        scores = tf.matmul(queries, keys, transpose_b=True) * channels**-0.5
+        positions = ops.reshape(projected, (shape[0], shape[1] * shape[2], 3 * channels))
+        queries, keys, values = ops.split(positions, 3, axis=-1)
+        scores = ops.matmul(queries, ops.transpose(keys, (0, 2, 1))) * channels**-0.5
         # Softmax over up to thousands of positions needs more than bfloat16's 8 bits.
-        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), values.dtype)
-        attended = tf.reshape(tf.matmul(weights, values), shape)
+        weights = ops.cast(ops.softmax(ops.cast(scores, "float32")), values.dtype)
+        attended = ops.reshape(ops.matmul(weights, values), shape)
         return inputs + self.output_projection(attended)
 
 
@@ -326,7 +299,7 @@ class SqueezeExcitation(_Attention):
         self.built = True
 
     def call(self, inputs):
-        means = tf.reduce_mean(inputs, axis=(1, 2), keepdims=True)
+        means = ops.mean(inputs, axis=(1, 2), keepdims=True)
         return inputs * self.excite(self.squeeze(means))
 
     def get_config(self):
@@ -350,7 +323,7 @@ class NAFNetAttention(_Attention):
         self.built = True
 
     def call(self, inputs):
-        return inputs * self.gate(tf.reduce_mean(inputs, axis=(1, 2), keepdims=True))
+        return inputs * self.gate(ops.mean(inputs, axis=(1, 2), keepdims=True))
 
 
 ATTENTIONS = {

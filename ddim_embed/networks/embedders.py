@@ -3,7 +3,7 @@
 import warnings
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from ddim_embed.networks.blocks import dtype_policy, register
 from ddim_embed.networks.unet import UNet
@@ -61,7 +61,7 @@ class ConvEmbedder(keras.Model):
     def call(self, images, training=None):
         for conv in self.convs:
             images = conv(images)
-        return tf.cast(images, tf.float32)
+        return ops.cast(images, "float32")
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

@@ -1,9 +1,11 @@
 """The U-Net: denoiser when conditioned on noise variances, embedding network when not."""
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from ddim_embed.networks.blocks import ResidualBlock, SinusoidalEmbedding, register, upsample
+from ddim_embed.networks.blocks import ResidualBlock, SinusoidalEmbedding, register
+from ddim_embed.networks.frozen import FrozenUNet
+from ddim_embed.networks.walk import walk_down, walk_up
 
 EMBEDDING_DIMS = 64
 
@@ -28,7 +30,8 @@ class UNet(keras.Model):
 
     Call: `[images, noise_variances]` of shapes `(batch, height, width, channels)` and
     `(batch, 1, 1, 1)`, or `images` alone when not conditioned; returns the shape of `images`,
-    float32 at any `dtype` policy. Height and width must be multiples of `2**(len(widths) - 1)`.
+    float32 at any `dtype` policy. Height and width must be multiples of `2**(len(widths) - 1)`. A
+    call takes a `hook`, a function that replaces h, the output of the last middle block.
 
     Raises:
         ValueError: for sizes that cannot be built, or images whose size the pooling does not
@@ -76,7 +79,6 @@ class UNet(keras.Model):
             for level, width in enumerate(levels)
             for _ in range(block_depth)
         ]
-        self.pool = keras.layers.AveragePooling2D(2, dtype=policy)
         self.output_conv = keras.layers.Conv2D(
             channels, 1, kernel_initializer="zeros", dtype=policy, name="output_conv"
         )
@@ -112,28 +114,37 @@ class UNet(keras.Model):
         groups = [self.blocks[i : i + depth] for i in range(0, len(self.blocks), depth)]
         return groups[:count], groups[count], groups[count + 1 :]
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, hook=None):
+        h, skips = self.encode(inputs, training)
+        return self.decode(h if hook is None else hook(h), skips, training)
+
+    def encode(self, inputs, training=None):
+        """The lower half of the network.
+
+        Args:
+            inputs: as for a call.
+            training: whether BatchNorm uses the statistics of the batch.
+
+        Returns:
+            h, the output of the last middle block, and the list of skips for `decode`.
+        """
         images, noise_variances = inputs if self.conditioned else (inputs, None)
         self.check_size(images.shape)
         x = self.input_conv(images)
         if self.conditioned:
             embedding = self.embedding(noise_variances)
-            shape = tf.concat([tf.shape(x)[:3], [EMBEDDING_DIMS]], axis=0)
-            x = tf.concat([x, tf.broadcast_to(embedding, shape)], axis=-1)
-        skips = []
-        down, middle, up = self.levels
-        for blocks in down:
-            for block in blocks:
-                x = block(x, training=training)
-                skips.append(x)
-            x = self.pool(x)
-        for block in middle:
-            x = block(x, training=training)
-        for blocks in up:
-            x = upsample(x)
-            for block in blocks:
-                x = block(tf.concat([x, skips.pop()], axis=-1), training=training)
-        return tf.cast(self.output_conv(x), tf.float32)
+            shape = (*ops.shape(x)[:3], EMBEDDING_DIMS)
+            x = ops.concatenate([x, ops.broadcast_to(embedding, shape)], axis=-1)
+        return walk_down(self.levels, x, lambda block, x: block(x, training=training))
+
+    def decode(self, h, skips, training=None):
+        """The upper half of the network: from `encode`'s h and skips to the output."""
+        x = walk_up(self.levels, h, skips, lambda block, x: block(x, training=training))
+        return ops.cast(self.output_conv(x), "float32")
+
+    def freeze(self, grid, image_size, precision="float32"):
+        """The network for decoding, from a snapshot of its weights: see `FrozenUNet`."""
+        return FrozenUNet(self, grid, image_size, precision)
 
     def check_size(self, shape):
         """Raises ValueError for images `(batch, height, width, channels)` that do not fit."""

@@ -64,12 +64,15 @@ def normal(shape, seed, numpy=False):
     module = np if numpy else ops
     count = math.prod(shape)
     units = module.reshape(_unit(_words(-(-count // 4), seed, module), module), (-1, 2))
-    radii = module.sqrt(-2.0 * module.log(module.maximum(units[:, :1], 1e-7)))
-    if numpy:
+    if numpy:  # NumPy's functions of float32 are not exact to the last digit
         angles = (2 * math.pi * units[:, 1:].astype(np.float64)).astype(np.float32)
+        angles = angles.astype(np.float64)
+        radii = np.sqrt(-2 * np.log(np.maximum(units[:, :1], 1e-7).astype(np.float64)))
     else:
         angles = 2 * math.pi * units[:, 1:]
+        radii = ops.sqrt(-2.0 * ops.log(ops.maximum(units[:, :1], 1e-7)))
     pairs = radii * module.concatenate([module.sin(angles), module.cos(angles)], axis=1)
+    pairs = pairs.astype(np.float32) if numpy else pairs
     return module.reshape(module.reshape(pairs, (-1,))[:count], shape)
 
 

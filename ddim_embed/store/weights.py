@@ -6,12 +6,12 @@ import json
 import os
 import re
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
-import tensorflow as tf
 
 MANIFEST = "manifest.json"
 SUFFIX = ".weights.h5"
@@ -147,7 +147,7 @@ def record_weights(root, dataset, name, model, *, config, data, budget, errors, 
         "sha256": _sha256(path),
         "size": path.stat().st_size,
         "parameters": model.count_params(),
-        "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
+        "versions": {name: version(name) for name in ("keras", keras.backend.backend())},
     }
     manifest[f"{dataset}/{name}"] = entry
     temporary = root / f"{MANIFEST}.{os.getpid()}.tmp"

@@ -1,14 +1,17 @@
-"""Runs a model's `train_step` over a stream of batches, resumable after a kill at any moment."""
+"""Trains a model over a stream of batches, resumable after a kill at any moment."""
 
 import json
-import os
 import time
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 from tqdm import tqdm
+
+from ddim_embed import backend
+from ddim_embed.store.atomic import replacing
 
 CHECKPOINT = "checkpoint.h5"
 HISTORY = "history.jsonl"
@@ -38,20 +41,21 @@ def train(
     repeats the uninterrupted one, to the reproducibility of the machine's own kernels.
 
     Args:
-        model: a `keras.Model` with `train_step(batch)`, compiled.
+        model: a `TrainedModel`, compiled.
         batches: function from a step number to an iterable of the batches from that step on.
         num_steps: optimizer steps in all; a finished run returns at once.
         folder: where the checkpoint and `history.jsonl` lie; made if missing.
-        identity: words that tell this run from another with the same variables: what it depends on
-            but does not hold, such as the weights of a frozen generator.
+        identity: a key of the run, for what it depends on but does not hold, such as the weights of
+            a frozen generator: a checkpoint with another key is refused.
         checkpoint_seconds: seconds between checkpoints.
         log_steps: steps over which each line of the history averages.
-        description: words for the progress bar.
+        description: label of the progress bar.
         progress: whether to show it.
 
     Returns:
         The history, a list of `{"step": ..., "seconds": ..., metric: mean over log_steps, ...}`;
-        the first line after a resume averages over the steps since.
+        the first line after a resume averages over the steps since. The progress bar says how long
+        the first step took to compile.
 
     Raises:
         CheckpointError: if a checkpoint in `folder` has other variables or another identity.
@@ -68,22 +72,26 @@ def train(
     if step >= num_steps:
         return history
 
-    run_step = tf.function(model.train_step, jit_compile=model.jit_compile, autograph=False)
+    steps = _Steps(model)
     started = saved = time.monotonic()
 
     def seconds():
         return seconds_before + time.monotonic() - started
 
     def save():
+        steps.write_back()
         _write_history(folder / HISTORY, history)
         save_checkpoint(folder / CHECKPOINT, model, seconds(), identity)
 
     bar = tqdm(initial=step, total=num_steps, desc=description, unit="step", disable=not progress)
     with bar:
         for batch in batches(step):
-            logs = run_step(batch)
+            logs = steps.run(batch)
             step += 1
             bar.update()
+            if steps.compile_seconds is None:
+                steps.compile_seconds = seconds() - seconds_before
+                bar.write(f"{description}: compiled in {steps.compile_seconds:.0f} s")
             if step % log_steps == 0 or step == num_steps:
                 values = {name: float(value) for name, value in logs.items()}
                 if not np.isfinite(list(values.values())).all():
@@ -93,6 +101,7 @@ def train(
                     )
                 history.append({"step": step, "seconds": round(seconds(), 1)} | values)
                 bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()})
+                steps.write_back()
                 for metric in model.metrics:
                     metric.reset_state()
             if step == num_steps:
@@ -104,34 +113,70 @@ def train(
     return history
 
 
+class _Steps:
+    """The compiled steps of a model: on JAX the values of its variables pass from one to the next.
+
+    Attributes:
+        compile_seconds: None; for the loop to set after the first step.
+    """
+
+    def __init__(self, model):
+        self._model, self.compile_seconds = model, None
+        own = [*_variables(model), *model.metrics_variables]
+        self._variables = [list({id(variable): variable for variable in own}.values())]
+        self._values = None
+        if backend.is_tensorflow():
+            self._step = backend.compiled(model.train_step, model.jit_compile)
+        else:
+            self._step = backend.compiled(
+                lambda values, batch, constants: model.pure_step(
+                    self._variables, values, batch, constants
+                ),
+                donate_argnums=0,
+            )
+
+    def run(self, batch):
+        """Makes a step; returns the metrics by name, averaged since they were reset."""
+        if backend.is_tensorflow():
+            return self._step(batch)
+        if self._values is None:
+            self._values = [[ops.copy(v.value) for v in self._variables[0]]]
+        logs, self._values = self._step(self._values, batch, self._model.constants)
+        if self.compile_seconds is None:
+            float(logs["loss"])  # waits for the device
+        return logs
+
+    def write_back(self):
+        """Gives the model's variables their values, which may then be read and changed."""
+        if self._values is not None:
+            for variable, value in zip(self._variables[0], self._values[0], strict=True):
+                variable.assign(value)
+            self._values = None
+
+
 def save_checkpoint(path, model, seconds=0.0, identity=""):
     """Writes all variables of a model and its optimizer, replacing `path` in one rename.
 
     Args:
         path: the file, HDF5.
         model: a built and compiled `keras.Model`.
-        seconds: training time so far, kept with it.
-        identity: of the run, kept with it.
+        seconds: training time so far, stored with it.
+        identity: of the run, stored with it.
 
     Raises:
         FloatingPointError: if a variable is not finite; the file stays as it was.
     """
-    temporary = Path(f"{path}.tmp")
-    with h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["seconds"] = seconds
         file.attrs["identity"] = identity
         for name, variable in _named_variables(model):
-            values = variable.numpy()
+            values = ops.convert_to_numpy(variable.value)
             if not np.isfinite(values).all():
                 raise FloatingPointError(
                     f"`{variable.path}` is not finite; the checkpoint {path} stays as it was. A "
                     f"lower learning rate may help."
                 )
             file[name] = values
-    # On the disk before it takes the old one's place: a power cut may come, too.
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def restore_checkpoint(path, model, identity=""):
@@ -177,12 +222,18 @@ def restore_checkpoint(path, model, identity=""):
         return float(file.attrs["seconds"])
 
 
+def _variables(model):
+    """All variables of a model and its optimizer, each once: Keras may list some twice."""
+    variables = [*model.variables, *model.optimizer.variables]
+    return {id(variable): variable for variable in variables}.values()
+
+
 def _named_variables(model):
     """Pairs of a unique flat name and a variable; the order of creation makes names unique."""
-    variables = [*model.variables, *model.optimizer.variables]
-    # Keras may list the optimizer's among the model's; each is kept once.
-    variables = list({id(variable): variable for variable in variables}.values())
-    return [(f"{index:04d}_{variable.name}", variable) for index, variable in enumerate(variables)]
+    return [
+        (f"{index:04d}_{variable.name}", variable)
+        for index, variable in enumerate(_variables(model))
+    ]
 
 
 def _read_history(path, step):
@@ -194,6 +245,26 @@ def _read_history(path, step):
 
 
 def _write_history(path, history):
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+
+
+def warmup_cosine(learning_rate, num_steps, warmup_steps=200):
+    """The learning rate of a run: a linear warm-up, then a cosine down to a hundredth.
+
+    Args:
+        learning_rate: its highest value.
+        num_steps: optimizer steps in all.
+        warmup_steps: steps of the warm-up, at most a tenth of the run.
+
+    Returns:
+        A `keras.optimizers.schedules.LearningRateSchedule`.
+    """
+    warmup = min(warmup_steps, num_steps // 10)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else learning_rate,
+        max(1, num_steps - warmup),
+        alpha=0.01,
+        warmup_target=learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )

@@ -8,15 +8,10 @@ import contextvars
 import itertools
 import os
 
-import tensorflow as tf
+from ddim_embed.backend import has_gpu, is_tensorflow
 
 # Set while a part is worked on, so that a split of a split does not happen.
 _splitting = contextvars.ContextVar("splitting", default=False)
-
-
-def has_gpu():
-    """Whether TensorFlow sees a GPU."""
-    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def use_one_core_per_operation():
@@ -24,16 +19,18 @@ def use_one_core_per_operation():
 
     Decoding, its gradient and the training of embedding networks through the sampler then split
     their batches over the cores, which makes them about 1.4 times as fast; a single image has but
-    one core. Without a call of this
-    function all cores share each operation, TensorFlow's default. With a GPU it does nothing.
+    one core. Without a call of this function all cores share each operation, TensorFlow's default.
+    With a GPU, and on JAX, it does nothing.
 
     The setting holds for the whole process, so it is the program's to choose, not a library's.
 
     Raises:
         RuntimeError: if TensorFlow has computed something already, and it is another setting.
     """
-    if has_gpu():
+    if has_gpu() or not is_tensorflow():
         return
+    import tensorflow as tf
+
     wanted = {"intra_op": 1, "inter_op": _cores()}
     try:
         tf.config.threading.set_intra_op_parallelism_threads(wanted["intra_op"])
@@ -53,11 +50,15 @@ def over_cores(function, *batches):
 
     Args:
         function: takes tensors `(n, ...)` and returns one `(n, ...)`; treats each of the n alone.
-        *batches: tensors of one n.
+        *batches: tensors of one n, nested structures of them, or None.
 
     Returns:
         What `function` does.
     """
+    if not is_tensorflow():
+        return function(*batches)
+    import tensorflow as tf
+
     count = 1 if _splitting.get() else _parts()
     n = batches[0].shape[0]
     if n is not None:
@@ -74,18 +75,28 @@ def over_cores(function, *batches):
 def _split(function, batches, n, count):
     if count == 1:
         return function(*batches)
+    import tensorflow as tf
+
     bounds = [n * i // count for i in range(count + 1)]
     sizes = [end - start for start, end in itertools.pairwise(bounds)]
-    parts = zip(*(tf.split(batch, sizes, num=count) for batch in batches), strict=True)
+    leaves = [
+        [None] * count if leaf is None else tf.split(leaf, sizes, num=count)
+        for leaf in tf.nest.flatten(batches, True)
+    ]
     token = _splitting.set(True)
     try:
-        done = [function(*part) for part in parts]
+        done = [
+            function(*tf.nest.pack_sequence_as(batches, [leaf[i] for leaf in leaves], True))
+            for i in range(count)
+        ]
     finally:
         _splitting.reset(token)
     return tf.concat(done, axis=0)
 
 
 def _parts():
+    import tensorflow as tf
+
     if tf.config.threading.get_intra_op_parallelism_threads() != 1 or has_gpu():
         return 1
     return tf.config.threading.get_inter_op_parallelism_threads() or _cores()

@@ -1,0 +1,58 @@
+"""What the backends of Keras have no common word for: compiling, devices, eager evaluation."""
+
+import contextlib
+
+import keras
+
+_JAX_OPTIONS = ("donate_argnums", "static_argnums")
+
+
+def is_tensorflow():
+    """Whether Keras computes with TensorFlow."""
+    return keras.backend.backend() == "tensorflow"
+
+
+def has_gpu():
+    """Whether the backend sees a GPU."""
+    if is_tensorflow():
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    return keras.backend.backend() == "jax" and _jax().default_backend() == "gpu"
+
+
+def compiled(function, jit_compile=None, **options):
+    """`function` as a compiled function of tensors.
+
+    Args:
+        function: a function of tensors, or nested structures of them.
+        jit_compile: whether TensorFlow uses XLA; None for only on a GPU. JAX always does.
+        **options: of `tf.function` or of `jax.jit`; those of the other one are ignored.
+
+    Returns:
+        A `tf.function`, or a function of `jax.jit`.
+    """
+    if not is_tensorflow():
+        return _jax().jit(function, **{k: options[k] for k in _JAX_OPTIONS if k in options})
+    import tensorflow as tf
+
+    if jit_compile is None:
+        jit_compile = has_gpu() or None
+    return tf.function(function, autograph=False, jit_compile=jit_compile, **options)
+
+
+def outside_graphs():
+    """A context in which tensors have values, even while a compiled function is traced."""
+    if is_tensorflow():
+        import tensorflow as tf
+
+        return tf.init_scope()
+    if keras.backend.backend() == "jax":
+        return _jax().ensure_compile_time_eval()
+    return contextlib.nullcontext()
+
+
+def _jax():
+    import jax
+
+    return jax

@@ -1,0 +1,102 @@
+"""Generated images with the latents that they come from, for the warm start."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from keras import ops
+from tqdm import tqdm
+
+from ddim_embed.generator.generator import DECODE_BATCH
+from ddim_embed.process import noise
+from ddim_embed.store.atomic import replacing
+
+
+class LatentPairs:
+    """A set of (pixels, latents) with pixels = clip(decode(latents)), stored in a file.
+
+    Latents are a function of the seed, so the file holds the pixels alone, as float16. It grows
+    part by part; a killed run goes on where it stopped, and all five networks share it.
+
+    Args:
+        generator: a `Generator`.
+        count: how many pairs, rounded up to whole parts of `DECODE_BATCH`.
+        path: the HDF5 file; one that belongs to another generator or seed is made anew.
+        seed: integer.
+        progress: whether to show a progress bar.
+
+    Example:
+
+    >>> import tempfile
+    >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs = de.LatentPairs(generator, 64, folder + "/pairs.h5", progress=False)
+    >>> pixels, latents = next(pairs.batches(8))
+    >>> pixels.shape, latents.shape
+    ((8, 16, 16, 1), (8, 16, 16, 1))
+    """
+
+    def __init__(self, generator, count, path, seed=0, progress=True):
+        self._shape = generator.image_shape
+        self._seed = seed
+        self._num_parts = -(-count // DECODE_BATCH)
+        self.pixels = self._load_or_decode(generator, Path(path), progress)
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def latents(self, part):
+        """The latents of one part, `(DECODE_BATCH, height, width, channels)`."""
+        seed = noise.seed_words(self._seed, part)
+        return noise.normal((DECODE_BATCH, *self._shape), seed, numpy=True)
+
+    def batches(self, batch_size, start_step=0):
+        """Batches of pairs without end, shuffled anew each epoch, from batch `start_step` on.
+
+        Args:
+            batch_size: at most the number of pairs.
+            start_step: how many batches a resumed run has seen.
+
+        Returns:
+            An iterator of `(pixels, latents)`, float32 arrays `(batch, height, width, channels)`.
+
+        Raises:
+            ValueError: if `batch_size` is more than there are pairs.
+        """
+        if len(self) < batch_size:
+            raise ValueError(
+                f"`batch_size` must be at most the {len(self)} pairs. Received: {batch_size}"
+            )
+        return self._generate(batch_size, *divmod(start_step, len(self) // batch_size))
+
+    def _generate(self, batch_size, epoch, position):
+        latents = np.concatenate([self.latents(part) for part in range(self._num_parts)])
+        while True:
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
+            for i in range(position, len(self) // batch_size):
+                chosen = order[i * batch_size : (i + 1) * batch_size]
+                yield self.pixels[chosen].astype(np.float32), latents[chosen]
+            epoch, position = epoch + 1, 0
+
+    def _load_or_decode(self, generator, path, progress):
+        identity = f"seed {self._seed}, weights {generator.fingerprint()}"
+        pixels = np.zeros((self._num_parts * DECODE_BATCH, *self._shape), np.float16)
+        done = 0
+        if path.exists():
+            try:
+                with h5py.File(path, "r") as file:
+                    if file.attrs["identity"] == identity:
+                        stored = file["pixels"][: len(pixels)]
+                        done = len(stored) // DECODE_BATCH
+                        pixels[: len(stored)] = stored
+            except (OSError, KeyError):
+                pass  # not a whole file of ours: made anew below
+        parts = range(done, self._num_parts)
+        for part in tqdm(parts, desc="latent pairs", unit="part", disable=not progress):
+            decoded = ops.convert_to_numpy(generator.decode(self.latents(part)))
+            pixels[part * DECODE_BATCH : (part + 1) * DECODE_BATCH] = np.clip(decoded, 0, 1)
+            if part % 16 == 15 or part == self._num_parts - 1:
+                with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+                    file.attrs["identity"] = identity
+                    file["pixels"] = pixels[: (part + 1) * DECODE_BATCH]
+        return pixels

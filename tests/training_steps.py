@@ -1,0 +1,98 @@
+"""Three steps of everything that is trained, on whatever backend Keras has: losses and weights.
+
+`python training_steps.py OUT.npz [FOLDER]`; with a folder also a run that is resumed from it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+if os.environ.get("KERAS_BACKEND") == "jax":
+    sys.modules["tensorflow"] = None  # as if it were not installed
+
+import keras
+import numpy as np
+
+import ddim_embed as de
+from ddim_embed.process import noise
+
+
+def set_weights(model, seed):
+    """Weights of trained-like size, the same on every backend."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        if weight.name.endswith("variance"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif weight.name == "kernel":
+            weight.assign(rng.normal(size=weight.shape) / np.sqrt(np.prod(weight.shape[:-1])))
+        else:
+            weight.assign(rng.normal(size=weight.shape) * 0.2)
+    return model
+
+
+def batches(step):
+    """Batches of pixels `(4, 8, 8, 1)` without end, from `step` on."""
+    while True:
+        yield noise.uniform((4, 8, 8, 1), noise.seed_words(step, 1), numpy=True)
+        step += 1
+
+
+def make_denoiser(loss, prediction):
+    network = set_weights(de.UNet(1, widths=(4, 8), block_depth=1), seed=1)
+    # As at its start, and small: the last digit of a noise variance turns the fastest of its sines
+    # by 4e-4, which is the most that backends can agree on.
+    network.output_conv.kernel.assign(0.01 * network.output_conv.kernel.value)
+    model = de.DiffusionModel(network, seed=5, ema=0.9, loss=loss, prediction=prediction)
+    model.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
+    model.compile(keras.optimizers.Adam(1e-3))
+    return model
+
+
+def make_trainer(network, **options):
+    generator = de.build_generator((8, 8, 1), (4, 8), 1, num_steps=2, padding=1, prediction="velocity")
+    set_weights(generator, seed=2)
+    generator.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
+    embedder = de.build_embedder(network, 1, widths=(4, 8), block_depth=1)
+    trainer = de.EmbedderTrainer(set_weights(embedder, seed=3), generator, **options)
+    trainer.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0))
+    return trainer
+
+
+def runs():
+    """Name -> function that makes a compiled model."""
+    made = {
+        f"denoiser/{prediction}": lambda loss=loss, prediction=prediction: make_denoiser(
+            loss, prediction
+        )
+        for loss, prediction in (
+            ("mean_absolute_error", "noise"),
+            ("mean_squared_error", "velocity"),
+        )
+    }
+    for network in de.NETWORKS:
+        made[f"embedder/{network}"] = lambda network=network: make_trainer(
+            network, remat=True, loss="root_mean_square"
+        )
+    made["embedder/from_scratch"] = lambda: make_trainer("unet", adapt_statistics=True)
+    return made
+
+
+def main(out, folder):
+    found = {}
+    for name, make in runs().items():
+        model = make()
+        history = de.train(
+            model, batches, 3, Path(folder, name), log_steps=1, progress=False, identity=name
+        )
+        found[f"{name}/losses"] = np.array([line["loss"] for line in history])
+        found[f"{name}/weights"] = np.concatenate([w.ravel() for w in model.get_weights()])
+        resumed = make()
+        de.train(resumed, batches, 2, Path(folder, "resumed", name), progress=False)
+        resumed = make()
+        de.train(resumed, batches, 3, Path(folder, "resumed", name), progress=False)
+        found[f"{name}/resumed"] = np.concatenate([w.ravel() for w in resumed.get_weights()])
+    np.savez(out, **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
