@@ -1,8 +1,8 @@
 """Training through the unrolled sampler: its gradient is the loss's, and all else stays."""
 
-import h5py
 import itertools
 
+import h5py
 import keras
 import numpy as np
 import pytest

@@ -1,11 +1,13 @@
 """Samplers against exact denoisers, whose results and gradients have closed forms."""
 
+import itertools
 import math
 
 import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
+from conftest import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ from ddim_embed.process.sampling import (
     ancestral,
     ddim_step,
     invert,
+    join_step,
     predict_images,
     sample,
     sampler_levels,
@@ -43,7 +46,7 @@ class TestUnitGaussian:
     denoise = staticmethod(oracles.gaussian())
 
     def test_the_published_numbers(self):
-        """DESIGN.md: 10 steps."""
+        """10 steps of the paper's schedule."""
         latents = np.ones(())
         transfer = sample(self.denoise, continuous_cosine, latents, 10, "transfer")
         predicted = sample(self.denoise, continuous_cosine, latents, 10)
@@ -363,3 +366,69 @@ class TestRemat:
         plain, recomputed = gradients(tf.constant(normal()))
         assert np.abs(plain).max() > 0.1
         np.testing.assert_allclose(recomputed, plain, rtol=1e-10, atol=1e-10)  # float64
+
+
+class TestScan:
+    """One copy of the step in a loop: the same images and gradients as N copies."""
+
+    @pytest.mark.parametrize("remat", [False, True])
+    @pytest.mark.parametrize("last_step", LAST_STEPS)
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_equals_the_copies(self, last_step, remat, jit_compile):
+        weights = normal(seed=2).astype(np.float32)
+
+        def denoise(images, rates):
+            return tf.tanh(rates.noise * images * weights)
+
+        def gradient(latents, scan):
+            with tf.GradientTape() as tape:
+                tape.watch(latents)
+                images = sample(denoise, continuous_cosine, latents, 4, last_step, remat, scan=scan)
+                loss = tf.reduce_sum(images**2)
+            return images, tape.gradient(loss, latents)
+
+        compiled = tf.function(gradient, jit_compile=jit_compile, autograph=False)
+        latents = tf.constant(normal(), tf.float32)
+        for found, expected in zip(compiled(latents, True), gradient(latents, False), strict=True):
+            assert_close(found, expected, 1e-5)  # float32
+
+    def test_the_network_is_traced_once(self):
+        calls = []
+
+        def denoise(images, rates):
+            calls.append(rates)
+            return rates.noise * images
+
+        run = tf.function(
+            lambda latents: sample(denoise, continuous_cosine, latents, 7, scan=True),
+            autograph=False,
+        )
+        run(tf.constant(normal(), tf.float32))
+        assert len(calls) < 7
+
+    def test_a_callback_has_nothing_to_see(self):
+        with pytest.raises(ValueError, match="`callback` must be None with `scan=True`"):
+            sample(oracles.gaussian(), continuous_cosine, normal(), callback=print, scan=True)
+
+
+class TestCallback:
+    @pytest.mark.parametrize("last_step", LAST_STEPS)
+    def test_sees_both_parts_of_every_step(self, last_step):
+        steps = []
+        latents = normal()
+        images = sample(
+            oracles.gaussian(0.5), continuous_cosine, latents, 4, last_step, callback=steps.append
+        )
+        levels = sampler_levels(continuous_cosine, 4, last_step)
+        assert [step.index for step in steps] == [0, 1, 2, 3]
+        np.testing.assert_array_equal(steps[0].noisy_images, latents)
+        np.testing.assert_array_equal(steps[-1].next_images, images)
+        for step, (rates, next_rates) in zip(steps, itertools.pairwise(levels), strict=True):
+            assert (step.rates, step.next_rates) == (rates, next_rates)
+            predicted = predict_images(step.noisy_images, step.pred_noises, rates)
+            np.testing.assert_array_equal(step.parts.pred_images, predicted)
+            np.testing.assert_array_equal(
+                step.parts.directions, next_rates.noise * step.pred_noises
+            )
+            joined = join_step(*step.parts, next_rates)
+            np.testing.assert_allclose(joined, step.next_images, rtol=1e-12)  # float64

@@ -49,7 +49,9 @@ def make_denoiser(loss, prediction):
 
 
 def make_trainer(network, **options):
-    generator = de.build_generator((8, 8, 1), (4, 8), 1, num_steps=2, padding=1, prediction="velocity")
+    generator = de.build_generator(
+        (8, 8, 1), (4, 8), 1, num_steps=2, padding=1, prediction="velocity"
+    )
     set_weights(generator, seed=2)
     generator.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
     embedder = de.build_embedder(network, 1, widths=(4, 8), block_depth=1)

@@ -211,6 +211,9 @@ class Generator(keras.Model):
         # On a CPU TensorFlow computes N copies of the network faster than a loop.
         scan = backend.has_gpu() or not backend.is_tensorflow()
 
+        if scan:  # TensorFlow's loops want their constants in the graph around them
+            denoise = denoise.replace(tree.map_structure(ops.stop_gradient, denoise.frozen.weights))
+
         def decode(latents, condition):
             evaluate = denoise.given(condition)
             if remat and not scan:

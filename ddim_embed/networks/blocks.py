@@ -13,8 +13,8 @@ def _without(config, *names):
     return {key: value for key, value in config.items() if key not in names}
 
 
-# The frequencies of the default embedding as TensorFlow rounds them. The shipped weights were trained
-# with them, and a digit more or less would be one of the angles, too.
+# The frequencies of the default embedding as TensorFlow rounds them, so that every backend computes
+# with those that the shipped weights were trained with.
 # fmt: off
 _FREQUENCIES = (
     1.0, 1.2496091, 1.5615231, 1.9512933, 2.4383543, 3.0469897, 3.807546, 4.7579446, 5.945571,

@@ -168,17 +168,24 @@ def sample(
 
 
 def _scan(denoise, images, levels, remat):
-    rows = np.array(levels, np.float32)
-    dtype = keras.backend.standardize_dtype(images.dtype)
+    rows = np.array(levels)
+    rows = np.concatenate([rows[:-1], rows[1:]], axis=1)
+    rows = ops.convert_to_tensor(rows, keras.backend.standardize_dtype(images.dtype))
 
-    def step(images, level):
-        signal, noise_rate, next_signal, next_noise = (level[index] for index in range(4))
-        rates, next_rates = Rates(signal, noise_rate), Rates(next_signal, next_noise)
-        pred_noises = _evaluate(denoise, images, rates, remat)
-        return ddim_step(images, pred_noises, rates, next_rates), None
+    def step(images, row):
+        rates, next_rates = Rates(row[0], row[1]), Rates(row[2], row[3])
+        return ddim_step(images, _evaluate(denoise, images, rates, remat), rates, next_rates)
 
-    xs = ops.convert_to_tensor(np.concatenate([rows[:-1], rows[1:]], axis=1), dtype)
-    return ops.scan(step, images, xs)[0]
+    if keras.backend.backend() == "jax":  # whose other loops have no gradient
+        return ops.scan(lambda images, row: (step(images, row), None), images, rows)[0]
+    count = len(levels) - 1
+    _, images = ops.while_loop(
+        lambda index, _: index < count,
+        lambda index, images: (index + 1, step(images, rows[index])),
+        (0, images),
+        maximum_iterations=count,
+    )
+    return images
 
 
 def _evaluate(denoise, images, rates, remat):
