@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.methods.coupled import bdia_invert, bdia_sample, edict_invert, edict_sample
+from ddim_embed.process.coupled import bdia_invert, bdia_sample, edict_invert, edict_sample
+from ddim_embed.process.inversion import implicit_steps
 from ddim_embed.process.sampling import LAST_STEPS, invert, sample, time_grid
 from ddim_embed.process.schedules import continuous_cosine
 
@@ -157,9 +158,7 @@ class TestLatents:
         latents = normal((8, 16, 16, 1))
         images = sample(self.denoise, continuous_cosine, latents, 5, "transfer")
         found, partner = invert_(self.denoise, continuous_cosine, images, 5, "transfer")
-        own = de.inversion.implicit_steps(
-            self.denoise, continuous_cosine, images.numpy(), 5, "transfer"
-        )
+        own = implicit_steps(self.denoise, continuous_cosine, images.numpy(), 5, "transfer")
         assert np.std(own.states[-1]) == pytest.approx(np.std(latents), rel=1e-5)
         assert 0.8 < np.std(found) / np.std(latents) < 0.9
         assert np.abs(np.subtract(found, partner)).max() > 1e-3

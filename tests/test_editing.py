@@ -290,9 +290,9 @@ class TestMask:
         seen = []
 
         class Start(de.Method):
-            def solve(self, generator, pixels, latents, tick):
+            def solve(self, generator, pixels, latents, tick, held=None):
                 seen.append(pixels)
-                return de.Found(np.zeros_like(pixels), evaluations=1)
+                return de.Solution(np.zeros_like(pixels), evaluations=1)
 
         pixels, mask = np.full((1, 16, 16, 1), 0.75, np.float32), left_half(1)
         pixels[:, :2] = pixels[:, -2:] = pixels[:, :, :2] = pixels[:, :, -2:] = 0

@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed.methods.inversion import implicit_steps
+from ddim_embed.process.inversion import implicit_steps
 from ddim_embed.process.sampling import CLEAN, ddim_step, invert, sample, sampler_levels, time_grid
 from ddim_embed.process.schedules import continuous_cosine
 

@@ -8,8 +8,9 @@ from conftest import make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.methods.protocol import Found, certify
-from ddim_embed.methods.registry import METHODS, Network, embed
+from ddim_embed.methods.network import Network
+from ddim_embed.methods.protocol import Solution
+from ddim_embed.methods.registry import METHODS, embed
 from ddim_embed.networks.embedders import NETWORKS
 
 
@@ -44,7 +45,7 @@ class TestCertificate:
     def test_is_what_anyone_can_compute_again(self):
         generator = make_generator(padding=2)
         pixels, latents = make_pixels(3, (16, 16, 1)), generator.latents(3)
-        result = certify(generator, pixels, Found(latents, 7), 0.5)
+        result = Solution(latents, 7).certify(generator, pixels, 0.5)
         np.testing.assert_array_equal(result.evaluations, [7, 7, 7])
         assert result.seconds == 0.5
         np.testing.assert_array_equal(result.latents, latents)
@@ -60,14 +61,14 @@ class TestCertificate:
     def test_is_in_float32_for_a_bfloat16_generator(self):
         exact, rounded = make_generator(), make_generator(precision="bfloat16")
         latents = exact.latents(2)
-        result = certify(rounded, make_pixels(2, (16, 16, 1)), Found(latents, 1), 0)
+        result = Solution(latents, 1).certify(rounded, make_pixels(2, (16, 16, 1)))
         np.testing.assert_allclose(result.reconstruction, exact.decode(latents), atol=1e-5)
 
     def test_perfect_latents_have_no_error(self, tiny_generator):
         """Images that the generator makes, and their own latents."""
         latents = tiny_generator.latents(2)
         pixels = np.clip(tiny_generator.decode(latents), 0, 1)
-        result = certify(tiny_generator, pixels, Found(latents, 0), 0)
+        result = Solution(latents, 0).certify(tiny_generator, pixels)
         np.testing.assert_allclose(result.mse, 0, atol=1e-10)  # float32, squared
 
 
@@ -177,8 +178,8 @@ def test_what_is_no_method_is_answered_with_those_there_are(tiny_generator, tiny
 
 def test_a_method_of_ones_own(tiny_generator, tiny_pixels):
     class Middle(de.Method):
-        def solve(self, generator, pixels, latents, tick):
-            return de.Found(np.zeros_like(pixels), evaluations=0)
+        def solve(self, generator, pixels, latents, tick, held=None):
+            return de.Solution(np.zeros_like(pixels), evaluations=0)
 
     result = embed(tiny_generator, tiny_pixels, Middle())
     expected = tiny_generator.decode(np.zeros_like(tiny_pixels))

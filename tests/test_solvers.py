@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import ddim_embed as de
 from ddim_embed.methods import gauss_newton, quasi_newton
+from ddim_embed.methods.embedding import CONVERGED_MSE, Embedding, Trace, concatenate
 from ddim_embed.methods.iterates import Iterates
-from ddim_embed.methods.protocol import CONVERGED_MSE, Embedding, Trace, concatenate
 
 SOLVERS = [
     de.Descent(num_steps=4),
@@ -324,7 +324,7 @@ def test_bad_options_of_one():
     for bad in ({"learning_rate": 0.0}, {"learning_rate": np.nan}, {"penalty": -1.0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             de.Descent(**bad)
-    with pytest.raises(ValueError, match="'l1', 'l2'"):
+    with pytest.raises(ValueError, match="'mean_absolute_error', 'mean_squared_error'"):
         de.Descent(loss="mse")
     with pytest.raises(ValueError, match="memory"):
         de.LBFGS(memory=0)
@@ -386,11 +386,12 @@ class TestIterates:
         ]
         assert going == [True] * 4 and len(ticks) == iterates.iterations == 4
         assert iterates.running.tolist() == [False, True]
-        found = iterates.found()
-        np.testing.assert_array_equal(found.latents.ravel(), [2, 3])
-        np.testing.assert_array_equal(found.evaluations, [30, 40])
-        np.testing.assert_array_equal(found.trace[-1][2], [0.998, 0.3])
-        assert not iterates.update(found.latents, np.array([0, np.nan]), 10) or iterates.running[1]
+        solution = iterates.solution()
+        np.testing.assert_array_equal(solution.latents.ravel(), [2, 3])
+        np.testing.assert_array_equal(solution.evaluations, [30, 40])
+        np.testing.assert_array_equal(solution.trace.mse[-1], [0.998, 0.3])
+        running = iterates.update(solution.latents, np.array([0, np.nan]), 10)
+        assert not running or iterates.running[1]
 
     @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=250))
     @settings(max_examples=25, deadline=None)
@@ -398,9 +399,9 @@ class TestIterates:
         iterates = Iterates(1, patience=1000, tick=lambda: None)
         for error in errors:
             iterates.update(np.zeros((1, 1, 1, 1)), np.array([error]), 1)
-        trace = iterates.found().trace
-        assert len(trace) <= 101 and trace[0][2] == errors[0]
-        assert trace[-1][2] == min(errors) and trace[-1][0] == len(errors)
+        trace = iterates.solution().trace
+        assert len(trace.mse) <= 101 and trace.mse[0] == errors[0]
+        assert trace.mse[-1] == min(errors) and trace.evaluations[-1] == len(errors)
 
 
 class TestHybrid:
