@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_solvers import Linear
 
 import ddim_embed as de
-from ddim_embed.analysis import editing
+from ddim_embed.analysis import interpolation
 from ddim_embed.methods.filling import fill
 
 METHODS = [
@@ -110,7 +110,7 @@ def test_what_cannot_be_joined(move):
 
 
 class TestInterpolate:
-    @pytest.mark.parametrize("kind", editing.KINDS)
+    @pytest.mark.parametrize("kind", interpolation.KINDS)
     def test_decodes_what_is_between(self, tiny_generator, kind):
         first, second = tiny_generator.latents(2, 0), tiny_generator.latents(2, 1)
         strip = de.interpolate(tiny_generator, first, second, 3, kind)

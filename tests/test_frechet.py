@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 import ddim_embed as de
-from ddim_embed.metrics.frechet import (
-    FeatureClassifier,
-    fid,
-    frechet_distance,
-    train_feature_classifier,
-)
+from ddim_embed.metrics.classifier import FeatureClassifier, train_feature_classifier
+from ddim_embed.metrics.frechet import fid, frechet_distance
 from ddim_embed.store.weights import read_manifest
 
 SHIPPED = ("fashion_mnist", "mnist")

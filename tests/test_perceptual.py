@@ -227,16 +227,24 @@ class TestErrors:
 
 class TestWeights:
     def test_are_read_once_for_a_root(self, monkeypatch):
-        calls = []
-        load = perceptual.load_perceptual_distance
+        calls, load = [], perceptual.load_weights
         monkeypatch.setattr(
-            perceptual, "load_perceptual_distance", lambda root: calls.append(root) or load(root)
+            perceptual, "load_weights", lambda *given: calls.append(given) or load(*given)
         )
         perceptual._load_once.cache_clear()
         images = np.zeros((1, 64, 64, 3))
         for _ in range(3):
             lpips(images, images)
         assert len(calls) == 1
+
+    def test_weights_that_change_are_read_again(self, tmp_path):
+        description = {"config": {"min_size": 64}, "data": "none", "budget": {}, "errors": {}}
+        images, distances = make_pixels(2, (64, 64, 3)), []
+        for seed in (0, 1):
+            model = set_random_weights(PerceptualDistance(), seed)
+            de.record_weights(tmp_path, "lpips", "alexnet", model, **description)
+            distances.append(lpips(images[:1], images[1:], root=tmp_path)[0])
+        assert distances[0] != distances[1]
 
     def test_a_folder_without_it_has_the_shipped_one(self, tmp_path):
         images = make_pixels(2, (64, 64, 3))
