@@ -1,4 +1,4 @@
-"""Defect correction: where it is exact, what it costs, and that it does no harm."""
+"""Defect correction: exactness, cost, and no image gets worse."""
 
 import itertools
 
@@ -18,7 +18,7 @@ DEVIATIONS = np.geomspace(0.1, 2, 16).reshape(4, 4, 1)
 
 
 def decoding_and_defect(last_step="transfer", steps=6, size=1.0):
-    """Of exact Gaussian data, in float64: a denoiser, levels, a decoding, a defect of its image."""
+    """For exact Gaussian data in float64: a denoiser, levels, a decoding, their defect."""
     denoise = oracles.gaussian(DEVIATIONS)
     levels = sampler_levels(continuous_cosine, steps, last_step)
     rng = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def decoding_and_defect(last_step="transfer", steps=6, size=1.0):
 
 
 class TestSweep:
-    def test_a_decoding_is_what_the_sampler_does(self):
+    def test_a_decoding_equals_the_sampler(self):
         denoise, levels, decoding, _ = decoding_and_defect("predicted_image")
         expected = sample(denoise, continuous_cosine, decoding.latents, 6)
         np.testing.assert_allclose(decoding.images, expected, rtol=1e-12)
@@ -42,8 +42,8 @@ class TestSweep:
         found = sweep(denoise, levels, decoding, np.zeros((3, 4, 4, 1)))
         np.testing.assert_allclose(found, decoding.latents, rtol=1e-9)
 
-    def test_solved_to_the_end_it_is_the_inverse(self):
-        """With iterations without end every step is solved, as by implicit inversion."""
+    def test_with_many_iterations_it_is_the_inverse(self):
+        """With many iterations every step is solved, as by implicit inversion."""
         denoise, levels, decoding, defect = decoding_and_defect()
         found = sweep(denoise, levels, decoding, defect, iterations=400)
         again = follow(denoise, found, continuous_cosine, 6, "transfer").images
@@ -55,7 +55,7 @@ class TestSweep:
         np.testing.assert_allclose(found, other.states[-1], atol=1e-5)
 
     def test_one_step_by_hand(self):
-        """Data of one deviation, one step, one iteration: the product that it comes to."""
+        """Data of one deviation, one step, one iteration: a product in closed form."""
         denoise, defect = oracles.gaussian(0.5), 0.3
         levels = sampler_levels(continuous_cosine, 1, "transfer")
         start, end = levels
@@ -85,7 +85,7 @@ class TestSweep:
             )
         assert left[4] < left[2] < left[1] < 1
 
-    def test_relaxation_is_each_image_s_own(self):
+    def test_each_image_has_its_own_relaxation(self):
         denoise, levels, decoding, defect = decoding_and_defect()
         relaxation = np.array([1.0, 0.5, 0.1]).reshape(3, 1, 1, 1)
         found = sweep(denoise, levels, decoding, defect, relaxation)
@@ -100,7 +100,7 @@ class TestSweep:
         assert moved[0] > moved[1] > moved[2]
 
     @pytest.mark.parametrize("iterations", [1, 3])
-    def test_costs_what_it_says(self, iterations):
+    def test_evaluations_are_counted(self, iterations):
         denoise, levels, decoding, defect = decoding_and_defect()
         asked = []
 
@@ -113,7 +113,7 @@ class TestSweep:
 
 
 class Exact(de.Generator):
-    """A generator of Gaussian data, whose deviation differs from pixel to pixel."""
+    """A generator of Gaussian data with a deviation per pixel."""
 
     def __init__(self, **kwargs):
         options = {"image_shape": (4, 4, 1), "widths": (4, 4), "num_steps": 4, "block_depth": 1}
@@ -128,7 +128,7 @@ class Exact(de.Generator):
 
 
 class TestMethod:
-    def test_reaches_what_can_be_reached(self):
+    def test_reaches_generated_images(self):
         """Without a gradient, in fewer evaluations than descent with one."""
         generator = Exact()
         pixels = generator.decode(generator.latents(3, seed=9)).numpy()
@@ -139,8 +139,8 @@ class TestMethod:
         assert result.mse.max() < 1e-7 and (result.mse < 0.1 * descent.mse).all()
         assert (np.diff(result.trace.mse, axis=0) <= 0).all()
 
-    def test_a_sweep_that_fails_is_taken_back(self, monkeypatch):
-        """The relaxation falls, and the best latents stay."""
+    def test_a_failed_sweep_is_taken_back(self, monkeypatch):
+        """The relaxation factor falls, and the best latents stay."""
         generator, factors = Exact(), []
         pixels = generator.decode(generator.latents(2, seed=9)).numpy()
 
@@ -171,7 +171,7 @@ class TestMethod:
         de.embed(generator, pixels, de.DefectCorrection(num_steps=7), latents=start)
         np.testing.assert_allclose(factors, [1, 0.3, 0.45, 0.675, 1, 1], rtol=1e-5)
 
-    def test_what_a_mask_frees_does_not_matter(self):
+    def test_free_pixels_have_no_influence(self):
         generator = make_generator()
         pixels, mask = make_pixels(2, (16, 16, 1)), np.zeros((2, 16, 16), bool)
         mask[:, 4:9, 3:12] = True
