@@ -7,16 +7,17 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.methods.protocol import Trace, concatenate
+from ddim_embed.methods.cache import embed_in_chunks
+from ddim_embed.methods.embedding import Trace
 from ddim_embed.process import sampling
-from experiments import comparison_figures, kept, page, results, sources
+from experiments import comparison_figures, page, results, sources
 from experiments.configuration import NETWORKS, UsageError
 from experiments.markup import number
 
 # Images that are embedded, and checkpointed, at a time. A divisor of the default number, so that
 # each method is traced for one shape.
 _CHUNK = 40
-_REFINING = de.Descent(num_steps=150, loss="l2", penalty=0.0, decay=True)
+_REFINING = de.Descent(num_steps=150, loss="mean_squared_error", penalty=0.0, decay=True)
 # Name -> method; those that start from a network need its weights.
 COMPARED = {network: de.Network(network) for network in NETWORKS} | {
     "ddim_inversion": de.DDIMInversion(),
@@ -130,22 +131,17 @@ def _traced(method):
 
 def _embed(config, generator, pixels, name, method):
     folder = config.run_folder / "compare" / name.replace(", ", "-")
-    parts, traced = [], set()
-    starts = range(0, len(pixels), _CHUNK)
-    for i in tqdm(starts, desc=name, unit_scale=_CHUNK, unit="image", disable=not config.progress):
-        chunk = pixels[i : i + _CHUNK]
-        path = folder / f"{i}.npz"
-        identity = kept.identity(generator, chunk, method, config.seed)
-        part = kept.read(path, identity)
-        if part is None:
-            if len(chunk) not in traced:  # so that no second of tracing counts as the method's
-                de.embed(generator, chunk, _traced(method), seed=config.seed)
-                traced.add(len(chunk))
-            # Each chunk starts from latents of its own.
-            part = de.embed(generator, chunk, method, seed=config.seed + i)
-            kept.write(path, identity, part)
-        parts.append(part)
-    return concatenate(parts)
+    with tqdm(total=len(pixels), desc=name, unit="image", disable=not config.progress) as bar:
+        return embed_in_chunks(
+            generator,
+            pixels,
+            method,
+            config.seed,
+            chunk_size=_CHUNK,
+            folder=folder,
+            callback=bar.update,
+            warm_up=_traced(method),
+        )
 
 
 def _row(generator, pixels, name, method, embedding):

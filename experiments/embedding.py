@@ -11,9 +11,9 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.data import crop_padding
+from ddim_embed.methods.cache import embed_in_chunks
 from experiments import inputs, results
 from experiments.configuration import NETWORKS
-from experiments.reporting import embed_in_parts
 
 COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "single_mse", "error")
 
@@ -51,7 +51,7 @@ def embed_files(config, files, method, folder=None, command=None):
         raise FileNotFoundError(f"None of the {len(files)} files can be read as an image.")
 
     with tqdm(total=len(kept), desc="embed", unit="image", disable=len(kept) < 2) as bar:
-        embedding = embed_in_parts(generator, pixels, configured, bar, config.seed)
+        embedding = embed_in_chunks(generator, pixels, configured, config.seed, callback=bar.update)
     names = _unique_names(kept, folder)
     inner = crop_padding(embedding.reconstruction, padding)
     for name, reconstruction in zip(names, inner, strict=True):

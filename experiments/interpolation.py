@@ -5,7 +5,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed.analysis import editing
+from ddim_embed.analysis import interpolation
 from ddim_embed.data import crop_padding
 from experiments import inputs, markup, page, results, sources
 from experiments.configuration import UsageError, require
@@ -62,8 +62,8 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
         bar.update()
         ends = embedding.latents[:1], embedding.latents[1:]
         strips, shown = {}, {}
-        for kind in editing.KINDS:
-            strips[kind] = editing.interpolate(generator, *ends, frames, kind)[0]
+        for kind in interpolation.KINDS:
+            strips[kind] = interpolation.interpolate(generator, *ends, frames, kind)[0]
             shown[kind] = smoothness(generator, strips[kind], network)
             samples = _FEW_SAMPLES if config.smoke else _SAMPLES
             shown[kind] |= _length(generator, ends, kind, samples, config.seed)
@@ -73,7 +73,7 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
             latents = de.embed(generator, others, network).latents
             bar.update()
             several = {}
-            for kind in editing.KINDS:
+            for kind in interpolation.KINDS:
                 several[kind] = _several(generator, latents, kind, config.seed, network)
                 bar.update()
 
@@ -126,15 +126,15 @@ def smoothness(generator, strip, network=None):
 
 
 def _length(generator, ends, kind, samples, seed):
-    found = editing.path_length(generator, *ends, kind, samples, seed=seed)
+    found = interpolation.path_length(generator, *ends, kind, samples, seed=seed)
     return {"path_length": {"mean": found.mean, "interval": found.interval}}
 
 
 def _several(generator, latents, kind, seed, network):
     """Means over pairs of images: the length of the way, and how unlike an image its middle is."""
     first, second = latents[0::2], latents[1::2]
-    found = editing.path_length(generator, first, second, kind, _FEW_SAMPLES, seed=seed)
-    middle = editing.interpolate(generator, first, second, 3, kind)[:, 1]
+    found = interpolation.path_length(generator, first, second, kind, _FEW_SAMPLES, seed=seed)
+    middle = interpolation.interpolate(generator, first, second, 3, kind)[:, 1]
     return {
         "path_length": {"mean": found.mean, "interval": found.interval},
         "path_length_median": float(np.median(found.each)),
@@ -146,7 +146,7 @@ def _figure(ends, frames, strips):
     shares = np.linspace(0, 1, frames)
     latents = {
         kind: np.concatenate([move(*ends, share) for share in shares])
-        for kind, move in (("linear", editing.lerp), ("spherical", editing.slerp))
+        for kind, move in (("linear", interpolation.lerp), ("spherical", interpolation.slerp))
     }
     rows = {
         "cross-fade": strips["pixels"],

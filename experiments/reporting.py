@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.methods.protocol import concatenate
+from ddim_embed.methods.cache import embed_in_chunks
 from experiments import markup, page, results, sections, sources
 from experiments.configuration import NETWORKS
 
@@ -52,7 +52,9 @@ def report(config, command):
     total = len(pixels) * len(embedders) + num_generated * (1 + ("unet" in embedders))
     with tqdm(total=total, desc="report", unit="image", disable=not config.progress) as bar:
         embeddings = {
-            network: embed_in_parts(generator, pixels, de.Network(network, embedder), bar)
+            network: embed_in_chunks(
+                generator, pixels, de.Network(network, embedder), callback=bar.update
+            )
             for network, embedder in embedders.items()
         }
         # None of them is among the pairs that the networks' training began with.
@@ -61,7 +63,7 @@ def report(config, command):
         of_generated = None
         if "unet" in embedders:
             method = de.Network("unet", embedders["unet"])
-            of_generated = embed_in_parts(generator, generated, method, bar)
+            of_generated = embed_in_chunks(generator, generated, method, callback=bar.update)
             for name, embedding in (("dataset", embeddings["unet"]), ("generated", of_generated)):
                 table2[name] = float(embedding.mse.mean())
                 table2[f"{name}_interval"] = results.interval(embedding.mse)
@@ -157,24 +159,6 @@ def sample(config, command=None):
     results.save_figure(folder / "samples.png", _samples(config, pixels))
     results.save_json(folder / "samples.json", results.provenance(config, command))
     print(f"{folder / 'samples.png'} and samples.npz: {len(pixels)} images")
-
-
-def embed_in_parts(generator, pixels, method, bar, seed=0):
-    """`de.embed`, with a progress bar that moves.
-
-    Args:
-        generator, pixels, method: as for `de.embed`; a configured method loads nothing twice.
-        bar: a tqdm bar, moved by one per image.
-        seed: as for `de.embed`; each part draws its own.
-
-    Returns:
-        An `Embedding` of all images.
-    """
-    parts = []
-    for i in range(0, len(pixels), _CHUNK):
-        parts.append(de.embed(generator, pixels[i : i + _CHUNK], method, seed=seed + i))
-        bar.update(len(parts[-1].mse))
-    return concatenate(parts)
 
 
 def _load_embedders(config):

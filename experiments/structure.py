@@ -11,8 +11,9 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.analysis import clouds, jacobian
-from ddim_embed.methods.protocol import CONVERGED_MSE, concatenate
-from experiments import kept, page, results, sources, structure_figures, structure_verdicts
+from ddim_embed.methods.cache import embed_in_chunks
+from ddim_embed.methods.embedding import CONVERGED_MSE
+from experiments import page, results, sources, structure_figures, structure_verdicts
 from experiments.configuration import UsageError, require
 
 # A cloud's shape must be that of emb(x): L-BFGS that prefers some frequencies would add its own.
@@ -130,15 +131,16 @@ def find(config, generator, pixels, finder, members, folder):
     Returns:
         An `Embedding` of so many times the image.
     """
-    starts = generator.latents(members, config.seed)
-    parts = []
     with tqdm(total=members, desc="cloud", unit="member", disable=not config.progress) as bar:
-        for i in range(0, members, finder.batch_size):
-            latents = starts[i : i + finder.batch_size]
-            images = np.repeat(pixels, len(latents), axis=0)
-            parts.append(kept.embed(folder / f"{i}.npz", generator, images, finder, latents))
-            bar.update(len(latents))
-    return concatenate(parts)
+        return embed_in_chunks(
+            generator,
+            np.repeat(pixels, members, axis=0),
+            finder,
+            latents=generator.latents(members, config.seed),
+            chunk_size=finder.batch_size,
+            folder=folder,
+            callback=bar.update,
+        )
 
 
 def study(config, generator, pixels, latents, mse, canonical=None):

@@ -29,7 +29,7 @@ def test_the_ratio_is_that_of_all_pairs():
     assert found.ratio == pytest.approx(brute_force(images), rel=1e-10)
 
 
-def test_it_is_what_the_noise_makes_it():
+def test_ratio_of_noisy_images_in_closed_form():
     """Same latents: 2 s^2. Different ones: 2 (v + s^2), v = 0.6^2 / 12 the variance of pixels."""
     noise = 0.02
     found = de.agreement(related(latents=400, noise=noise))
@@ -41,7 +41,7 @@ def test_it_is_what_the_noise_makes_it():
     assert np.diag(found.other) == pytest.approx(2 * (0.6**2 / 12 + noise**2), rel=0.05)
 
 
-def test_the_interval_covers_as_often_as_it_says():
+def test_the_interval_has_its_coverage():
     noise = 0.05
     truth = (0.6**2 / 12 + noise**2) / noise**2
     inside = [
@@ -53,7 +53,7 @@ def test_the_interval_covers_as_often_as_it_says():
     assert 80 <= sum(inside) <= 100
 
 
-def test_networks_that_know_nothing_of_each_other_have_a_ratio_of_one():
+def test_independent_networks_have_a_ratio_of_one():
     images = np.random.default_rng(0).uniform(size=(4, 60, 5, 5, 3))
     found = de.agreement(images)
     assert found.interval[0] < 1 < found.interval[1]
@@ -66,7 +66,7 @@ def test_networks_that_agree_have_an_infinite_ratio():
     assert not de.agreement(images, resamples=5).same.any()
 
 
-def test_padding_and_what_is_clipped_do_not_count():
+def test_padding_and_clipped_values_do_not_count():
     images = np.clip(related(), 0, 1)
     framed = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2), (0, 0)))
     framed[0, :, :2] = 1.0

@@ -16,7 +16,7 @@ from conftest import set_random_weights
 
 import ddim_embed
 from ddim_embed.generator import generator, pretrained
-from ddim_embed.metrics import frechet, perceptual
+from ddim_embed.metrics import classifier, perceptual
 from ddim_embed.networks import blocks as layers
 from ddim_embed.networks import embedders, unet
 from ddim_embed.training import denoiser as diffusion
@@ -104,8 +104,8 @@ SERIALISABLE = {
         lambda: perceptual.PerceptualDistance(min_size=40),
         [IMAGES[..., :3], IMAGES[..., 3:6]],
     ),
-    frechet.FeatureClassifier: (
-        lambda: frechet.FeatureClassifier((4, 4, 8), 3, (5,), 6, padding=1, seed=4),
+    classifier.FeatureClassifier: (
+        lambda: classifier.FeatureClassifier((4, 4, 8), 3, (5,), 6, padding=1, seed=4),
         IMAGES,
     ),
 }

@@ -48,7 +48,7 @@ class TestSpread:
         assert found.rms == pytest.approx(np.sqrt(2), rel=0.01)
         assert found.distance == pytest.approx(np.sqrt(2 * 256), rel=0.01)
 
-    def test_far_from_zero_nothing_is_lost(self):
+    def test_no_cancellation_far_from_zero(self):
         latents = gaussian_cloud(50)
         near, far = clouds.spread(latents), clouds.spread(latents + 1e6)
         assert far.distance == pytest.approx(near.distance, rel=1e-6)
@@ -90,7 +90,7 @@ class TestCombinations:
         assert found.dtype == np.float32
         assert_close(found, np.einsum("nm,mhwc->nhwc", weights, latents), 1e-6)  # float32
 
-    def test_what_cannot_be_combined(self):
+    def test_invalid_combinations_raise(self):
         latents = gaussian_cloud(4)
         for bad, words in (
             ({"kind": "conic"}, "'convex', 'affine'"),
@@ -115,7 +115,7 @@ def test_running_means(n, counts):
 
 
 class TestBorder:
-    def test_members_of_the_border_that_are_better(self):
+    def test_better_members_on_the_border(self):
         distances = np.random.default_rng(0).permutation(np.arange(1.0, 17))
         found = clouds.border_quartiles(distances, 1 / distances)
         np.testing.assert_allclose(found.distances, [2.5, 6.5, 10.5, 14.5])
@@ -154,7 +154,7 @@ class TestCentrality:
         assert farthest.nearer == pytest.approx(499 / 500)
         assert farthest.distance == pytest.approx(distances.max())
 
-    def test_a_constant_correlates_with_nothing(self):
+    def test_a_constant_has_no_correlation(self):
         assert clouds.centrality(gaussian_cloud(5), np.zeros(SHAPE)).correlation == 0
 
 

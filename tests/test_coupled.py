@@ -1,4 +1,4 @@
-"""Coupled samplers undo themselves, whatever the denoiser; one of the pair alone does not."""
+"""Coupled samplers are inverted exactly for any denoiser; one latent of the pair alone is not."""
 
 import numpy as np
 import oracles
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.methods.coupled import bdia_invert, bdia_sample, edict_invert, edict_sample
+from ddim_embed.process.coupled import bdia_invert, bdia_sample, edict_invert, edict_sample
+from ddim_embed.process.inversion import implicit_steps
 from ddim_embed.process.sampling import LAST_STEPS, invert, sample, time_grid
 from ddim_embed.process.schedules import continuous_cosine
 
@@ -22,7 +23,7 @@ def normal(shape=(3, 4, 4, 1), seed=0):
 
 
 def wild(images, rates):
-    """A denoiser that predicts nothing, and is far from linear."""
+    """A strongly nonlinear denoiser that predicts nothing useful."""
     return rates.noise * np.sin(3 * images) + rates.signal * np.mean(images) / 3
 
 
@@ -71,7 +72,7 @@ class TestExactness:
 
 
 class TestScheme:
-    """What the schemes are, beside being undone."""
+    """The schemes themselves, apart from their inversion."""
 
     def test_bdia_is_exact_for_a_point_mass(self):
         """Paths are straight, and a pair on one path stays on it."""
@@ -157,14 +158,12 @@ class TestLatents:
         latents = normal((8, 16, 16, 1))
         images = sample(self.denoise, continuous_cosine, latents, 5, "transfer")
         found, partner = invert_(self.denoise, continuous_cosine, images, 5, "transfer")
-        own = de.inversion.implicit_steps(
-            self.denoise, continuous_cosine, images.numpy(), 5, "transfer"
-        )
+        own = implicit_steps(self.denoise, continuous_cosine, images.numpy(), 5, "transfer")
         assert np.std(own.states[-1]) == pytest.approx(np.std(latents), rel=1e-5)
         assert 0.8 < np.std(found) / np.std(latents) < 0.9
         assert np.abs(np.subtract(found, partner)).max() > 1e-3
 
-    def test_small_shares_make_the_pair_blow_up(self):
+    def test_small_options_make_the_pair_grow(self):
         """Exact they remain, but rounding and the latents grow by about 1 / share per step."""
         images = normal()
         pair = bdia_invert(self.denoise, continuous_cosine, images, 20, "transfer", gamma=0.5)
@@ -199,7 +198,7 @@ class TestMethods:
         np.testing.assert_array_equal(result.evaluations, np.full(5, cost))
 
     @each_method
-    def test_the_certificate_is_what_anyone_can_compute_again(self, method):
+    def test_the_certificate_can_be_computed_again(self, method):
         generator = make_generator(num_steps=6, padding=2)
         pixels = make_pixels(3, (16, 16, 1), seed=4)
         result = de.embed(generator, pixels, method)
@@ -213,7 +212,7 @@ class TestMethods:
 
     @each_method
     @pytest.mark.parametrize("n", range(1, 6))
-    def test_batches_change_nothing(self, generators, tiny_pixels, method, n):
+    def test_result_does_not_depend_on_batch_size(self, generators, tiny_pixels, method, n):
         generator = generators["predicted_image"]
         whole = de.embed(generator, tiny_pixels[:n], method)
         parts = de.embed(generator, tiny_pixels[:n], type(method)(batch_size=2))
@@ -228,7 +227,7 @@ class TestMethods:
         generator = make_generator(num_steps=6, precision="bfloat16")
         assert de.embed(generator, tiny_pixels[:2], method).mse.max() < 1e-9
 
-    def test_the_loss_of_one_alone_on_images_of_the_generator(self, generators):
+    def test_single_error_on_generated_images(self, generators):
         """Where an exact single latent exists: implicit inversion finds it."""
         generator = generators["transfer"]
         pixels = np.clip(generator.sample(3, seed=5), 0, 1)
@@ -248,7 +247,7 @@ class TestMethods:
 
 
 @pytest.mark.parametrize("value", [0.0, -0.5, 1.01, float("nan")])
-def test_wrong_shares_are_named(value):
+def test_options_out_of_range_raise(value):
     for make, name in ((de.EDICT, "mixing"), (de.BDIA, "gamma")):
         with pytest.raises(ValueError, match=rf"{name}.*\(0, 1\].*Received: {value}"):
             make(**{name: value})
@@ -263,7 +262,7 @@ def test_wrong_shares_are_named(value):
             call()
 
 
-def test_other_wrong_values_are_named(tiny_pixels):
+def test_other_invalid_values_raise(tiny_pixels):
     for call in (edict_invert, bdia_invert):
         with pytest.raises(ValueError, match=r"last_step.*Received: 'last'"):
             call(wild, continuous_cosine, normal(), 3, "last")

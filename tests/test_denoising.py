@@ -1,4 +1,4 @@
-"""The denoiser's errors, against those of denoisers that are known exactly."""
+"""The denoiser's errors against exact denoisers."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import ddim_embed as de
 
 
 class Known:
-    """In place of a frozen network: predicts the noise that implies one image, always."""
+    """In place of a frozen network: always predicts the noise that implies one image."""
 
     def __init__(self, image):
         self.compiled = lambda noisy, rates: (noisy - rates.signal * image) / rates.noise
@@ -19,7 +19,7 @@ def with_denoiser(generator, denoiser):
     return generator
 
 
-def test_the_mean_image_is_as_good_as_itself():
+def test_predicting_the_mean_image_has_its_error():
     pixels = make_pixels(70, (16, 16, 1))  # more than are denoised at a time
     generator = make_generator()
     images = generator.normalizer(pixels).numpy()
@@ -30,7 +30,7 @@ def test_the_mean_image_is_as_good_as_itself():
 
 
 def test_levels_are_the_sampler_s_and_so_are_the_errors():
-    """Of the generator's own network, asked about the same images with other noise."""
+    """With the generator's own network, on the same images with other noise."""
     generator, pixels = make_generator(), make_pixels(40, (16, 16, 1))
     found = de.denoising_errors(generator, pixels, seed=1)
     assert found.rates == generator.grid[:0:-1] and len(found.mse) == generator.num_steps
@@ -44,7 +44,7 @@ def test_levels_are_the_sampler_s_and_so_are_the_errors():
         assert mse == pytest.approx(np.mean(errors**2), rel=0.1)  # 10,000 pixels, correlated
 
 
-def test_the_noise_is_the_seed_s():
+def test_the_noise_depends_on_the_seed():
     generator, pixels = make_generator(), make_pixels(3, (16, 16, 1))
     first, again, other = (de.denoising_errors(generator, pixels, seed).mse for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)

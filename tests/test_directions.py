@@ -69,7 +69,7 @@ class TestClass:
 
 class TestFirstLayer:
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_against_the_dense_matrix_of_the_network_s_own_layers(self, channels):
+    def test_against_the_dense_matrix_of_the_layers(self, channels):
         generator = make_generator(image_shape=(8, 8, channels))
         network, size = generator.network, 64 * channels
         block = network.blocks[0]
@@ -122,7 +122,7 @@ class TestEdits:
         change[:, :, 1, 2] = 0
         np.testing.assert_allclose(change, 0, atol=1e-6)
 
-    def test_the_effect_beside_chance(self, tiny_generator):
+    def test_effect_compared_with_random_steps(self, tiny_generator):
         classifier = de.FeatureClassifier((16, 16, 1), 3, (4,), 8)
         latents = tiny_generator.latents(3)
         direction = tiny_generator.latents(1, seed=1)[0]

@@ -1,4 +1,4 @@
-"""Ways between latents, the length of ways, and projection with and without a mask."""
+"""Interpolation, path length, and projection with and without a mask."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_solvers import Linear
 
 import ddim_embed as de
-from ddim_embed.analysis import editing
+from ddim_embed.analysis import interpolation
 from ddim_embed.methods.filling import fill
 
 METHODS = [
@@ -71,7 +71,7 @@ class TestSlerp:
         )
 
     @pytest.mark.parametrize("turn", [0.0, 1e-30, 1e-7, 1e-3, 1.0])
-    def test_hits_its_ends_however_close_they_are(self, turn):
+    def test_reaches_its_ends_however_close_they_are(self, turn):
         first = gaussian(2)
         second = (3 * (first + np.float32(turn) * gaussian(2, seed=1))).astype(np.float32)
         np.testing.assert_array_equal(de.slerp(first, second, 0), first)
@@ -87,7 +87,7 @@ class TestSlerp:
         moved = de.slerp(first, second, 1 / 3)
         np.testing.assert_allclose(moved, [[2 * np.cos(np.pi / 6), 5 * np.sin(np.pi / 6)]], 1e-6)
 
-    def test_what_has_no_circle(self):
+    def test_opposite_or_zero_latents_raise(self):
         first = gaussian(2)
         opposite = np.stack([first[0], -first[1]])
         with pytest.raises(ValueError, match=r"opposite.*\[1\]"):
@@ -97,7 +97,7 @@ class TestSlerp:
 
 
 @pytest.mark.parametrize("move", [de.lerp, de.slerp])
-def test_what_cannot_be_joined(move):
+def test_invalid_pairs_raise(move):
     first = gaussian(2)
     with pytest.raises(ValueError, match=r"same shape.*\(2, 3, 4, 1\) and \(3, 3, 4, 1\)"):
         move(first, gaussian(3), 0.5)
@@ -110,8 +110,8 @@ def test_what_cannot_be_joined(move):
 
 
 class TestInterpolate:
-    @pytest.mark.parametrize("kind", editing.KINDS)
-    def test_decodes_what_is_between(self, tiny_generator, kind):
+    @pytest.mark.parametrize("kind", interpolation.KINDS)
+    def test_decodes_interpolated_latents(self, tiny_generator, kind):
         first, second = tiny_generator.latents(2, 0), tiny_generator.latents(2, 1)
         strip = de.interpolate(tiny_generator, first, second, 3, kind)
         assert strip.shape == (2, 3, 16, 16, 1)
@@ -137,7 +137,7 @@ class TestInterpolate:
 
 
 class TestPathLength:
-    """Where decode is linear and the distance a square, the speed is that of the ends."""
+    """Where decode is linear and the distance a square, the speed follows from the ends."""
 
     @staticmethod
     def square(pixels, other):
@@ -156,7 +156,7 @@ class TestPathLength:
             interval = 1.96 * expected.std(ddof=1) / 2
             assert found.interval == pytest.approx(interval, rel=1e-3)
 
-    def test_of_one_path_the_interval_is_of_its_places(self):
+    def test_interval_of_one_path_comes_from_its_places(self):
         """An even path is as fast everywhere; a circle in unequal pixels is not."""
         generator = Linear()
         first, second = generator.latents(1, 0), generator.latents(1, 1)
@@ -167,7 +167,7 @@ class TestPathLength:
         assert straight.interval < 1e-3 * straight.mean
         assert round_.interval > 1e-3 * round_.mean
 
-    def test_by_default_it_is_that_of_lpips(self, tiny_generator):
+    def test_default_distance_is_lpips(self, tiny_generator):
         first, second = tiny_generator.latents(1, 0), tiny_generator.latents(1, 1)
         found = de.path_length(tiny_generator, first, second, "linear", 2, epsilon=0.3, seed=4)
         again = de.path_length(tiny_generator, first, second, "linear", 2, epsilon=0.3, seed=4)
@@ -195,9 +195,9 @@ def left_half(n, size=16):
 
 
 class TestMask:
-    """What is free has no influence at all; what is held is certified."""
+    """Free pixels have no influence; the certificate is that of held pixels."""
 
-    def test_a_linear_generator_restores_what_is_held(self):
+    def test_a_linear_generator_restores_held_pixels(self):
         generator = Linear()
         latents, pixels = generator.reachable()
         mask = left_half(3, 4)
@@ -218,7 +218,7 @@ class TestMask:
             np.testing.assert_allclose(result.reconstruction[:, :, 2:], pixels[:, :, 2:], atol=1e-3)
 
     @each_method
-    def test_what_is_under_it_changes_nothing(self, method, tiny_generator):
+    def test_free_pixels_have_no_influence(self, method, tiny_generator):
         pixels, mask = make_pixels(2, (16, 16, 1)), left_half(2)
         other = np.where(mask[..., None], 1 - pixels, pixels)
         result, again = (de.project(tiny_generator, p, method, mask) for p in (pixels, other))
@@ -230,7 +230,7 @@ class TestMask:
         np.testing.assert_array_equal(wide.latents, result.latents)
 
     @each_method
-    def test_that_frees_nothing_is_no_mask(self, method, tiny_generator):
+    def test_a_mask_without_free_pixels_is_no_mask(self, method, tiny_generator):
         pixels = make_pixels(2, (16, 16, 1))
         result = de.project(tiny_generator, pixels, method, np.zeros((2, 16, 16), bool))
         whole = de.project(tiny_generator, pixels, method)
@@ -238,7 +238,7 @@ class TestMask:
         np.testing.assert_allclose(result.mse, whole.mse, rtol=1e-3)
 
     @pytest.mark.parametrize("method", [METHODS[0], METHODS[2]], ids=repr)
-    def test_batches_change_nothing(self, method, tiny_generator):
+    def test_result_does_not_depend_on_batch_size(self, method, tiny_generator):
         pixels, mask = make_pixels(2, (16, 16, 1)), left_half(2)
         mask[1] = ~mask[1]
         whole = de.project(tiny_generator, pixels, method, mask)
@@ -246,7 +246,7 @@ class TestMask:
         parts = de.project(tiny_generator, pixels, single, mask)
         np.testing.assert_allclose(parts.mse, whole.mse, rtol=1e-2)  # as in test_solvers
 
-    def test_the_certificate_is_of_held_pixels_without_padding(self):
+    def test_certificate_counts_held_pixels_without_padding(self):
         generator = make_generator(padding=2)
         pixels, mask = make_pixels(2, (16, 16, 1)), left_half(2)
         result = de.project(generator, pixels, de.LBFGS(num_steps=3), mask)
@@ -262,7 +262,7 @@ class TestMask:
         by_hand = (pixels - np.clip(result.reconstruction, 0, 1))[:, :, 8:] ** 2
         np.testing.assert_allclose(result.mse, by_hand.mean((1, 2, 3)), rtol=1e-5)
 
-    def test_a_hybrid_ignores_what_is_under_it(self, tiny_generator):
+    def test_a_hybrid_ignores_free_pixels(self, tiny_generator):
         network = de.Network(embedder=set_random_weights(de.build_embedder("conv1")))
         method = de.Hybrid(network, de.LBFGS(num_steps=2))
         pixels, mask = make_pixels(2, (16, 16, 1)), left_half(2)
@@ -285,14 +285,14 @@ class TestMask:
         result, again = (de.project(tiny_generator, p, both, mask) for p in (pixels, other))
         np.testing.assert_array_equal(result.latents, again.latents)
 
-    def test_padding_is_no_part_of_what_fills_it(self):
+    def test_padding_is_not_continued_under_the_mask(self):
         generator = make_generator(padding=2)
         seen = []
 
         class Start(de.Method):
-            def solve(self, generator, pixels, latents, tick):
+            def solve(self, generator, pixels, latents, tick, held=None):
                 seen.append(pixels)
-                return de.Found(np.zeros_like(pixels), evaluations=1)
+                return de.Solution(np.zeros_like(pixels), evaluations=1)
 
         pixels, mask = np.full((1, 16, 16, 1), 0.75, np.float32), left_half(1)
         pixels[:, :2] = pixels[:, -2:] = pixels[:, :, :2] = pixels[:, :, -2:] = 0
@@ -302,7 +302,7 @@ class TestMask:
     @pytest.mark.parametrize(
         "method", [de.DDIMInversion(), de.EDICT(), de.Hybrid(de.LBFGS(), de.ImplicitInversion())]
     )
-    def test_methods_that_take_none(self, method, tiny_generator):
+    def test_methods_without_masks_raise(self, method, tiny_generator):
         with pytest.raises(ValueError, match=f"{type(method).__name__} .* takes no `mask`"):
             de.project(tiny_generator, make_pixels(1, (16, 16, 1)), method, left_half(1))
 
@@ -315,7 +315,7 @@ class TestMask:
             (np.ones((2, 16, 16), bool), r"at least one pixel.*\[0, 1\]"),
         ],
     )
-    def test_masks_that_do_not_fit(self, tiny_generator, mask, words):
+    def test_invalid_masks_raise(self, tiny_generator, mask, words):
         with pytest.raises(ValueError, match=words):
             de.project(tiny_generator, make_pixels(2, (16, 16, 1)), de.LBFGS(num_steps=1), mask)
 

@@ -1,27 +1,26 @@
-"""What the frame makes of a method whose answer is a pair."""
+"""What the driver makes of a solution that is a pair, and of one that is not."""
 
 import dataclasses
 
 import numpy as np
-import pytest
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.methods.protocol import Found, Method, certify
+from ddim_embed.methods.coupled import PairSolution
 
 
 @dataclasses.dataclass(frozen=True)
-class Pair(Method):
-    """Both of the pair are zeros; together they decode to the image that was asked for."""
+class Pair(de.Method):
+    """Both of the pair are zeros; together they decode to the given image."""
 
-    def solve(self, generator, pixels, latents, tick):
-        return Found(0 * pixels, evaluations=1, partner=pixels)
+    def solve(self, generator, pixels, latents, tick, held=None):
+        def decode(generator, latents, partner):
+            return partner
 
-    def decode(self, generator, latents, partner):
-        return partner
+        return PairSolution(0 * pixels, evaluations=1, partner=pixels, decode=decode)
 
 
-def test_the_pair_s_error_and_that_of_one_alone(tiny_generator, tiny_pixels):
+def test_error_of_the_pair_and_of_its_latents_alone(tiny_generator, tiny_pixels):
     result = Pair(batch_size=2)(tiny_generator, tiny_pixels)
     np.testing.assert_array_equal(result.reconstruction, tiny_pixels)
     np.testing.assert_array_equal(result.partner, tiny_pixels)
@@ -33,8 +32,10 @@ def test_the_pair_s_error_and_that_of_one_alone(tiny_generator, tiny_pixels):
 
 
 def test_without_a_partner_there_is_one_error(tiny_generator, tiny_pixels):
-    found = Found(tiny_generator.latents(5), 1)
-    result = certify(tiny_generator, tiny_pixels, found, 0)
+    result = de.Solution(tiny_generator.latents(5), 1).certify(tiny_generator, tiny_pixels)
     assert result.single_mse is None and result.partner is None
-    with pytest.raises(NotImplementedError, match="DDIMInversion is not a coupled method"):
-        de.DDIMInversion().decode(tiny_generator, found.latents, found.latents)
+    assert not hasattr(de.Method, "decode")
+
+
+def test_found_is_the_earlier_name_of_solution():
+    assert de.Found is de.Solution

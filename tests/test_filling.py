@@ -1,4 +1,4 @@
-"""What fills a hole is the smoothest that there is."""
+"""The filling of a hole is the smoothest one."""
 
 import numpy as np
 import pytest
@@ -40,18 +40,18 @@ def test_none_is_smoother(seed):
         assert roughness(filled + change * ~held[..., None]) > least
 
 
-def test_what_is_free_has_no_influence():
+def test_free_pixels_have_no_influence():
     pixels, held = make_hole(0)
     other = np.where(held[..., None], pixels, 1 - pixels)
     np.testing.assert_array_equal(fill(pixels, held), fill(other, held))
 
 
-def test_one_held_pixel_is_all_there_is():
+def test_one_held_pixel_fills_the_image():
     pixels, held = np.full((1, 4, 5, 1), 0.25, np.float32), np.zeros((1, 4, 5), bool)
     pixels[0, 1, 2], held[0, 1, 2] = 0.75, True
     np.testing.assert_allclose(fill(pixels, held), 0.75, rtol=1e-6)
 
 
-def test_nothing_free_is_nothing_done():
+def test_images_without_free_pixels_are_unchanged():
     pixels, _ = make_hole(0)
     np.testing.assert_array_equal(fill(pixels, np.ones((2, 12, 12), bool)), pixels)

@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 import ddim_embed as de
-from ddim_embed.metrics.frechet import (
-    FeatureClassifier,
-    fid,
-    frechet_distance,
-    train_feature_classifier,
-)
+from ddim_embed.metrics.classifier import FeatureClassifier, train_feature_classifier
+from ddim_embed.metrics.frechet import fid, frechet_distance
 from ddim_embed.store.weights import read_manifest
 
 SHIPPED = ("fashion_mnist", "mnist")
@@ -40,7 +36,7 @@ def random_covariance(rng, d, condition=10.0):
 
 
 def textbook(features_a, features_b):
-    """The formula as it is printed, with a matrix square root of the product of covariances."""
+    """The published formula, with a matrix square root of the product of covariances."""
     cov_a, cov_b = (np.cov(f, rowvar=False) for f in (features_a, features_b))
     root = linalg.sqrtm(cov_a @ cov_b).real
     difference = features_a.mean(axis=0) - features_b.mean(axis=0)
@@ -50,7 +46,7 @@ def textbook(features_a, features_b):
 class TestClosedForm:
     @settings(deadline=None, max_examples=25)
     @given(seed=seeds, d=st.integers(2, 8), extra=st.integers(1, 30))
-    def test_is_the_printed_formula(self, seed, d, extra):
+    def test_equals_the_published_formula(self, seed, d, extra):
         rng = np.random.default_rng(seed)
         features_a = rng.normal(size=(d + extra, d)) @ rng.normal(size=(d, d)) + rng.normal(size=d)
         features_b = rng.normal(size=(2 * d + extra, d))
@@ -87,7 +83,7 @@ class TestClosedForm:
 
     @settings(deadline=None, max_examples=15)
     @given(seed=seeds)
-    def test_scales_as_a_square_and_knows_no_rotation(self, seed):
+    def test_scales_as_a_square_and_ignores_rotations(self, seed):
         rng = np.random.default_rng(seed)
         features_a, features_b = rng.normal(size=(9, 5)), rng.normal(size=(14, 5)) + 1
         rotation, _ = np.linalg.qr(rng.normal(size=(5, 5)))
@@ -176,7 +172,7 @@ class TestFeatureErrors:
 
 
 class TestFid:
-    """With callables that stand for Inception, of features that are known."""
+    """With callables in place of Inception, whose features are known."""
 
     @staticmethod
     def corners(images):
@@ -193,7 +189,7 @@ class TestFid:
         assert found == pytest.approx(expected, rel=1e-4)  # float32
         assert found > 0.1
 
-    def test_of_a_shade_more_is_its_square(self):
+    def test_of_a_constant_shift_is_its_square(self):
         grey = make_pixels(6, (28, 20, 1)) * 0.5
         found = fid(grey, grey + 0.25, self.corners)
         assert found == pytest.approx(12 * 0.5**2, rel=1e-4)
@@ -265,7 +261,7 @@ class TestClassifier:
         )
 
     @pytest.mark.parametrize("size", range(1, 6))
-    def test_no_image_depends_on_its_batch(self, tiny_classifier, size):
+    def test_result_does_not_depend_on_batch_size(self, tiny_classifier, size):
         pixels = make_pixels(5, (10, 12, 1))
         expected = tiny_classifier.features(pixels)
         found = tiny_classifier.features(pixels, batch_size=size)
@@ -283,7 +279,7 @@ class TestClassifier:
         framed[:, 1] = 0.9
         assert np.abs(tiny_classifier.features(framed) - found).max() > 1e-3
 
-    def test_features_are_of_clipped_pixels_and_the_tensor_of_all(self, tiny_classifier):
+    def test_features_clip_pixels_and_feature_tensor_does_not(self, tiny_classifier):
         beyond = make_pixels(2, (10, 12, 1)) * 3 - 1
         clipped = tiny_classifier.features(beyond.clip(0, 1))
         np.testing.assert_allclose(tiny_classifier.features(beyond), clipped, atol=1e-6)
@@ -344,7 +340,7 @@ class TestTraining:
         np.testing.assert_allclose(features.mean(axis=0), 0, atol=0.2)  # a moving average
         np.testing.assert_allclose(features.var(axis=0), 1, atol=0.25)
 
-    def test_the_distance_sees_what_the_classes_differ_in(self, trained):
+    def test_the_distance_is_sensitive_to_the_classes(self, trained):
         pixels, labels = stripes(400, seed=2)
         features = trained.features(pixels)
         one, another = features[labels == 0], features[labels == 1]
@@ -408,7 +404,7 @@ class TestShipped:
         assert entry["errors"]["test_images"] == 10_000
         assert entry["budget"]["command"].startswith(f"python -m experiments.features {name} ")
 
-    def test_accuracy_is_what_the_manifest_says(self, fashion):
+    def test_accuracy_equals_the_manifest_s(self, fashion):
         pixels, labels = fashion
         classifier = de.load_feature_classifier("fashion_mnist")
         accuracy = (classifier.classify_pixels(pixels) == labels).mean()
@@ -421,7 +417,7 @@ class TestShipped:
         variances = de.load_feature_classifier("fashion_mnist").features(fashion[0]).var(axis=0)
         assert 0.7 < variances.mean() < 1.3
 
-    def test_worse_images_are_further_off(self, fashion):
+    def test_worse_images_have_a_larger_distance(self, fashion):
         """Real from real, noisy, noisier, and another kind of clothes."""
         pixels, labels = fashion
         classifier = de.load_feature_classifier("fashion_mnist")
@@ -434,7 +430,7 @@ class TestShipped:
         shoes = classifier.features(pixels[labels == 7])
         assert frechet_distance(features, shoes) > 3 * distances[0]
 
-    def test_generated_images_are_further_off_than_real_ones(self, fashion):
+    def test_generated_images_have_a_larger_distance_than_real_ones(self, fashion):
         """In two steps the generator's images are blurred; more steps cost the test more time."""
         pixels, _ = fashion
         classifier = de.load_feature_classifier("fashion_mnist")

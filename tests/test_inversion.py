@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed.methods.inversion import implicit_steps
+from ddim_embed.process.inversion import implicit_steps
 from ddim_embed.process.sampling import CLEAN, ddim_step, invert, sample, sampler_levels, time_grid
 from ddim_embed.process.schedules import continuous_cosine
 
@@ -62,7 +62,7 @@ class TestNaive:
         assert_close(other.latents, own.latents, 0.1)  # 8 bits
         assert np.abs(other.latents - own.latents).max() > 1e-4
 
-    def test_wrong_options_are_named(self):
+    def test_invalid_options_raise(self):
         with pytest.raises(ValueError, match=r"num_steps.*at least 1.*Received: 0"):
             de.DDIMInversion(num_steps=0)
 
@@ -110,7 +110,7 @@ class TestRoundTrip:
         # Divided by a signal rate that falls to 1e-3.
         np.testing.assert_allclose(found.states[-1], latents, atol=1e-6)
 
-    def test_what_the_methods_differ_by(self):
+    def test_difference_between_the_methods(self):
         """Data of many deviations: naive, some plain iterations, many, and Anderson's."""
         denoise = oracles.gaussian(np.geomspace(0.1, 2, 64).reshape(8, 8, 1))
         latents = normal((4, 8, 8, 1))
@@ -144,7 +144,7 @@ class TestPointMass:
         np.testing.assert_allclose(found.states[-1], latents, atol=1e-9)
         np.testing.assert_array_equal(found.evaluations, 1 + 4)
 
-    def test_of_all_latents_the_noises_choose(self):
+    def test_the_first_noises_select_the_latents(self):
         images, noises = np.full((3, 4, 4, 1), self.value), normal()
         found = implicit_steps(self.denoise, continuous_cosine, images, 4, noises=noises)
         end = time_grid(continuous_cosine, 1)[1]
@@ -152,7 +152,7 @@ class TestPointMass:
         np.testing.assert_allclose(found.states[-1], expected, atol=1e-9)
         np.testing.assert_array_equal(found.evaluations, 4)
 
-    def test_an_image_that_is_out_of_reach_comes_back_with_its_error(self):
+    def test_an_unreachable_image_has_an_error(self):
         images = normal(seed=1)
         found = implicit_steps(self.denoise, continuous_cosine, images, 4, iterations=6)
         error = np.sqrt(np.mean((images - self.value) ** 2, axis=(1, 2, 3)))
@@ -231,7 +231,9 @@ class Oracle(de.Generator):
     """A generator whose denoiser is a closed form."""
 
     def __init__(self, oracle, last_step):
-        super().__init__((4, 4, 1), widths=(4,), block_depth=1, num_steps=3, last_step=last_step)
+        network = de.UNet(1, widths=(4,), block_depth=1)
+        process = de.Process(num_steps=3, last_step=last_step)
+        super().__init__(network, process=process, image_shape=(4, 4, 1))
         self.normalizer.mean.assign([0.5])
         self.normalizer.variance.assign([0.04])
         self.oracle = oracle
@@ -271,7 +273,7 @@ class TestMethod:
         assert (naive.mse > 1e3 * result.mse).all()
 
     @each_last_step
-    def test_its_cost_is_counted(self, generators, tiny_pixels, last_step):
+    def test_evaluations_are_counted(self, generators, tiny_pixels, last_step):
         generator = generators[last_step]
         result = de.embed(generator, tiny_pixels, de.ImplicitInversion(iterations=4, tolerance=0))
         expected = 6 * 5 + (last_step == "transfer")  # which starts from a prediction at t=0
@@ -283,7 +285,7 @@ class TestMethod:
 
     @each_last_step
     @pytest.mark.parametrize("n", range(1, 6))
-    def test_batches_change_nothing(self, generators, tiny_pixels, last_step, n):
+    def test_result_does_not_depend_on_batch_size(self, generators, tiny_pixels, last_step, n):
         generator = generators[last_step]
         method = de.ImplicitInversion(iterations=5)
         whole = de.embed(generator, tiny_pixels[:n], method)
@@ -293,7 +295,7 @@ class TestMethod:
         assert_close(parts.latents, whole.latents, 1e-3)  # float32, amplified where least squares
         np.testing.assert_allclose(parts.evaluations, whole.evaluations, atol=3)
 
-    def test_the_seed_chooses_among_the_latents_of_an_image(self, generators, tiny_pixels):
+    def test_the_seed_selects_the_latents_of_an_image(self, generators, tiny_pixels):
         method = de.ImplicitInversion(iterations=30)
         generator = generators["predicted_image"]
         results = [de.embed(generator, tiny_pixels, method, seed=seed) for seed in (0, 0, 1)]
@@ -306,7 +308,7 @@ class TestMethod:
         results = [de.embed(generator, tiny_pixels, method, seed=seed) for seed in (0, 1)]
         np.testing.assert_array_equal(results[0].latents, results[1].latents)
 
-    def test_goes_on_from_latents(self, generators, tiny_pixels):
+    def test_starts_from_given_latents(self, generators, tiny_pixels):
         """Those of a point mass: what does not matter to the image stays as it was."""
         generator = Oracle(oracles.point_mass(0.0), "predicted_image")
         pixels, latents = np.full((2, 4, 4, 1), 0.5, np.float32), generator.latents(2, 5)
@@ -320,7 +322,7 @@ class TestMethod:
         assert (both.mse < alone.mse / 100).all()
         assert (both.evaluations > 1 + 6).all()
 
-    def test_images_that_no_latents_give_are_returned_with_their_error(self):
+    def test_unreachable_images_have_an_error(self):
         generator = Oracle(oracles.point_mass(0.0), "predicted_image")
         pixels = np.random.default_rng(0).uniform(size=(3, 4, 4, 1)).astype(np.float32)
         result = de.embed(generator, pixels, "implicit")
@@ -347,6 +349,6 @@ class TestMethod:
             ({"acceleration": "newton"}, "acceleration.*anderson.*fixed_point.*Received: 'newton'"),
         ],
     )
-    def test_wrong_options_are_named(self, options, words):
+    def test_invalid_options_raise(self, options, words):
         with pytest.raises(ValueError, match=words):
             de.ImplicitInversion(**options)

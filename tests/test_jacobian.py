@@ -13,7 +13,7 @@ from ddim_embed.analysis.jacobian import linearize
 
 @pytest.fixture(scope="module")
 def small():
-    """A generator with real nonlinearities, a point, and its Jacobian, pixel by pixel."""
+    """A nonlinear generator, a point, and the Jacobian there, computed pixel by pixel."""
     generator = make_generator(image_shape=(8, 8, 1), widths=(4, 8), num_steps=1)
     point = generator.latents(1)
     points = tf.constant(np.repeat(point, 64, axis=0))
@@ -35,7 +35,7 @@ def test_products_of_a_known_function():
 
 
 class TestSingularVectors:
-    def test_of_a_linear_generator_are_its_factors(self):
+    def test_linear_generator_has_its_factors(self):
         generator = Linear((1.0, 0.5, 0.2))
         factors = generator.decode(np.ones((1, 4, 4, 1))) - generator.decode(np.zeros((1, 4, 4, 1)))
         factors = np.ravel(factors)
@@ -46,7 +46,7 @@ class TestSingularVectors:
         assert len(strongest) == 6
         assert de.principal_angles(found.latents[:6], strongest.reshape(6, 4, 4, 1)).max() < 1e-3
 
-    def test_all_of_them_are_the_jacobian(self, small):
+    def test_all_of_them_factorise_the_jacobian(self, small):
         generator, point, jacobian = small
         found = de.singular_vectors(generator, point, batch_size=24)  # the last is of 16
         left, right = found.pixels.reshape(64, 64), found.latents.reshape(64, 64)
@@ -87,7 +87,7 @@ class TestSingularVectors:
                 de.singular_vectors(generator, point, **{name: value})
 
 
-def test_the_tolerance_of_a_forecast_is_found_again():
+def test_fit_recovers_the_tolerance_of_a_forecast():
     values = np.geomspace(1e-4, 10, 200)
     variances = jacobian.forecast_variances(values, 0.05)
     assert variances[0] == pytest.approx(1, rel=1e-4)

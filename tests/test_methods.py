@@ -1,4 +1,4 @@
-"""One face for every method: what comes back is certified, and what is wrong is named."""
+"""Every method has the same interface, a certificate, and the same error messages."""
 
 import dataclasses
 
@@ -8,8 +8,10 @@ from conftest import make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.methods.protocol import Found, certify
-from ddim_embed.methods.registry import METHODS, Network, embed
+from ddim_embed.generator.pretrained import generator_config
+from ddim_embed.methods.network import Network
+from ddim_embed.methods.protocol import Solution
+from ddim_embed.methods.registry import METHODS, embed
 from ddim_embed.networks.embedders import NETWORKS
 
 
@@ -19,7 +21,7 @@ def embedder():
 
 
 @pytest.mark.parametrize("n", range(1, 6))
-def test_a_network_s_embedding(tiny_generator, tiny_pixels, embedder, n):
+def test_embedding_of_a_network(tiny_generator, tiny_pixels, embedder, n):
     pixels = tiny_pixels[:n]
     result = embed(tiny_generator, pixels, Network(embedder=embedder))
     latents = embedder(tiny_generator.normalizer(pixels))
@@ -32,19 +34,19 @@ def test_a_network_s_embedding(tiny_generator, tiny_pixels, embedder, n):
     np.testing.assert_allclose(result.latents_std, np.std(latents, (1, 2, 3)), rtol=1e-4)
 
 
-def test_batches_change_nothing(tiny_generator, tiny_pixels, embedder):
+def test_result_does_not_depend_on_batch_size(tiny_generator, tiny_pixels, embedder):
     whole = embed(tiny_generator, tiny_pixels, Network(embedder=embedder))
     parts = embed(tiny_generator, tiny_pixels, Network(embedder=embedder, batch_size=2))
     np.testing.assert_allclose(parts.latents, whole.latents, rtol=1e-5, atol=1e-5)  # float32
 
 
 class TestCertificate:
-    """The error is that of the latents that are handed back."""
+    """The error is that of the returned latents."""
 
-    def test_is_what_anyone_can_compute_again(self):
+    def test_can_be_computed_again(self):
         generator = make_generator(padding=2)
         pixels, latents = make_pixels(3, (16, 16, 1)), generator.latents(3)
-        result = certify(generator, pixels, Found(latents, 7), 0.5)
+        result = Solution(latents, 7).certify(generator, pixels, 0.5)
         np.testing.assert_array_equal(result.evaluations, [7, 7, 7])
         assert result.seconds == 0.5
         np.testing.assert_array_equal(result.latents, latents)
@@ -60,14 +62,14 @@ class TestCertificate:
     def test_is_in_float32_for_a_bfloat16_generator(self):
         exact, rounded = make_generator(), make_generator(precision="bfloat16")
         latents = exact.latents(2)
-        result = certify(rounded, make_pixels(2, (16, 16, 1)), Found(latents, 1), 0)
+        result = Solution(latents, 1).certify(rounded, make_pixels(2, (16, 16, 1)))
         np.testing.assert_allclose(result.reconstruction, exact.decode(latents), atol=1e-5)
 
     def test_perfect_latents_have_no_error(self, tiny_generator):
         """Images that the generator makes, and their own latents."""
         latents = tiny_generator.latents(2)
         pixels = np.clip(tiny_generator.decode(latents), 0, 1)
-        result = certify(tiny_generator, pixels, Found(latents, 0), 0)
+        result = Solution(latents, 0).certify(tiny_generator, pixels)
         np.testing.assert_allclose(result.mse, 0, atol=1e-10)  # float32, squared
 
 
@@ -83,7 +85,7 @@ def root(tmp_path_factory, tiny_generator):
 
 
 class TestShippedNetworks:
-    """By name, through real files in a folder of the test's own."""
+    """By name, through real files in a temporary folder."""
 
     def test_embed_by_name(self, root, tiny_generator, tiny_pixels):
         generator = de.load_generator("noise", root=root, num_steps=3)
@@ -108,7 +110,7 @@ class TestShippedNetworks:
         with pytest.raises(ValueError, match=r"last_step.*Received: 'clean'"):
             de.load_generator("noise", root=root, last_step="clean")
 
-    def test_weights_that_are_not_there(self, root, tiny_pixels):
+    def test_missing_weights(self, root, tiny_pixels):
         generator = de.load_generator("noise", root=root, num_steps=3)
         with pytest.raises(FileNotFoundError, match=r"noise/unet.*noise/conv1"):
             embed(generator, tiny_pixels)  # unet is the default
@@ -151,7 +153,7 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"conv1.*unet.*Received: 'vae'"):
             embed(tiny_generator, tiny_pixels, method="vae")
 
-    def test_a_generator_of_one_s_own_has_no_shipped_networks(self, tiny_generator, tiny_pixels):
+    def test_an_own_generator_has_no_shipped_networks(self, tiny_generator, tiny_pixels):
         with pytest.raises(ValueError, match=r"Network\(embedder=model\)"):
             embed(tiny_generator, tiny_pixels, method="unet")
 
@@ -170,15 +172,15 @@ class TestErrors:
 
 
 @pytest.mark.parametrize("method", [de.LBFGS, None, METHODS["unet"], "vae", 3])
-def test_what_is_no_method_is_answered_with_those_there_are(tiny_generator, tiny_pixels, method):
+def test_an_invalid_method_raises_and_lists_all_methods(tiny_generator, tiny_pixels, method):
     with pytest.raises(ValueError, match=r"must be one of \('conv1', .*, or a configured method"):
         embed(tiny_generator, tiny_pixels, method)
 
 
-def test_a_method_of_ones_own(tiny_generator, tiny_pixels):
+def test_a_custom_method(tiny_generator, tiny_pixels):
     class Middle(de.Method):
-        def solve(self, generator, pixels, latents, tick):
-            return de.Found(np.zeros_like(pixels), evaluations=0)
+        def solve(self, generator, pixels, latents, tick, held=None):
+            return de.Solution(np.zeros_like(pixels), evaluations=0)
 
     result = embed(tiny_generator, tiny_pixels, Middle())
     expected = tiny_generator.decode(np.zeros_like(tiny_pixels))
@@ -186,9 +188,9 @@ def test_a_method_of_ones_own(tiny_generator, tiny_pixels):
     np.testing.assert_allclose(result.mse, metrics.mse(tiny_pixels, expected), rtol=1e-4)
 
 
-def test_weights_that_were_trained_further_are_loaded_again(tmp_path, tiny_generator):
+def test_changed_weights_are_loaded_again(tmp_path, tiny_generator):
     notes = {"data": "", "budget": {}, "errors": {}}
-    config = {key: tiny_generator.get_config()[key] for key in ("image_shape", "widths")}
+    config = {key: generator_config(tiny_generator)[key] for key in ("image_shape", "widths")}
     config |= {"block_depth": 1}
     de.record_weights(tmp_path, "x", "generator", tiny_generator, config=config, **notes)
     generator = de.load_generator("x", tmp_path, num_steps=3)
@@ -202,7 +204,7 @@ def test_weights_that_were_trained_further_are_loaded_again(tmp_path, tiny_gener
     assert np.abs(found[1] - found[0]).max() > 0.01
 
 
-def test_a_network_of_another_generator_is_told(tmp_path, tiny_generator, recwarn):
+def test_a_network_trained_for_another_generator_warns(tmp_path, tiny_generator, recwarn):
     sizes = {"image_shape": (16, 16, 1), "widths": (8, 16), "block_depth": 1}
     notes = {"data": "", "errors": {}}
     _, entry = de.record_weights(
@@ -220,9 +222,11 @@ def test_a_network_of_another_generator_is_told(tmp_path, tiny_generator, recwar
             assert not [w for w in recwarn if "generator" in str(w.message)]
 
 
-def test_the_convention_that_was_recorded_is_the_default(tmp_path):
+def test_the_recorded_last_step_is_the_default(tmp_path):
     generator = make_generator(last_step="transfer")
-    config = {key: generator.get_config()[key] for key in ("image_shape", "widths", "last_step")}
+    config = {
+        key: generator_config(generator)[key] for key in ("image_shape", "widths", "last_step")
+    }
     config |= {"block_depth": 1}
     notes = {"data": "", "budget": {}, "errors": {}}
     de.record_weights(tmp_path, "x", "generator", generator, config=config, **notes)
@@ -231,7 +235,7 @@ def test_the_convention_that_was_recorded_is_the_default(tmp_path):
     assert other.last_step == "predicted_image"
 
 
-def test_a_hybrid_has_no_batches_of_its_own():
+def test_a_hybrid_has_no_own_batch_size_or_progress():
     for options in ({"batch_size": 4}, {"progress": True}):
         with pytest.raises(ValueError, match="must be given to `start` and `finish`"):
             de.Hybrid("unet", "lbfgs", **options)

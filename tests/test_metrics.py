@@ -33,7 +33,7 @@ def test_mse_is_computed_in_float64():
     assert metrics.mse(pixels, reconstruction)[0] == 2.0**-26
 
 
-def test_what_is_beyond_the_range_counts_as_its_border():
+def test_pixels_are_clipped():
     pixels = np.array([0.0, 1.0, 0.25, 0.75]).reshape(1, 2, 2, 1)
     reconstruction = np.array([-5.0, 3.0, 0.25, 9.0]).reshape(1, 2, 2, 1)
     assert metrics.mse(pixels, reconstruction)[0] == 0.25**2 / 4
@@ -66,7 +66,7 @@ def test_ssim_of_constants_is_its_luminance_term():
     assert metrics.ssim(pixels, other)[0] == pytest.approx(expected, abs=1e-3)
 
 
-def test_ssim_clips_and_leaves_the_padding_out():
+def test_ssim_clips_and_ignores_the_padding():
     pixels, other = pair(3, (1, 16, 16, 1), -1, 2)
     expected = metrics.ssim(pixels[:, 2:-2, 2:-2], np.clip(other, 0, 1)[:, 2:-2, 2:-2])
     np.testing.assert_allclose(metrics.ssim(pixels, other, 2), expected, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""LPIPS: the published numbers, and what a distance must be."""
+"""LPIPS: the published numbers, and the properties of a distance."""
 
 from pathlib import Path
 
@@ -80,13 +80,13 @@ class TestDistance:
         none = np.zeros((0, 64, 64, 3))
         assert lpips(none, none).shape == (0,)
 
-    def test_clips_what_lies_beyond_the_range(self, portraits):
+    def test_clips_pixels(self, portraits):
         images = portraits[0][:2]
         beyond = noisy(images, 0.3) * 3 - 1
         expected = lpips(images, beyond.clip(0, 1))
         np.testing.assert_allclose(lpips(images, beyond), expected, atol=1e-6)
 
-    def test_the_model_clips_nothing(self, portraits, published):
+    def test_the_model_does_not_clip(self, portraits, published):
         """A loss through a clip would have no gradient where pixels are saturated."""
         images = tf.constant(portraits[0][:1])
         with tf.GradientTape() as tape:
@@ -120,7 +120,7 @@ class TestDistance:
         assert expected.min() > 0.01
         np.testing.assert_allclose(lpips(pixels[:2], pixels[2:]), expected, atol=1e-6)
 
-    def test_large_images_are_left_alone(self, published):
+    def test_large_images_are_not_resized(self, published):
         pixels = noisy(make_pixels(2, (80, 64, 3)), 0.1)
         exact = PerceptualDistance(min_size=32)
         exact.set_weights(published.get_weights())
@@ -226,11 +226,10 @@ class TestErrors:
 
 
 class TestWeights:
-    def test_are_read_once_for_a_root(self, monkeypatch):
-        calls = []
-        load = perceptual.load_perceptual_distance
+    def test_are_loaded_once(self, monkeypatch):
+        calls, load = [], perceptual.load_weights
         monkeypatch.setattr(
-            perceptual, "load_perceptual_distance", lambda root: calls.append(root) or load(root)
+            perceptual, "load_weights", lambda *given: calls.append(given) or load(*given)
         )
         perceptual._load_once.cache_clear()
         images = np.zeros((1, 64, 64, 3))
@@ -238,12 +237,21 @@ class TestWeights:
             lpips(images, images)
         assert len(calls) == 1
 
-    def test_a_folder_without_it_has_the_shipped_one(self, tmp_path):
+    def test_changed_weights_are_loaded_again(self, tmp_path):
+        description = {"config": {"min_size": 64}, "data": "none", "budget": {}, "errors": {}}
+        images, distances = make_pixels(2, (64, 64, 3)), []
+        for seed in (0, 1):
+            model = set_random_weights(PerceptualDistance(), seed)
+            de.record_weights(tmp_path, "lpips", "alexnet", model, **description)
+            distances.append(lpips(images[:1], images[1:], root=tmp_path)[0])
+        assert distances[0] != distances[1]
+
+    def test_shipped_weights_are_the_fallback(self, tmp_path):
         images = make_pixels(2, (64, 64, 3))
         expected = lpips(images[:1], images[1:])
         np.testing.assert_array_equal(lpips(images[:1], images[1:], root=tmp_path), expected)
 
-    def test_a_missing_file_names_what_makes_it(self, tmp_path, monkeypatch):
+    def test_a_missing_file_names_the_command(self, tmp_path, monkeypatch):
         monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "package")
         images = np.zeros((1, 64, 64, 3))
         with pytest.raises(FileNotFoundError, match=r"python -m experiments.lpips_weights"):

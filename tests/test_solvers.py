@@ -1,4 +1,4 @@
-"""Descent, L-BFGS, Gauss-Newton, defect correction: closed forms, and what they share."""
+"""Descent, L-BFGS, Gauss-Newton, defect correction: closed forms and common behaviour."""
 
 import dataclasses
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import ddim_embed as de
 from ddim_embed.methods import gauss_newton, quasi_newton
+from ddim_embed.methods.embedding import CONVERGED_MSE, Embedding, Trace, concatenate
 from ddim_embed.methods.iterates import Iterates
-from ddim_embed.methods.protocol import CONVERGED_MSE, Embedding, Trace, concatenate
 
 SOLVERS = [
     de.Descent(num_steps=4),
@@ -27,14 +27,14 @@ each_solver = pytest.mark.parametrize("method", SOLVERS, ids=lambda m: type(m)._
 
 
 class Linear(de.Generator):
-    """A generator of Gaussian data whose deviation differs from pixel to pixel: decode is linear.
+    """A generator of Gaussian data with a deviation per pixel: decode is linear.
 
-    Each latent is multiplied by a number of its own, one of `deviations`.
+    Each latent is multiplied by its own factor, one of `deviations`.
     """
 
-    def __init__(self, deviations=(1.0, 0.5, 0.2), **kwargs):
-        options = {"image_shape": (4, 4, 1), "widths": (4, 4), "num_steps": 2, "block_depth": 1}
-        super().__init__(**options | kwargs)
+    def __init__(self, deviations=(1.0, 0.5, 0.2), image_shape=(4, 4, 1)):
+        network = de.UNet(1, widths=(4, 4), block_depth=1)
+        super().__init__(network, process=de.Process(num_steps=2), image_shape=image_shape)
         self.normalizer.mean.assign([0.5])
         self.normalizer.variance.assign([0.01])
         deviation = np.resize(np.float32(deviations), (4, 4, 1))
@@ -50,10 +50,10 @@ class Linear(de.Generator):
 
 
 class TestQuadratic:
-    """Where decode is linear the least squares have one solution."""
+    """Where decode is linear the least-squares problem has one solution."""
 
     @pytest.mark.parametrize("values", [(1.0,), (1.0, 0.5), (1.0, 0.5, 0.2)])
-    def test_gauss_newton_needs_as_many_cg_steps_as_there_are_curvatures(self, values):
+    def test_gauss_newton_needs_one_cg_step_per_curvature(self, values):
         generator = Linear(values)
         latents, pixels = generator.reachable()
         method = de.GaussNewton(num_steps=4, cg_steps=len(values), damping=1e-7)
@@ -69,7 +69,7 @@ class TestQuadratic:
         assert result.mse.max() < 1e-9
         np.testing.assert_allclose(result.latents, latents, atol=2e-2)
 
-    def test_lbfgs_beats_descent_beats_nothing(self):
+    def test_lbfgs_beats_descent_beats_the_start(self):
         generator = Linear()
         _, pixels = generator.reachable()
         start = de.embed(generator, pixels, de.Descent(num_steps=1))
@@ -78,8 +78,12 @@ class TestQuadratic:
         assert (lbfgs.mse < 0.1 * descent.mse).all() and (descent.mse < start.mse).all()
 
 
-def test_descent_is_adam():
-    """Step by step as Keras' Adam on the same loss."""
+@pytest.mark.parametrize(
+    "name, loss",
+    [("mean_absolute_error", tf.abs), ("mean_squared_error", lambda x: 0.5 * x**2)],
+)
+def test_descent_is_adam(name, loss):
+    """Step by step equal to Keras' Adam on the same loss; half the squared error, as in Eq. 12."""
     generator, pixels = make_generator(), make_pixels(2, (16, 16, 1))
     start = generator.latents(2, seed=3)
     optimizer = keras.optimizers.Adam(0.02, epsilon=1e-12)
@@ -88,16 +92,21 @@ def test_descent_is_adam():
     for _ in range(4):
         iterates.append(variable.numpy())
         with tf.GradientTape() as tape:
-            difference = tf.abs(generator.decode_tensor(variable) - pixels)
-            loss = tf.reduce_sum(tf.reduce_mean(difference + 0.1 * variable**2, axis=(1, 2, 3)))
-        optimizer.apply([tape.gradient(loss, variable)], [variable])
-    method = de.Descent(num_steps=4, learning_rate=0.02, penalty=0.1)
+            errors = loss(generator.decode_tensor(variable) - pixels)
+            total = tf.reduce_sum(tf.reduce_mean(errors + 0.1 * variable**2, axis=(1, 2, 3)))
+        optimizer.apply([tape.gradient(total, variable)], [variable])
+    method = de.Descent(num_steps=4, learning_rate=0.02, loss=name, penalty=0.1)
     result = de.embed(generator, pixels, method, latents=start)
     errors = [de.metrics.mse(pixels, generator.decode(latents).numpy()) for latents in iterates]
     best = np.argmin(errors, axis=0)
     expected = np.stack([iterates[b][i] for i, b in enumerate(best)])
     np.testing.assert_allclose(result.latents, expected, atol=1e-4)
     np.testing.assert_allclose(result.trace.mse, np.minimum.accumulate(errors), rtol=1e-3)
+
+
+def test_earlier_names_of_the_losses():
+    assert de.Descent(loss="l1") == de.Descent() == de.Descent(loss="mean_absolute_error")
+    assert de.Descent(loss="l2") == de.Descent(loss="mean_squared_error") != de.Descent()
 
 
 @pytest.mark.parametrize("attention", [None, "spatial", "squeeze_excitation", "nafnet"])
@@ -165,7 +174,7 @@ class TestPreconditioner:
         found = quasi_newton._precondition(tf.constant(wave), 1.0).numpy()
         np.testing.assert_allclose(found, (1 + 3**2 + 5**2) * wave, atol=0.02 * 35)
 
-    def test_where_decode_is_as_smooth_as_it_says_two_gradients_do(self):
+    def test_two_gradients_suffice_where_decode_is_as_smooth_as_assumed(self):
         """Then the first inverse Hessian is the inverse Hessian, but for its scale."""
         size = (6, 6)
         matrix = np.reshape([_preconditioned(unit, 1.0, size) for unit in np.eye(36)], (36, 36))
@@ -190,7 +199,7 @@ class TestPreconditioner:
 
 
 class TestTwoLoops:
-    """The recursion against the BFGS matrix that it stands for, written out."""
+    """The recursion against the explicit BFGS matrix."""
 
     def test_direction(self):
         rng = np.random.default_rng(0)
@@ -212,7 +221,7 @@ class TestTwoLoops:
         short = quasi_newton._move(None, point, slope, memory, tf.constant([0.25]), 0.3)
         assert np.linalg.norm(short) == pytest.approx(0.25, rel=1e-5)
 
-    def test_a_step_that_fails_is_refused_and_halves_the_radius(self):
+    def test_a_failed_step_is_refused_and_halves_the_radius(self):
         point, slope = tf.zeros((2, 1, 1, 1)), tf.ones((2, 1, 1, 1))
         memory = quasi_newton._empty_memory(point, slope, 2)
         trial = tf.fill((2, 1, 1, 1), -1.0)
@@ -241,7 +250,7 @@ class TestTwoLoops:
         expected = (trial - point).ravel() @ y / (y @ _preconditioned(y, 0.3).ravel())
         np.testing.assert_allclose(memory[3], [expected], rtol=1e-4)
 
-    def test_what_is_not_a_number_is_not_remembered(self):
+    def test_nan_does_not_enter_the_memory(self):
         point, slope = tf.zeros((2, 1, 1, 1)), tf.ones((2, 1, 1, 1))
         memory = quasi_newton._empty_memory(point, slope, 2)
         trial = tf.fill((2, 1, 1, 1), -1.0)
@@ -258,7 +267,7 @@ class TestTwoLoops:
 
 @each_solver
 class TestEverySolver:
-    def test_batches_and_neighbours_change_nothing(self, method, tiny_generator):
+    def test_result_does_not_depend_on_batches(self, method, tiny_generator):
         pixels = make_pixels(5, (16, 16, 1))
         whole = de.embed(tiny_generator, pixels, method, seed=4)
         parts = de.embed(tiny_generator, pixels, dataclasses.replace(method, batch_size=2), seed=4)
@@ -267,7 +276,7 @@ class TestEverySolver:
         np.testing.assert_allclose(parts.latents, whole.latents, atol=1e-2)
         np.testing.assert_array_equal(parts.evaluations, whole.evaluations)
 
-    def test_the_best_iterate_is_returned_and_the_trace_tells_of_it(self, method, tiny_generator):
+    def test_the_best_iterate_is_returned_with_its_trace(self, method, tiny_generator):
         pixels = make_pixels(2, (16, 16, 1))
         result = de.embed(tiny_generator, pixels, method)
         trace = result.trace
@@ -282,7 +291,7 @@ class TestEverySolver:
         np.testing.assert_allclose(trace.mse[0], first, rtol=1e-3)
         assert (result.mse < first).all()
 
-    def test_evaluations_are_those_of_the_certificate(self, method, tiny_generator):
+    def test_evaluations_are_counted(self, method, tiny_generator):
         result = de.embed(tiny_generator, make_pixels(1, (16, 16, 1)), method)
         # Each iterate; only a correction's first one is cheaper, being a decode and nothing else.
         each = {"Descent": 2, "LBFGS": 2, "GaussNewton": 2 + 1 + 2 * 2, "DefectCorrection": 1 + 2}
@@ -290,7 +299,7 @@ class TestEverySolver:
         expected = (method.num_steps * each[type(method).__name__] - less) * 3
         np.testing.assert_array_equal(result.evaluations, expected)
 
-    def test_starts_where_it_is_told(self, method, tiny_generator):
+    def test_starts_from_given_latents(self, method, tiny_generator):
         latents = tiny_generator.latents(2, seed=8)
         pixels = np.clip(tiny_generator.decode(latents), 0, 1)
         result = de.embed(tiny_generator, pixels, method, latents=latents)
@@ -298,7 +307,7 @@ class TestEverySolver:
         # With the seed that made the images it starts elsewhere: that would be no test of anything.
         assert de.embed(tiny_generator, pixels, method, seed=8).mse.min() > 1e-6
 
-    def test_what_cannot_be_reached_is_said(self, method, tiny_generator):
+    def test_unreachable_images_are_not_converged(self, method, tiny_generator):
         noise = np.random.default_rng(0).uniform(size=(2, 16, 16, 1)).astype(np.float32)
         result = de.embed(tiny_generator, noise, method)
         assert not result.converged.any() and (result.mse > CONVERGED_MSE).all()
@@ -320,11 +329,11 @@ class TestEverySolver:
             de.embed(tiny_generator, make_pixels(1, (16, 16, 1)), bad)
 
 
-def test_bad_options_of_one():
+def test_bad_options_of_one_method():
     for bad in ({"learning_rate": 0.0}, {"learning_rate": np.nan}, {"penalty": -1.0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             de.Descent(**bad)
-    with pytest.raises(ValueError, match="'l1', 'l2'"):
+    with pytest.raises(ValueError, match="'mean_absolute_error', 'mean_squared_error'"):
         de.Descent(loss="mse")
     with pytest.raises(ValueError, match="memory"):
         de.LBFGS(memory=0)
@@ -350,34 +359,34 @@ class TestStarts:
         np.testing.assert_allclose(result.reconstruction, decoded, atol=1e-5)
         np.testing.assert_allclose(result.trace.mse[-1], result.mse, rtol=1e-3)
 
-    def test_start_from_nothing(self, tiny_generator):
+    def test_start_from_no_given_latents(self, tiny_generator):
         pixels = make_pixels(1, (16, 16, 1))
         with pytest.raises(ValueError, match="`starts` must be 1"):
             de.embed(tiny_generator, pixels, de.Descent(starts=2), latents=pixels)
 
-    def test_a_mask_is_of_the_images_and_not_of_the_starts(self, tiny_generator):
+    def test_a_mask_has_one_row_per_image_not_per_start(self, tiny_generator):
         pixels, mask = make_pixels(2, (16, 16, 1)), np.zeros((1, 16, 16), bool)
         with pytest.raises(ValueError, match=r"of shape \(2, 16, 16\) or"):
             de.embed(tiny_generator, pixels, de.Descent(starts=3), mask=mask)
 
 
-def test_gauss_newton_evaluates_no_point_that_it_does_not_count(tiny_generator, monkeypatch):
+def test_gauss_newton_counts_all_evaluations(tiny_generator, monkeypatch):
     calls, generator = [], tiny_generator
 
     def traced(function):
-        return lambda *arguments: calls.append(1) or function(generator, *arguments)
+        return lambda *arguments: calls.append(function.__name__) or function(generator, *arguments)
 
     monkeypatch.setattr(generator, "traced", traced)
     method = de.GaussNewton(num_steps=3, cg_steps=1)
     result = de.embed(generator, make_pixels(1, (16, 16, 1)), method)
-    assert len(calls) == 3
+    assert len([name for name in calls if not name.startswith("_decode")]) == 3
     # Each is a decode and its gradient, and three products with the Jacobian.
     np.testing.assert_array_equal(result.evaluations, [3 * (6 + 3 * 3)])
 
 
 class TestIterates:
     def test_an_image_stops_by_itself(self):
-        """What it did later does not count, neither for nor against it."""
+        """Its later iterates have no effect."""
         ticks = []
         iterates = Iterates(2, patience=2, tick=lambda: ticks.append(1))
         errors = [(1.0, 1.0), (0.999, 0.5), (0.998, 0.4), (0.1, 0.3)]
@@ -386,11 +395,12 @@ class TestIterates:
         ]
         assert going == [True] * 4 and len(ticks) == iterates.iterations == 4
         assert iterates.running.tolist() == [False, True]
-        found = iterates.found()
-        np.testing.assert_array_equal(found.latents.ravel(), [2, 3])
-        np.testing.assert_array_equal(found.evaluations, [30, 40])
-        np.testing.assert_array_equal(found.trace[-1][2], [0.998, 0.3])
-        assert not iterates.update(found.latents, np.array([0, np.nan]), 10) or iterates.running[1]
+        solution = iterates.solution()
+        np.testing.assert_array_equal(solution.latents.ravel(), [2, 3])
+        np.testing.assert_array_equal(solution.evaluations, [30, 40])
+        np.testing.assert_array_equal(solution.trace.mse[-1], [0.998, 0.3])
+        running = iterates.update(solution.latents, np.array([0, np.nan]), 10)
+        assert not running or iterates.running[1]
 
     @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=250))
     @settings(max_examples=25, deadline=None)
@@ -398,9 +408,9 @@ class TestIterates:
         iterates = Iterates(1, patience=1000, tick=lambda: None)
         for error in errors:
             iterates.update(np.zeros((1, 1, 1, 1)), np.array([error]), 1)
-        trace = iterates.found().trace
-        assert len(trace) <= 101 and trace[0][2] == errors[0]
-        assert trace[-1][2] == min(errors) and trace[-1][0] == len(errors)
+        trace = iterates.solution().trace
+        assert len(trace.mse) <= 101 and trace.mse[0] == errors[0]
+        assert trace.mse[-1] == min(errors) and trace.evaluations[-1] == len(errors)
 
 
 class TestHybrid:
@@ -428,7 +438,7 @@ class TestHybrid:
         np.testing.assert_array_equal(result.evaluations, 1 + 2 * 6 + 9 * 3)
         assert len(result.trace.mse) == 1 + 2 + 1
 
-    def test_what_cannot_finish_or_start(self):
+    def test_invalid_start_or_finish(self):
         with pytest.raises(ValueError, match="goes on from latents"):
             de.Hybrid("unet", "conv1")
         with pytest.raises(ValueError, match="must be one of"):

@@ -8,7 +8,8 @@ from conftest import set_random_weights
 
 import ddim_embed as de
 from ddim_embed.analysis import clouds
-from experiments import kept, sections, structure_verdicts
+from ddim_embed.methods import cache
+from experiments import sections, structure_verdicts
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 
@@ -108,7 +109,7 @@ def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
         return original(*arguments, **options)
 
     original = de.embed
-    monkeypatch.setattr(kept.de, "embed", embed)
+    monkeypatch.setattr(cache, "embed", embed)
     generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
     pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=4)
     finder = de.Descent(num_steps=2, batch_size=5)
@@ -117,7 +118,7 @@ def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
 
     def find(i, **changes):
         given = {"generator": generator, "pixels": images, "method": finder} | changes
-        return kept.embed(run / f"{i}.npz", latents=starts[i : i + 5], **given)
+        return cache.cached_embed(run / f"{i}.npz", latents=starts[i : i + 5], **given)
 
     first, second, _ = find(0), find(5), find(10)
     assert len(computed) == 2
@@ -211,24 +212,3 @@ def test_wrong_words(option, words, flags, capsys):
         main(FASHION_MNIST, ["structure", *flags, *option])
     assert stop.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())
-
-
-def test_what_is_kept_is_of_the_networks_weights_at_the_time(folder, monkeypatch):
-    generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
-    pixels = np.zeros((1, 16, 16, 1), np.float32)
-    methods = {
-        "network": de.Network("unet"),
-        "hybrid": de.Hybrid("unet", de.LBFGS()),
-        "nested": de.Hybrid(de.Hybrid("unet", de.LBFGS()), de.LBFGS()),
-        "other": de.Network("conv1"),
-        "none": de.LBFGS(),
-    }
-
-    def identities(sha):
-        manifest = {"fashion_mnist/unet": {"sha256": sha}, "mnist/unet": {"sha256": "same"}}
-        monkeypatch.setattr(kept, "read_manifest", lambda root: manifest)
-        return {name: kept.identity(generator, pixels, m, 0) for name, m in methods.items()}
-
-    before, after = identities("a"), identities("b")
-    changed = {name for name in methods if before[name] != after[name]}
-    assert changed == {"network", "hybrid", "nested"}

@@ -1,7 +1,8 @@
-"""How alike the images are that different networks make of the same latents (Asperti et al.).
+"""How similar the images are that different networks generate from the same latents.
 
-The paper's claim (Sec. 3.3, Fig. 10): the latents alone decide, whatever network was trained on
-the data; networks differ by two to three orders of magnitude less than random images do.
+The claim of Asperti et al. (Sec. 3.3, Fig. 10): the image depends on the latents alone, whatever
+network was trained on the data; networks differ by two to three orders of magnitude less than
+random images do.
 """
 
 import dataclasses
@@ -15,11 +16,18 @@ class Agreement:
     """Mean squared distances per pixel between images of k networks; returned by `agreement`.
 
     Attributes:
-        same: of two networks' images of the same latents, float64 `(k, k)`; 0 on the diagonal.
-        other: of two networks' images of different latents, `(k, k)`.
-        ratio: how many times closer images of the same latents are: the mean of `other` over that
-            of `same`, pairs of different networks only.
-        interval: its 95% interval, (low, high): a bootstrap over latents.
+        same: between two networks' images of the same latents, float64 `(k, k)`; 0 on the diagonal.
+        other: between two networks' images of different latents, `(k, k)`.
+        ratio: how many times closer images of the same latents are: the mean of `other` divided by
+            that of `same`, over pairs of different networks.
+        interval: its 95% interval, (low, high), by a bootstrap over latents.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> images = np.random.default_rng(0).uniform(size=(2, 4, 8, 8, 1))
+        >>> de.agreement(images).same.shape
+        (2, 2)
     """
 
     same: np.ndarray
@@ -28,21 +36,31 @@ class Agreement:
     interval: tuple[float, float]
 
 
-def agreement(images, padding=0, resamples=1000, seed=0):
-    """Compares what networks made of the same latents with what they made of different ones.
+def agreement(
+    images: np.ndarray, padding: int = 0, resamples: int = 1000, seed: int = 0
+) -> Agreement:
+    """Compares networks' images of the same latents with their images of different latents.
 
     Args:
-        images: float, `(k, n, height, width, channels)`: of k networks, at least 2, each from the
-            same n latents, at least 2, in the same order. Clipped to [0, 1].
+        images: float, `(k, n, height, width, channels)`, clipped to [0, 1]: of at least 2 networks,
+            each from the same n latents, at least 2, in the same order.
         padding: rows and columns at each border that do not count.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap samples.
+        seed: integer, of the bootstrap.
 
     Returns:
         An `Agreement`. The ratio is infinite where networks agree exactly.
 
     Raises:
-        ValueError: for another shape, or fewer networks or latents.
+        ValueError: for another shape, or fewer than two networks or latents.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> images = np.random.default_rng(0).uniform(size=(1, 4, 8, 8, 1))
+        >>> pair = np.concatenate([images, images + 0.001])  # two networks that almost agree
+        >>> bool(de.agreement(pair).ratio > 1000)
+        True
     """
     images = np.asarray(images)
     if images.ndim != 5 or min(images.shape[:2]) < 2:
@@ -57,23 +75,23 @@ def agreement(images, padding=0, resamples=1000, seed=0):
     matched, crossed = np.zeros(n), np.zeros((n, n))  # means over the pairs of networks
     for a, b in itertools.combinations_with_replacement(range(count), 2):
         distances = _distances(rows[a], rows[b])
-        mine = np.mean((rows[a] - rows[b]) ** 2, axis=1)  # exactly 0 where equal
-        same[a, b] = same[b, a] = mine.mean()
+        matches = np.mean((rows[a] - rows[b]) ** 2, axis=1)  # exactly 0 for equal images
+        same[a, b] = same[b, a] = matches.mean()
         other[a, b] = other[b, a] = (distances.sum() - distances.trace()) / (n * (n - 1))
         if a != b:
-            matched += mine
+            matched += matches
             crossed += distances
     np.fill_diagonal(crossed, 0)
-    # A latent that was drawn twice makes no pair of different latents with itself.
+    # Latents that are drawn twice are no pair of different latents.
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)
     weights = np.concatenate([np.ones((1, n)), weights])
     pairs = n**2 - np.sum(weights**2, axis=1)
-    # One latent drawn n times makes no pair at all.
+    # A sample that consists of one latent only has no pairs.
     weights, pairs = weights[pairs > 0], pairs[pairs > 0]
     with np.errstate(divide="ignore"):
         ratios = np.einsum("ri,ij,rj->r", weights, crossed, weights, optimize=True) / pairs
         ratios /= weights @ matched / n
-    # "nearest", for no interpolation is defined between infinite ones.
+    # "nearest", as infinite ratios cannot be interpolated.
     low, high = np.quantile(ratios[bool(resamples) :], (0.025, 0.975), method="nearest")
     return Agreement(same, other, float(ratios[0]), (float(low), float(high)))
 

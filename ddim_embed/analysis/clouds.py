@@ -1,6 +1,6 @@
-"""The set of all latents of one image, emb(x): its spread, its shape and its centre.
+"""The cloud of one image, the set emb(x) of all its latents: its spread, shape and centre.
 
-Asperti et al., Secs. 5.1 and 5.1.1. Members are found by a descent from many Gaussian latents:
+Asperti et al., Secs. 5.1 and 5.1.1. Its members are found by descents from many Gaussian latents:
 
     image = np.repeat(pixels[:1], 2000, axis=0)
     latents = de.embed(generator, image, method="descent").latents
@@ -11,19 +11,21 @@ import dataclasses
 
 import numpy as np
 
+from ddim_embed.generator.generator import Generator
+
 KINDS = ("convex", "affine")
-# Variances below that share of the largest are rounding, not shape.
+# Variances below this share of the largest one are rounding errors.
 _RELATIVE_NOISE = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """How far apart two members are, over all pairs of different members.
+    """Distances between members, over all pairs of different members.
 
     Attributes:
         distance: mean Euclidean distance.
         mean_square: mean squared difference of one coordinate; 2 for N(0, 1).
-        rms: its square root.
+        rms: square root of `mean_square`.
     """
 
     distance: float
@@ -31,15 +33,15 @@ class Spread:
     rms: float
 
 
-def spread(latents, block=512):
-    """The distances in a cloud, exactly.
+def spread(latents: np.ndarray, block: int = 512) -> Spread:
+    """The distances between the members of a cloud, exactly.
 
-    The mean distance runs over all pairs, block by block. The mean square has a closed form through
+    The mean distance runs over all pairs, block by block. The mean square has a closed form with
     the mean z of n members: 2 / (n - 1) times the sum of |z_i - z|**2.
 
     Args:
         latents: `(n, height, width, channels)`, n at least 2.
-        block: members whose distances to all others are held at a time, which bounds memory.
+        block: members whose distances to all others are computed at a time, which bounds memory.
 
     Returns:
         A `Spread`.
@@ -48,7 +50,7 @@ def spread(latents, block=512):
         ValueError: for fewer than two latents, or another shape.
     """
     rows = _rows(latents, least=2)
-    rows = rows - rows.mean(axis=0)  # so that little cancels in the squares below
+    rows = rows - rows.mean(axis=0)  # avoids cancellation in the squares below
     squares = np.sum(rows**2, axis=1)
     total, count = 0.0, len(rows)
     for i in range(0, count, block):
@@ -60,7 +62,14 @@ def spread(latents, block=512):
     return Spread(total / (count * (count - 1)), mean_square, np.sqrt(mean_square))
 
 
-def combination_weights(members, n, kind="convex", seed=0, of=None, reach=0.5):
+def combination_weights(
+    members: int,
+    n: int,
+    kind: str = "convex",
+    seed: int = 0,
+    of: int | None = None,
+    reach: float = 0.5,
+) -> np.ndarray:
     """Random weights that sum to 1.
 
     Convex weights are uniform on the simplex (Dirichlet). Affine ones are convex weights p of some
@@ -68,19 +77,20 @@ def combination_weights(members, n, kind="convex", seed=0, of=None, reach=0.5):
     in (0, reach]. So their negative part sums to r.
 
     Args:
-        members: how many members there are.
-        n: how many combinations.
+        members: number of members.
+        n: number of combinations.
         kind: "convex" or "affine".
         seed: integer.
-        of: how many members, drawn for each combination, have a weight; None for all. A combination
-            of all of many members is close to their mean.
-        reach: how far affine combinations go at most; positive.
+        of: number of members, drawn for each combination, that have a weight; None for all. A
+            combination of all of many members is close to their mean.
+        reach: the largest r of affine combinations; positive.
 
     Returns:
         float64 array `(n, members)`.
 
     Raises:
-        ValueError: for another kind, fewer than 2 members to combine, or more than there are.
+        ValueError: for another kind, no combinations, a `reach` that is not positive, or an `of`
+            below 2 or above `members`.
     """
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: {kind!r}")
@@ -105,8 +115,15 @@ def combination_weights(members, n, kind="convex", seed=0, of=None, reach=0.5):
     return weights
 
 
-def combinations(latents, n, kind="convex", seed=0, of=None, reach=0.5):
-    """Random linear combinations of members (Fig. 12): is the cloud convex, is it flat?
+def combinations(
+    latents: np.ndarray,
+    n: int,
+    kind: str = "convex",
+    seed: int = 0,
+    of: int | None = None,
+    reach: float = 0.5,
+) -> np.ndarray:
+    """Random linear combinations of members, which test whether the cloud is convex (Fig. 12).
 
     Args:
         latents: `(members, height, width, channels)`.
@@ -120,7 +137,7 @@ def combinations(latents, n, kind="convex", seed=0, of=None, reach=0.5):
     return _latents(weights @ rows, latents)
 
 
-def running_means(latents):
+def running_means(latents: np.ndarray) -> tuple[list[int], np.ndarray]:
     """Means of the first 1, 2, 4, 8 ... members, and of all (Fig. 13).
 
     Args:
@@ -136,22 +153,22 @@ def running_means(latents):
     return counts, _latents(means, latents)
 
 
-def distances_to(latents, point):
-    """Euclidean distances of latents from one point, float64 `(n,)`."""
+def distances_to(latents: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Euclidean distances between latents and one point, float64 `(n,)`."""
     rows = _rows(latents, least=1)
     return np.linalg.norm(rows - np.asarray(point, np.float64).reshape(1, rows.shape[1]), axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Quartiles:
-    """Members by their distance from the centre, the inner quarter first.
+    """Members in quarters by their distance from the centre, the inner quarter first.
 
     Attributes:
         distances: mean distance in each quarter, `(4,)`.
         errors: mean error in each quarter, `(4,)`.
         correlation: Spearman's rank correlation of distance and error: negative where members on
             the border reconstruct better.
-        p_value: how often a correlation as strong comes by chance.
+        p_value: the probability of a correlation as strong by chance.
     """
 
     distances: np.ndarray
@@ -160,19 +177,19 @@ class Quartiles:
     p_value: float
 
 
-def border_quartiles(distances, errors):
-    """Whether members on the border of a cloud reconstruct better than inner ones.
+def border_quartiles(distances: np.ndarray, errors: np.ndarray) -> Quartiles:
+    """Tests whether members on the border of a cloud reconstruct better than inner ones.
 
     Args:
-        distances: of each member from the centre, `(n,)`, n at least 8; as `distances_to` or
-            `LatentCloud.mahalanobis` give them.
+        distances: of each member from the centre, `(n,)`, n at least 8, by `distances_to` or
+            `LatentCloud.mahalanobis`.
         errors: of each member's reconstruction, `(n,)`.
 
     Returns:
         `Quartiles`; a correlation of 0 where all distances, or all errors, are the same.
 
     Raises:
-        ValueError: for two lengths, fewer than 8 members, or values that are not finite.
+        ValueError: for different lengths, fewer than 8 members, or values that are not finite.
     """
     from scipy.stats import spearmanr  # not at the top: importing the library needs no SciPy
 
@@ -198,15 +215,15 @@ def border_quartiles(distances, errors):
 
 @dataclasses.dataclass(frozen=True)
 class Centrality:
-    """How near a point is to the mean of a cloud, beside its members.
+    """How near a point is to the mean of a cloud, compared with the members.
 
     Attributes:
-        distance: Euclidean, from the mean.
-        members: mean distance of a member from the mean.
+        distance: Euclidean distance between the point and the mean.
+        members: mean distance between a member and the mean.
         nearer: share of members that are nearer to the mean than the point.
-        error_of_mean: how far the mean itself is off, for want of members (root mean square).
+        error_of_mean: standard error of the mean itself (root mean square).
         correlation: of the coordinates of point and mean.
-        correlation_of_members: the mean of that of members, each with the mean of all others.
+        correlation_of_members: mean correlation of a member and the mean of all others.
     """
 
     distance: float
@@ -217,8 +234,8 @@ class Centrality:
     correlation_of_members: float
 
 
-def centrality(latents, point):
-    """Whether a point, such as an embedding network's "canonical" latents, is central in a cloud.
+def centrality(latents: np.ndarray, point: np.ndarray) -> Centrality:
+    """How central a point is in a cloud, such as the "canonical" latents of an embedding network.
 
     Args:
         latents: `(n, height, width, channels)`, n at least 2.
@@ -243,17 +260,17 @@ def centrality(latents, point):
     )
 
 
-def marchenko_pastur(members, dimensions):
-    """The range of sample eigenvalues of N(0, I), all of whose true ones are 1.
+def marchenko_pastur(members: int, dimensions: int) -> tuple[float, float]:
+    """The range of sample eigenvalues of N(0, I), whose true eigenvalues are all 1.
 
-    As many members as dimensions, or a few times as many, spread the spectrum that much by chance
-    (Marchenko & Pastur, 1967): what lies inside the range says nothing of a cloud's shape.
+    With as many members as dimensions, or a few times as many, chance spreads the spectrum that
+    much (Marchenko & Pastur, 1967): eigenvalues inside the range show no shape of the cloud.
 
     Args:
-        members, dimensions: how many there are.
+        members, dimensions: their numbers.
 
     Returns:
-        The least eigenvalue (of those that are not 0 for want of members) and the largest.
+        The least eigenvalue that is not 0 for lack of members, and the largest.
     """
     root = np.sqrt(dimensions / members)
     return float((1 - root) ** 2), float((1 + root) ** 2)
@@ -262,26 +279,34 @@ def marchenko_pastur(members, dimensions):
 class LatentCloud:
     """The ellipsoid of a cloud: its mean and principal components (Sec. 5.1.1, Fig. 14).
 
-    An estimator in the manner of scikit-learn. All of it is in float64. Fewer members than
-    dimensions leave the directions that they do not span unknown: there are no components for them.
+    An estimator in the style of scikit-learn, in float64. There are no components for directions
+    that the members do not span, where these are fewer than the dimensions.
 
     Args:
-        n_components: how many components are kept, the widest first; None for all, one less than
-            there are members or as many as dimensions.
+        n_components: number of components, the widest first; None for all, the number of dimensions
+            or one less than the number of members.
 
     Attributes:
         mean_: `(height, width, channels)`.
         components_: `(k, height, width, channels)`, orthonormal, the major one first.
         explained_variance_: `(k,)`, the variance of members along each component.
         explained_variance_ratio_: `(k,)`, as a share of the variance in all directions.
-        n_members_: how many latents were fitted.
+        n_members_: number of latents that were fitted.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> latents = np.random.default_rng(0).normal(size=(50, 4, 4, 1))
+        >>> cloud = de.LatentCloud(n_components=3).fit(latents)
+        >>> cloud.components_.shape, cloud.transform(latents).shape, cloud.sample(2).shape
+        ((3, 4, 4, 1), (50, 3), (2, 4, 4, 1))
     """
 
-    def __init__(self, n_components=None):
+    def __init__(self, n_components: int | None = None):
         self.n_components = n_components
 
     def get_params(self, deep=True):
-        """The options, as scikit-learn's tools ask for them."""
+        """Returns the options, as scikit-learn's tools require."""
         return {"n_components": self.n_components}
 
     def set_params(self, **params):
@@ -292,8 +317,8 @@ class LatentCloud:
             setattr(self, name, value)
         return self
 
-    def fit(self, latents, y=None):
-        """Learns mean and components.
+    def fit(self, latents: np.ndarray, y=None) -> "LatentCloud":
+        """Fits mean and components.
 
         Args:
             latents: `(n, height, width, channels)`, members of emb(x); n at least 2.
@@ -304,7 +329,7 @@ class LatentCloud:
 
         Raises:
             ValueError: for fewer than two latents, another shape, values that are not finite, or
-                more components than there can be.
+                more components than possible.
         """
         from sklearn.decomposition import PCA  # not at the top: importing the library needs none
 
@@ -318,7 +343,7 @@ class LatentCloud:
                 f"`n_components` must be from 1 to {most} for {len(rows)} latents of "
                 f"{rows.shape[1]} dimensions. Received: {count}"
             )
-        # Other solvers square the data, and with them the range of the spectrum.
+        # Other solvers form the covariance, which squares the range of the spectrum.
         self._pca = PCA(count, svd_solver="full").fit(rows)
         shape = np.shape(latents)[1:]
         self.mean_ = self._pca.mean_.reshape(shape)
@@ -328,51 +353,51 @@ class LatentCloud:
         self.n_members_ = len(rows)
         return self
 
-    def transform(self, latents):
-        """Coordinates along the components, `(n, k)`, of latents; the mean has zeros."""
+    def transform(self, latents: np.ndarray) -> np.ndarray:
+        """Coordinates of latents along the components, `(n, k)`; those of the mean are 0."""
         return self._fitted().transform(self._checked(latents))
 
-    def fit_transform(self, latents, y=None):
+    def fit_transform(self, latents: np.ndarray, y=None) -> np.ndarray:
         """`fit`, then the coordinates of the same latents."""
         return self.fit(latents).transform(latents)
 
-    def inverse_transform(self, coordinates):
-        """Latents, float32 `(n, height, width, channels)`, of coordinates `(n, k)`."""
+    def inverse_transform(self, coordinates: np.ndarray) -> np.ndarray:
+        """Latents, float32 `(n, height, width, channels)`, with coordinates `(n, k)`."""
         rows = self._fitted().inverse_transform(np.asarray(coordinates, np.float64))
         return rows.reshape(-1, *self.mean_.shape).astype(np.float32)
 
-    def sample(self, n, seed=0):
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Draws latents from the fitted Gaussian.
 
         Args:
-            n: how many.
+            n: number of latents.
             seed: integer.
 
         Returns:
-            float32 array `(n, height, width, channels)`; all are in the span of the components.
+            float32 array `(n, height, width, channels)`, in the span of the components.
         """
         deviations = np.sqrt(self._fitted().explained_variance_)
         drawn = np.random.default_rng(seed).normal(size=(n, len(deviations)))
         return self.inverse_transform(drawn * deviations)
 
-    def mahalanobis(self, latents):
+    def mahalanobis(self, latents: np.ndarray) -> np.ndarray:
         """Distances from the mean in units of the deviation along each component, `(n,)`.
 
-        Of the fitted members it tells nothing unless they are many more than the components: with
-        one member more than components all are equally far.
+        For the fitted members they are meaningful only if there are many more than components: with
+        one member more than components all distances are equal.
         """
         coordinates = self.transform(latents)
         variances = self.explained_variance_
-        wide = variances > _RELATIVE_NOISE * variances.max()
-        return np.sqrt(np.sum(coordinates[:, wide] ** 2 / variances[wide], axis=1))
+        valid = variances > _RELATIVE_NOISE * variances.max()
+        return np.sqrt(np.sum(coordinates[:, valid] ** 2 / variances[valid], axis=1))
 
-    def walk(self, component, steps, length=None):
+    def walk(self, component: int, steps: np.ndarray, length: float | None = None) -> np.ndarray:
         """Latents along a component, through the mean.
 
         Args:
-            component: its index; 0 is the major one, -1 the least.
+            component: index of the component; 0 has the largest variance, -1 the least.
             steps: `(k,)` numbers.
-            length: of a step; None for the deviation along the component.
+            length: of a step; None for the standard deviation along the component.
 
         Returns:
             float32 array `(k, height, width, channels)`: mean + step * length * component.
@@ -404,16 +429,22 @@ class LatentCloud:
         return rows
 
 
-def decoded_changes(generator, origin, directions, length=1.0):
-    """By how much the decoded image changes along directions, per unit of latent distance.
+def decoded_changes(
+    generator: Generator,
+    origin: np.ndarray,
+    directions: np.ndarray,
+    length: float | np.ndarray = 1.0,
+) -> np.ndarray:
+    """Changes of the decoded image along directions, per unit of distance in latents.
 
-    A symmetric difference over steps of a given length: for short steps the length of J direction.
+    A symmetric difference over steps of a given length; for short steps it is the length of the
+    Jacobian times the direction.
 
     Args:
-        generator: a `Generator`.
+        generator: a `Generator`; one with a condition has the condition of the origin alone.
         origin: `(height, width, channels)`, where the steps start.
         directions: `(k, height, width, channels)`, of unit length.
-        length: of a step; a number, or one per direction.
+        length: of a step; one number, or one per direction.
 
     Returns:
         float64 array `(k,)`: |decode(origin + step) - decode(origin - step)| / |2 step|.
@@ -427,12 +458,13 @@ def decoded_changes(generator, origin, directions, length=1.0):
         raise ValueError(f"`length` must be positive. Received: {length.min()}")
     steps = length[:, None, None, None] * directions
     ends = np.concatenate([origin + steps, origin - steps]).astype(np.float32)
-    ahead, behind = np.split(np.asarray(generator.decode(ends), np.float64), 2)
+    own = generator.take(np.zeros(len(ends), int))
+    ahead, behind = np.split(np.asarray(own.decode(ends), np.float64), 2)
     return np.sqrt(np.sum((ahead - behind) ** 2, axis=(1, 2, 3))) / (2 * length)
 
 
 def _rows(latents, least):
-    """Latents as float64 rows, or what is wrong with them."""
+    """Latents as float64 rows; raises a ValueError if they do not fit."""
     rows = np.asarray(latents, np.float64)
     if rows.ndim != 4 or len(rows) < least or not rows.size:
         raise ValueError(
@@ -445,12 +477,12 @@ def _rows(latents, least):
 
 
 def _latents(rows, latents):
-    """Rows as float32 latents of the shape of others."""
+    """Rows as float32 latents of the shape of given latents."""
     return rows.reshape(len(rows), *np.shape(latents)[1:]).astype(np.float32)
 
 
 def _correlations(first, second):
-    """Of rows; 0 where one of them is constant."""
+    """Correlations of the rows of two matrices; 0 where one of them is constant."""
     first = first - first.mean(axis=1, keepdims=True)
     second = second - second.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)

@@ -1,4 +1,4 @@
-"""Directions in latents along which images change, what finds them, and what they do."""
+"""Directions in latents along which images change: how to find them, and what they change."""
 
 import dataclasses
 from typing import NamedTuple
@@ -7,6 +7,8 @@ import numpy as np
 
 from ddim_embed import metrics
 from ddim_embed.analysis.clouds import LatentCloud
+from ddim_embed.generator.generator import Generator
+from ddim_embed.metrics.classifier import FeatureClassifier
 from ddim_embed.metrics.perceptual import lpips
 
 _FOLDS = 5
@@ -14,11 +16,11 @@ _FOLDS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Directions:
-    """Directions of unit length, at right angles, the most important first.
+    """Orthonormal directions, the most important first.
 
     Attributes:
         vectors: float64 `(k, height, width, channels)`.
-        values: float64 `(k,)`, what they are ordered by, descending.
+        values: float64 `(k,)`, descending: variances or singular values.
     """
 
     vectors: np.ndarray
@@ -26,11 +28,11 @@ class Directions:
 
 
 class ClassDirection(NamedTuple):
-    """What `class_direction` returns.
+    """The result of `class_direction`.
 
     Attributes:
         direction: float64 `(height, width, channels)`, of unit length, towards the class.
-        accuracy: of the classifier on latents it was not fitted to, in [0, 1]: the mean of its
+        accuracy: cross-validated balanced accuracy of the classifier in [0, 1]: the mean of its
             accuracies on the class and on the others, 0.5 by chance.
     """
 
@@ -40,13 +42,12 @@ class ClassDirection(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class EditEffect:
-    """What an edit does to each image.
+    """What an edit changes in each image.
 
     Attributes:
-        probability: by how much the probability of the class that is aimed at rises, `(n,)`, or
-            None where there is none.
-        lpips: LPIPS between the images before and after, `(n,)`: how much changes in all.
-        mse: the mean squared difference of the same, `(n,)`.
+        probability: change of the probability of the target class, `(n,)`, or None without one.
+        lpips: LPIPS between the images before and after, `(n,)`: the change as a whole.
+        mse: their mean squared difference, `(n,)`.
     """
 
     probability: np.ndarray | None
@@ -54,41 +55,54 @@ class EditEffect:
     mse: np.ndarray
 
 
-def principal_directions(latents, n):
-    """Principal components of the latents of many images (Harkonen et al. 2020 do so for GANs).
+def principal_directions(latents: np.ndarray, n: int) -> Directions:
+    """Principal components of the latents of many images, as Harkonen et al. (2020) do for GANs.
 
-    Latents that were drawn have none: they vary alike in all directions. Those that a method finds
-    for the images of a data set vary most in what most images differ in.
+    Gaussian latents have none, as they vary alike in all directions. The embeddings of a data set's
+    images vary most in what most images differ in.
 
     Args:
         latents: `(m, height, width, channels)`, embeddings of m images.
-        n: how many directions; at most m - 1, and no more than there are dimensions.
+        n: number of directions; at most m - 1, and at most the number of dimensions.
 
     Returns:
         `Directions`; the values are variances.
 
     Raises:
         ValueError: for fewer than two latents, another shape, values that are not finite, or more
-            directions than there can be.
+            directions than possible.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> latents = np.random.default_rng(0).normal(size=(10, 4, 4, 1))
+        >>> de.principal_directions(latents, n=3).vectors.shape
+        (3, 4, 4, 1)
     """
     fitted = LatentCloud(n).fit(latents)
     return Directions(fitted.components_, fitted.explained_variance_)
 
 
-def class_direction(latents, labels, positive, strength=1e-4, seed=0):
-    """The normal of a plane that tells a class from all others (Shen et al., InterFaceGAN).
+def class_direction(
+    latents: np.ndarray,
+    labels: np.ndarray,
+    positive: int,
+    strength: float = 1e-4,
+    seed: int = 0,
+) -> ClassDirection:
+    """The normal of a plane that separates a class from all others (InterFaceGAN, Shen et al.).
 
-    Logistic regression on latents, class and rest weighed alike. Where the penalty is strong the
-    normal is nearly the difference of the two means, which is a direction to edit in. A classifier
-    that is left free, or takes covariances into account, may tell classes apart better; but it
-    reads coordinates that the generator hardly heeds, and a step along its normal does nothing.
+    Logistic regression on latents, with equal weights of the class and the rest. With a strong
+    penalty the normal is nearly the difference of the two means, a useful direction to edit in. A
+    classifier with a weak penalty, or with covariances, may separate the classes better; but it
+    uses coordinates that hardly affect the image, and a step along its normal changes nothing.
 
     Args:
         latents: `(m, height, width, channels)`, embeddings of m images.
-        labels: `(m,)`, what they show.
-        positive: which label is the class; there must be at least 5 of it, and of others.
-        strength: of the fit, 1 over that of the L2 penalty; small for more dimensions than images.
-        seed: integer; who is left out in each of the 5 folds of cross-validation.
+        labels: `(m,)`, the classes of the images.
+        positive: label of the class; it and the others need at least 5 images each.
+        strength: inverse of the L2 penalty's strength; small for more dimensions than images.
+        seed: integer, of the 5 folds of cross-validation.
 
     Returns:
         A `ClassDirection`.
@@ -96,6 +110,15 @@ def class_direction(latents, labels, positive, strength=1e-4, seed=0):
     Raises:
         ValueError: for other shapes, values that are not finite, too few of either side, or a
             `strength` that is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> labels = np.arange(20) % 2
+        >>> noise = np.random.default_rng(0).normal(size=(20, 4, 4, 1))
+        >>> found = de.class_direction(noise + 3 * labels[:, None, None, None], labels, positive=1)
+        >>> found.direction.shape, found.accuracy
+        ((4, 4, 1), 1.0)
     """
     # Not at the top: importing the library needs no scikit-learn.
     from sklearn.linear_model import LogisticRegression
@@ -126,34 +149,40 @@ def class_direction(latents, labels, positive, strength=1e-4, seed=0):
     return ClassDirection(normal / np.linalg.norm(normal), float(scores.mean()))
 
 
-def first_layer_directions(generator, n):
+def first_layer_directions(generator: Generator, n: int) -> Directions:
     """Singular vectors of the denoiser's first layer: SeFa (Shen & Zhou 2021), for a DDIM.
 
-    SeFa takes the code of a GAN through the first layer's weights A and finds the n unit steps that
+    SeFa multiplies the code of a GAN by the first layer's weights A and finds the n unit steps that
     change A z most: eigenvectors of A'A, without images or training. Here A is the linear part of
-    the map from latents, at t=1, to what enters the first nonlinearity: the 1x1 convolution,
-    BatchNorm with its statistics as they are, and the first block's 3x3 convolution. Biases and
-    the embedded noise variance are the same for all latents and drop out.
+    the map from latents, at t=1, to the input of the first nonlinearity: the 1x1 convolution,
+    BatchNorm with its moving statistics, and the first block's 3x3 convolution. Biases and the
+    embedded noise variance are the same for all latents and cancel.
 
-    The difference: SeFa's A is fully connected, and its directions mix the code's coordinates as
-    training has found best. Here it is a convolution, nine weights per channel for all positions,
-    which commutes with shifts but for the borders. So its singular vectors are waves across the
-    whole image, ordered by how much the filters answer to their frequency, whatever the images
-    show: with the shipped weights the slowest come first, brighter in all, to one side, in the
-    middle. They move the image further than any other step of their length, and to no attribute.
+    There is a difference. SeFa's A is fully connected, and its directions mix the coordinates of
+    the code as training found best. Here A is a convolution, which commutes with shifts except at
+    the borders. So its singular vectors are waves across the whole image, in the order of the
+    filters' frequency response, whatever the images show. With the shipped weights the lowest
+    frequencies come first: brighter everywhere, on one side, in the middle. They change the image
+    more than other steps of their length, but change no attribute.
 
-    A is never formed; the residual connection passes the first layer by and is not part of it.
+    A is never formed; the residual connection around the first layer is not part of it.
 
     Args:
         generator: a `Generator`.
-        n: how many directions, at least 1 and fewer than there are dimensions.
+        n: number of directions, at least 1 and less than the number of dimensions.
 
     Returns:
-        `Directions`; the values are singular values, of each vector the entry of largest size is
-        positive.
+        `Directions`; the values are singular values. The largest entry of each vector in absolute
+        value is positive.
 
     Raises:
-        ValueError: for an n that cannot be.
+        ValueError: for an n out of its range.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist")
+        >>> de.first_layer_directions(generator, n=2).vectors.shape
+        (2, 32, 32, 1)
     """
     from scipy.sparse.linalg import LinearOperator, svds  # not at the top, as above
 
@@ -190,21 +219,30 @@ def first_layer_directions(generator, n):
     return Directions(vectors.reshape(n, *shape), values[order])
 
 
-def edit_strip(generator, latents, direction, steps):
+def edit_strip(
+    generator: Generator, latents: np.ndarray, direction: np.ndarray, steps: np.ndarray
+) -> np.ndarray:
     """Images along a direction.
 
     Args:
         generator: a `Generator`.
         latents: `(n, height, width, channels)`, of the images to edit.
         direction: `(height, width, channels)`, of any length but 0.
-        steps: `(k,)` numbers, how far to go, as Euclidean distances in latents; 0 for the image as
-            it is. Gaussian latents of d dimensions are about sqrt(d) long.
+        steps: `(k,)` Euclidean distances in latents; 0 for the image itself. Gaussian latents of d
+            dimensions are about sqrt(d) long.
 
     Returns:
         Pixels, float32 array `(n, k, height, width, channels)`, not clipped.
 
     Raises:
         ValueError: for other shapes, values that are not finite, or a direction of length 0.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=1)
+        >>> direction = de.first_layer_directions(generator, n=1).vectors[0]
+        >>> de.edit_strip(generator, generator.latents(2), direction, [-5, 0, 5]).shape
+        (2, 3, 32, 32, 1)
     """
     latents = generator.check_latents(latents)
     direction = _unit(generator, direction)
@@ -212,35 +250,52 @@ def edit_strip(generator, latents, direction, steps):
     if steps.ndim != 1 or not len(steps) or not np.isfinite(steps).all():
         raise ValueError(f"`steps` must be finite numbers, at least one. Received: {steps}")
     moved = latents[:, None] + steps[:, None, None, None] * direction
-    decoded = generator.decode(moved.reshape(-1, *generator.image_shape).astype(np.float32))
+    own = generator.take(np.repeat(np.arange(len(latents)), len(steps)))
+    decoded = own.decode(moved.reshape(-1, *generator.image_shape).astype(np.float32))
     return decoded.numpy().reshape(moved.shape)
 
 
-def edit_effect(generator, latents, direction, length, classifier=None, positive=None, seed=0):
-    """What a step along a direction does, beside a random step of the same length.
+def edit_effect(
+    generator: Generator,
+    latents: np.ndarray,
+    direction: np.ndarray,
+    length: float,
+    classifier: FeatureClassifier | None = None,
+    positive: int | None = None,
+    seed: int = 0,
+) -> tuple[EditEffect, EditEffect]:
+    """Measures the effect of a step along a direction, and of random steps of the same length.
 
-    A direction is worth its name if it moves the class much more than chance does, and the rest of
-    the image no more than the class asks for.
+    A useful direction changes the class much more than a random step does, and the rest of the
+    image no more than the class requires.
 
     Args:
         generator: a `Generator`.
         latents: `(n, height, width, channels)`, of the images to edit.
         direction: `(height, width, channels)`, of any length but 0.
-        length: of the step.
-        classifier: a `FeatureClassifier` of the same images, whose opinion is asked; or None.
-        positive: index of the class that is aimed at, if any.
-        seed: integer, of the random steps: another Gaussian direction for each image.
+        length: length of the step.
+        classifier: a `FeatureClassifier` of the same images, or None.
+        positive: index of the target class, or None.
+        seed: integer, of the random steps: an own Gaussian direction for each image.
 
     Returns:
-        Two `EditEffect`: of the direction, and of the random ones.
+        Two `EditEffect`: of the direction, and of the random steps.
 
     Raises:
-        ValueError: for other shapes, a class that is not there, values that are not finite, or a
-            direction of length 0.
+        ValueError: for other shapes, an unknown class, values that are not finite, or a direction
+            of length 0.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=1)
+        >>> direction = de.first_layer_directions(generator, n=1).vectors[0]
+        >>> effect, random = de.edit_effect(generator, generator.latents(2), direction, length=9)
+        >>> bool((effect.mse > random.mse).all())
+        True
     """
     latents = generator.check_latents(latents)
-    aimed = classifier is not None and positive is not None
-    if aimed and not 0 <= positive < classifier.classes:
+    targeted = classifier is not None and positive is not None
+    if targeted and not 0 <= positive < classifier.classes:
         raise ValueError(
             f"`positive` must be one of {classifier.classes} classes. Received: {positive}"
         )
@@ -256,7 +311,7 @@ def edit_effect(generator, latents, direction, length, classifier=None, positive
     def effect(directions):
         after = generator.decode((latents + length * directions).astype(np.float32)).numpy()
         return EditEffect(
-            probability(after) - probability(before) if aimed else None,
+            probability(after) - probability(before) if targeted else None,
             lpips(before, after, generator.padding),
             metrics.mse(before, after, generator.padding),
         )
@@ -265,12 +320,12 @@ def edit_effect(generator, latents, direction, length, classifier=None, positive
 
 
 def _first_kernel(network):
-    """The 3x3 convolution, float64 `(3, 3, channels, width)`, that the first layer is of images."""
+    """The first layer as one 3x3 convolution of images, float64 `(3, 3, channels, width)`."""
     block = network.blocks[0]
     inputs = network.input_conv.kernel.numpy().astype(np.float64)[0, 0]
     scale = 1 / np.sqrt(block.norm.moving_variance.numpy().astype(np.float64) + block.norm.epsilon)
     kernel = block.conv1.kernel.numpy().astype(np.float64)
-    count = inputs.shape[1]  # after these come the channels of the embedded variance
+    count = inputs.shape[1]  # the other channels are those of the embedded noise variance
     return np.einsum("cm,m,ijmo->ijco", inputs, scale[:count], kernel[:, :, :count])
 
 

@@ -1,11 +1,12 @@
-"""The Jacobian of decoding, never formed: products with it, and its singular vectors.
+"""Singular vectors of the decoder's Jacobian, which is never formed.
 
-To first order decode moves by J step. Along right singular vectors of large singular values a step
-changes the image most, so the latents of one image cannot spread there; what J ignores they are
-free to differ in. So one linearisation forecasts the shape of a whole cloud. If decode were linear,
-N(0, I) latents of an image that is known up to N(0, e**2 I) would be Gaussian, of variance
-1 / (1 + (s / e)**2) along a vector of singular value s: the top right singular vectors lie in the
-span of the cloud's minor components, and what J ignores in that of the major ones.
+To first order a step changes the decoded image by J step. Steps along right singular vectors with
+large singular values change the image most, so the latents of one image cannot spread there; along
+directions that J maps to almost 0 they can. So one linearisation forecasts the shape of a whole
+cloud. If decode were linear, N(0, I) latents of an image that is known up to N(0, e**2 I) would be
+Gaussian with variance 1 / (1 + (s / e)**2) along a vector of singular value s: the first right
+singular vectors lie in the span of the cloud's minor components, and the last ones in that of the
+major components.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from ddim_embed.generator.generator import Generator
 from ddim_embed.generator.linearization import linearize
 
 
@@ -21,7 +23,7 @@ class SingularVectors:
     """J = sum over i of values[i] * pixels[i] latents[i]', the largest value first.
 
     Attributes:
-        values: float64 `(k,)`: by how much longer the change of the image is than the step.
+        values: float64 `(k,)`: length of the change of the image per length of the step.
         latents: float64 `(k, height, width, channels)`, orthonormal: directions to step in.
         pixels: the same shape, orthonormal: how the image then changes.
     """
@@ -32,21 +34,27 @@ class SingularVectors:
 
 
 def singular_vectors(
-    generator, latents, rank=None, oversampling=10, iterations=2, seed=0, batch_size=64
-):
+    generator: Generator,
+    latents: np.ndarray,
+    rank: int | None = None,
+    oversampling: int = 10,
+    iterations: int = 2,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> SingularVectors:
     """Singular vectors of decode's Jacobian at one point.
 
-    Randomised subspace iteration (Halko, Martinsson & Tropp, Algorithms 4.4 and 5.1); with all
-    ranks the factorisation is that of the whole Jacobian, without a random number. Products run
-    many vectors at a time; each costs about as much as one gradient of a descent.
+    Randomised subspace iteration (Halko, Martinsson & Tropp, Algorithms 4.4 and 5.1). At full rank
+    the whole Jacobian is factorised, without random numbers. Products run many vectors at a time;
+    each costs about as much as one gradient of a descent.
 
     Args:
-        generator: a `Generator`.
+        generator: a `Generator`; one with a condition has the condition of this point alone.
         latents: the point, of the generator's `image_shape`.
-        rank: how many vectors; None for all, which for d latents costs d products.
+        rank: number of vectors; None for all, which for d latents costs d products.
         oversampling: vectors that are iterated beyond those returned.
         iterations: power iterations; each adds two products per vector.
-        seed: integer; the random subspace to start from.
+        seed: integer, of the random subspace to start from.
         batch_size: vectors in each product, which bounds memory.
 
     Returns:
@@ -55,6 +63,14 @@ def singular_vectors(
     Raises:
         ValueError: for latents of another shape or not finite, a rank that is not from 1 to d, or
             negative `oversampling` or `iterations`.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=1)
+        >>> point = generator.latents(1)[0]
+        >>> found = de.singular_vectors(generator, point, rank=2, oversampling=2, iterations=0)
+        >>> found.values.shape, found.latents.shape
+        ((2,), (2, 32, 32, 1))
     """
     latents = np.asarray(latents)
     if latents.shape != generator.image_shape:
@@ -74,9 +90,11 @@ def singular_vectors(
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
     rank = size if rank is None else rank
-    product = _batched(generator.traced(_product), point, batch_size)
-    transposed = _batched(generator.traced(_transposed), point, batch_size)
     columns = min(rank + oversampling, size)
+    points = np.repeat(point, min(batch_size, columns), axis=0)
+    repeated = generator.take(np.zeros(len(points), int))
+    product = _batched(repeated.traced(_product), points)
+    transposed = _batched(repeated.traced(_transposed), points)
     if columns == size:
         basis = np.eye(size)
     else:
@@ -91,21 +109,21 @@ def singular_vectors(
     )
 
 
-def forecast_variances(values, tolerance):
+def forecast_variances(values: np.ndarray, tolerance: float) -> np.ndarray:
     """A cloud's variances along right singular vectors, if decode were linear.
 
     Args:
         values: singular values.
-        tolerance: e, by how much a pixel may be off (one standard deviation).
+        tolerance: e, the standard deviation of a pixel's error.
 
     Returns:
-        1 / (1 + (values / tolerance)**2), float64: of latents that are N(0, I) otherwise.
+        1 / (1 + (values / tolerance)**2), float64; for latents that are N(0, I) a priori.
     """
     return 1 / (1 + (np.asarray(values, np.float64) / tolerance) ** 2)
 
 
-def fit_tolerance(values, variances):
-    """The tolerance whose forecast is nearest to measured variances, in their logarithms.
+def fit_tolerance(values: np.ndarray, variances: np.ndarray) -> float:
+    """The tolerance whose forecast is nearest to measured variances, on a logarithmic scale.
 
     Args:
         values: singular values, `(k,)`, not all 0.
@@ -117,24 +135,31 @@ def fit_tolerance(values, variances):
     values, variances = np.asarray(values, np.float64), np.asarray(variances, np.float64)
     known = (values > 0) & (variances > 0)
     values, logs = values[known], np.log(variances[known])
-    # One number, and an error that may have more than one minimum: try all.
+    # The error may have more than one minimum, so all tolerances of a grid are tried.
     tolerances = np.geomspace(values.min(), values.max(), 400)
     errors = [np.mean((np.log(forecast_variances(values, e)) - logs) ** 2) for e in tolerances]
     return float(tolerances[np.argmin(errors)])
 
 
-def principal_angles(first, second):
+def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The principal angles between the spans of two sets of directions.
 
     Args:
         first, second: `(k, ...)` and `(m, ...)` linearly independent directions of one shape.
 
     Returns:
-        float64 array `(min(k, m),)` in degrees, ascending: 0 for what both share, 90 for what is at
-        a right angle to all of the other.
+        float64 array `(min(k, m),)` in degrees, ascending: 0 for a direction that both spans share,
+        90 for one that is orthogonal to the other span.
 
     Raises:
-        ValueError: if there are none, or their shapes differ.
+        ValueError: for an empty set, or sets of directions of different shapes.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> x, y, z = np.eye(3)
+        >>> de.principal_angles(np.stack([x, y]), np.stack([x, y + z])).round().tolist()
+        [0.0, 45.0]
     """
     from scipy.linalg import subspace_angles  # not at the top: importing the library needs no SciPy
 
@@ -156,16 +181,15 @@ def _transposed(generator, points, vectors):
     return linearize(generator.decode_tensor, points)[2](vectors)
 
 
-def _batched(multiply, point, batch_size):
-    """`multiply(points, vectors)` as a map of a float64 matrix, column by column."""
+def _batched(multiply, points):
+    """`multiply(points, vectors)` as a map of a float64 matrix, one batch of columns at a time."""
+    size, points = len(points), tf.constant(points)
 
     def apply(matrix):
-        size = min(batch_size, matrix.shape[1])
-        points = tf.constant(np.repeat(point, size, axis=0))
         parts = []
         for i in range(0, matrix.shape[1], size):
             columns = matrix[:, i : i + size]
-            # The last batch is filled up, so that a graph is traced for one shape only.
+            # The last batch is padded, so that a graph is traced for one shape only.
             rows = np.zeros((size, len(matrix)), np.float32)
             rows[: columns.shape[1]] = columns.T
             moved = multiply(points, tf.constant(rows.reshape(points.shape))).numpy()

@@ -215,7 +215,7 @@ class Generator(keras.Model):
             denoise = denoise.replace(tree.map_structure(ops.stop_gradient, denoise.frozen.weights))
 
         def decode(latents, condition):
-            evaluate = denoise.given(condition)
+            evaluate = denoise if condition is None else denoise.given(condition)
             if remat and not scan:
                 evaluate = evaluate.shared
             images = sampling.sample(

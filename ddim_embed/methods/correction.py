@@ -1,4 +1,4 @@
-"""Defect correction: what an image still lacks, carried back along its own trajectory."""
+"""Defect correction: the missing part of an image, inverted along the image's own trajectory."""
 
 import dataclasses
 import itertools
@@ -6,42 +6,49 @@ from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
-from ddim_embed.methods.iterates import Iterates, check_counts, wide
+from ddim_embed.methods.iterates import Iterates, check_counts, expand_to_images
 from ddim_embed.methods.protocol import Method
-from ddim_embed.process.sampling import ddim_step, sampler_levels
+from ddim_embed.process.sampling import ddim_step, sample, sampler_levels
 
-# By how much an image's trust falls with a sweep that failed, and grows with one that did not.
-_LESS, _MORE = 0.3, 1.5
+# Factors of an image's relaxation after a sweep that failed, and after one that succeeded.
+_DECREASE, _INCREASE = 0.3, 1.5
 
 
 @dataclasses.dataclass(frozen=True)
 class DefectCorrection(Method):
-    """Refines latents without a gradient: decodes, and runs what is missing back to t=1.
+    """Refines latents without a gradient: decodes, and inverts what is missing.
 
-    Decoding gives a trajectory, and a defect: the image asked for less the one that came. A sweep
-    puts the defect right at the image's end, and solves each step of the sampler roughly, by
-    fixed-point iterations as `ImplicitInversion` does, for the state that leads there. But it
-    starts from the noises of the trajectory, of which it is looking for a neighbour; so two
-    iterations a step do, and a sweep with its decode costs half as much again as a gradient. It is
-    an approximate inverse applied to the defect, again and again: the defect correction of Stetter
-    (1978).
+    Decoding gives a trajectory and a defect, the difference between the given image and the decoded
+    one. A sweep adds the defect to the decoded image and inverts each step of the sampler by a few
+    fixed-point iterations, as `ImplicitInversion` does. Its first guesses are the noises of the
+    trajectory, which is close by, so that two iterations per step suffice: a sweep with its decode
+    costs half as much again as a gradient. An approximate inverse is applied to the defect again
+    and again, which is the defect correction of Stetter (1978).
 
-    Each image has a trust in (0, 1]: by which share of its defect, and of the change of noise from
-    one step to the next, it is corrected. Where a sweep does not lower the error the image goes
-    back to its best latents and trusts less. The last few digits are not for it: L-BFGS goes on
-    where it slows down, `Hybrid(Hybrid("unet", "correction"), "lbfgs")`.
+    Each image has a relaxation factor in (0, 1], the share of its defect, and of the change of
+    noise from one step to the next, that is corrected. After a sweep that does not lower the error
+    the image returns to its best latents and the factor falls. The method is slow to gain the last
+    few digits: `Hybrid(Hybrid("unet", "correction"), "lbfgs")` goes on with L-BFGS.
 
-    It works in float32 whatever the generator's precision, as `ImplicitInversion`, and needs the
-    memory of a decode and of the N noises, but of no activations. It starts at N(0, 1) where it is
-    given no latents, which is too far for some images.
+    It works in float32 whatever the generator's precision, and needs the memory of a decode and of
+    the N noises, but of no activations. Where no latents are given it starts at N(0, 1), which is
+    too far away for some images.
 
     Attributes:
-        num_steps: decodes at most, the first of them that of the start; all others follow a sweep.
-        iterations: fixed-point iterations of each of the sampler's steps in a sweep.
+        num_steps: decodes at most; the first decodes the start, each later one follows a sweep.
+        iterations: fixed-point iterations per sampler step in a sweep.
         patience: decodes after which an image stops whose error has not fallen by 1%.
 
     Raises:
         ValueError: for an option below 1.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=2)
+        >>> pixels = generator.sample(1).clip(0, 1)
+        >>> result = de.embed(generator, pixels, de.DefectCorrection(num_steps=3))
+        >>> result.evaluations.tolist()  # 2 of the first decode, 2 + 4 of each sweep
+        [14.0]
     """
 
     num_steps: int = 11
@@ -63,87 +70,85 @@ class DefectCorrection(Method):
 
     def solve(self, generator, pixels, latents, tick, held=None):
         denoise = generator.denoiser("float32").compiled
-        levels = sampler_levels(generator.schedule, generator.num_steps, generator.last_step)
+        sampler = generator.schedule, generator.num_steps, generator.last_step
+        levels = sampler_levels(*sampler)
         iterates = Iterates(len(pixels), self.patience, tick)
-        pixels, wanted = tf.constant(pixels), generator.normalizer(pixels)
+        pixels, target = tf.constant(pixels), generator.normalizer(pixels)
 
-        def judge(course):
-            return generator.errors(generator.normalizer.inverse(course.image), pixels, held)
+        def errors(decoding):
+            return generator.errors(generator.normalizer.inverse(decoding.images), pixels, held)
 
-        best = follow(denoise, levels, tf.constant(latents))
-        lowest = judge(best)
+        best = follow(denoise, tf.constant(latents), *sampler)
+        lowest = errors(best)
         iterates.update(best.latents, lowest, generator.num_steps)
-        trust = tf.ones_like(lowest)
+        relaxation = tf.ones_like(lowest)
         cost = (1 + self.iterations) * generator.num_steps
         for _ in range(1, self.num_steps):
-            defect = wanted - best.image
+            defect = target - best.images
             if held is not None:
                 defect *= held
-            trial = sweep(denoise, levels, best, defect, wide(trust), self.iterations)
-            trial = follow(denoise, levels, trial)
-            error = judge(trial)
+            factors = expand_to_images(relaxation)
+            trial = sweep(denoise, levels, best, defect, factors, self.iterations)
+            trial = follow(denoise, trial, *sampler)
+            error = errors(trial)
             if not iterates.update(trial.latents, error, cost):
                 break
-            better = error < lowest  # False, too, where the error is not a number
+            better = error < lowest  # False where the error is NaN
+            rows = expand_to_images(better)
             best = tf.nest.map_structure(
-                lambda new, old, better=better: tf.where(wide(better), new, old), trial, best
+                lambda new, old, rows=rows: tf.where(rows, new, old), trial, best
             )
             lowest = tf.where(better, error, lowest)
-            trust = tf.where(better, tf.minimum(1.0, _MORE * trust), _LESS * trust)
-        return iterates.found()
+            relaxation = tf.where(
+                better, tf.minimum(1.0, _INCREASE * relaxation), _DECREASE * relaxation
+            )
+        return iterates.solution()
 
 
-class Course(NamedTuple):
-    """A decode with all that was predicted on its way.
+class Decoding(NamedTuple):
+    """A decode with the noises predicted on its way.
 
     Attributes:
-        latents: where it began, `(n, height, width, channels)`.
+        latents: `(n, height, width, channels)`.
         noises: the N predictions, from t=1 on, each of the same shape.
-        image: where it ended, in model space, same shape.
+        images: the decoded images in model space, same shape.
     """
 
     latents: tf.Tensor
     noises: list
-    image: tf.Tensor
+    images: tf.Tensor
 
 
-def follow(denoise, levels, latents):
-    """The `Course` from latents: `sampling.sample`, with its noises.
+def follow(denoise, latents, schedule, num_steps, last_step):
+    """Returns the `Decoding` of latents; arguments as for `sampling.sample`."""
+    steps = []
+    images = sample(denoise, schedule, latents, num_steps, last_step, callback=steps.append)
+    return Decoding(latents, [step.pred_noises for step in steps], images)
+
+
+def sweep(denoise, levels, decoding, defect, relaxation=1.0, iterations=2):
+    """Returns latents near those of a decoding, whose images are nearer by the defect.
+
+    Where the step from x at level t leads to the state y at level u, x = ddim_step(y, e, u, t) with
+    e = denoise(x, t), as in `inversion.implicit_steps`. The first guess of e is the decoding's own
+    noise at t, plus the change of noise that was found at u.
 
     Args:
         denoise: `denoise(noisy_images, rates) -> pred_noises`.
         levels: of `sampling.sampler_levels`.
-        latents: tensor `(n, height, width, channels)`.
-    """
-    state, noises = latents, []
-    for rates, next_rates in itertools.pairwise(levels):
-        noises.append(denoise(state, rates))
-        state = ddim_step(state, noises[-1], rates, next_rates)
-    return Course(latents, noises, state)
-
-
-def sweep(denoise, levels, course, defect, trust=1.0, iterations=2):
-    """Latents near those of a course, whose image is nearer by the defect.
-
-    Where the step from x at level t leads to the state y at level u, x = ddim_step(y, e, u, t) with
-    e = denoise(x, t), as in `inversion.implicit_steps`. The first guess of e is the course's own
-    noise at t, and the change of it that was found at u.
-
-    Args:
-        denoise, levels: as for `follow`.
-        course: a `Course`.
-        defect: what is to be added to its image, model space, of its shape.
-        trust: in (0, 1], a number or `(n, 1, 1, 1)`: the share of the defect, and of the changes of
-            noise, that is taken.
-        iterations: of each step, at least 1; each costs an evaluation.
+        decoding: a `Decoding`.
+        defect: what is added to its images, model space, of their shape.
+        relaxation: in (0, 1], a number or `(n, 1, 1, 1)`: the share of the defect, and of the
+            changes of noise, that is used.
+        iterations: per step, at least 1; each costs an evaluation.
 
     Returns:
-        Latents. For a defect of zero they are the course's own, to rounding.
+        Latents. For a defect of zero they are the decoding's own, to rounding.
     """
-    state, change = course.image + trust * defect, 0.0
+    state, change = decoding.images + relaxation * defect, 0.0
     backwards = list(itertools.pairwise(levels))[::-1]
-    for (rates, next_rates), noise in zip(backwards, course.noises[::-1], strict=True):
-        guess = noise + trust * change
+    for (rates, next_rates), noise in zip(backwards, decoding.noises[::-1], strict=True):
+        guess = noise + relaxation * change
         for _ in range(iterations):
             guess = denoise(ddim_step(state, guess, next_rates, rates), rates)
         change = guess - noise

@@ -1,8 +1,14 @@
-"""EDICT and BDIA as methods: exact inversion that finds a pair of latents."""
+"""EDICT and BDIA as methods: exact inversion to a pair of latents."""
 
 import dataclasses
+from collections.abc import Callable
 
-from ddim_embed.methods.protocol import Found, Method
+import numpy as np
+
+from ddim_embed import metrics
+from ddim_embed.generator.generator import Generator
+from ddim_embed.methods.embedding import Embedding
+from ddim_embed.methods.protocol import Method, Solution
 from ddim_embed.process.coupled import (
     bdia_invert,
     bdia_sample,
@@ -12,9 +18,34 @@ from ddim_embed.process.coupled import (
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairSolution(Solution):
+    """Latents with a partner, which only the method's own sampler decodes.
+
+    Attributes:
+        partner: as `latents`.
+        decode: `decode(generator, latents, partner)`, the method's own sampler.
+    """
+
+    partner: np.ndarray
+    decode: Callable
+
+    def certify(self, generator, pixels, seconds=0.0, held=None) -> Embedding:
+        """The `Embedding` of the pair; its `single_mse` is the error of `latents` alone."""
+        single = super().certify(generator, pixels, seconds, held)
+        reconstruction = self.decode(generator, self.latents, self.partner)
+        return dataclasses.replace(
+            single,
+            reconstruction=reconstruction,
+            mse=metrics.mse(pixels, reconstruction, generator.padding, held),
+            partner=np.asarray(self.partner, np.float32),
+            single_mse=single.mse,
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Coupled(Method):
-    """What the two have in common: both directions go through one network, in float32."""
+    """Runs both directions through one network, in float32."""
 
     def prepare(self, generator):
         generator.denoiser("float32")
@@ -30,20 +61,31 @@ class _Coupled(Method):
             **option,
         )
 
+    def _solution(self, pair, evaluations):
+        latents, partner = (states.numpy() for states in pair)
+        return PairSolution(latents, evaluations, partner=partner, decode=self.decode)
+
 
 @dataclasses.dataclass(frozen=True)
 class EDICT(_Coupled):
     """Exact inversion by coupled transformations (Wallace et al. 2022), 2N evaluations.
 
-    Exact to rounding under either convention of the last step, for the pair: `Embedding.mse` is of
-    what `decode` makes of latents and partner, `Embedding.single_mse` of what the generator makes
-    of the latents alone. It works in float32 whatever the generator's precision.
+    Under either convention of the last step the pair is exact to rounding: `Embedding.mse` is that
+    of latents and partner, decoded by the method; `Embedding.single_mse` that of the latents alone,
+    decoded by the generator. It works in float32 whatever the generator's precision.
 
     Attributes:
-        mixing: p in (0, 1]; 1 would never average the two states.
+        mixing: p in (0, 1]; with 1 the two states are never averaged.
 
     Raises:
-        ValueError: if `mixing` is not one of those.
+        ValueError: if `mixing` is outside (0, 1].
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=3)
+        >>> result = de.embed(generator, generator.sample(1).clip(0, 1), de.EDICT(mixing=0.9))
+        >>> bool(result.mse[0] < 1e-6), result.partner.shape
+        (True, (1, 32, 32, 1))
     """
 
     mixing: float = 0.93
@@ -51,12 +93,12 @@ class EDICT(_Coupled):
     def __post_init__(self):
         check_share("mixing", self.mixing)
 
-    def solve(self, generator, pixels, latents, tick):
-        images = generator.normalizer(pixels)
-        found, partner = self._run(edict_invert, generator, images, mixing=self.mixing)
-        return Found(found.numpy(), 2 * generator.num_steps, partner=partner.numpy())
+    def solve(self, generator, pixels, latents, tick, held=None):
+        pair = self._run(edict_invert, generator, generator.normalizer(pixels), mixing=self.mixing)
+        return self._solution(pair, 2 * generator.num_steps)
 
-    def decode(self, generator, latents, partner):
+    def decode(self, generator: Generator, latents: np.ndarray, partner: np.ndarray) -> np.ndarray:
+        """Pixels of a pair by EDICT's sampler, float32, not clipped, of the shape of `latents`."""
         images, _ = self._run(edict_sample, generator, latents, partner, mixing=self.mixing)
         return generator.normalizer.inverse(images).numpy()
 
@@ -65,16 +107,23 @@ class EDICT(_Coupled):
 class BDIA(_Coupled):
     """Exact inversion by bi-directional integration (Zhang et al. 2023), N evaluations.
 
-    Exact to rounding under either convention of the last step, for the pair: latents, and as
-    partner the state one step later. `Embedding.mse` is of what `decode` makes of both,
-    `Embedding.single_mse` of what the generator makes of the latents alone. It works in float32
+    Under either convention of the last step the pair is exact to rounding; the partner is the state
+    one step after the latents. `Embedding.mse` is that of the pair, decoded by the method;
+    `Embedding.single_mse` that of the latents alone, decoded by the generator. It works in float32
     whatever the generator's precision.
 
     Attributes:
         gamma: in (0, 1].
 
     Raises:
-        ValueError: if `gamma` is not one of those; in a call, for a generator of one step.
+        ValueError: if `gamma` is outside (0, 1]; in a call, for a generator of one step.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=3)
+        >>> result = de.embed(generator, generator.sample(1).clip(0, 1), de.BDIA())
+        >>> bool(result.mse[0] < 1e-6), bool(result.single_mse[0] > 1e-6)
+        (True, True)
     """
 
     gamma: float = 1.0
@@ -82,11 +131,11 @@ class BDIA(_Coupled):
     def __post_init__(self):
         check_share("gamma", self.gamma)
 
-    def solve(self, generator, pixels, latents, tick):
-        images = generator.normalizer(pixels)
-        found, partner = self._run(bdia_invert, generator, images, gamma=self.gamma)
-        return Found(found.numpy(), generator.num_steps, partner=partner.numpy())
+    def solve(self, generator, pixels, latents, tick, held=None):
+        pair = self._run(bdia_invert, generator, generator.normalizer(pixels), gamma=self.gamma)
+        return self._solution(pair, generator.num_steps)
 
-    def decode(self, generator, latents, partner):
+    def decode(self, generator: Generator, latents: np.ndarray, partner: np.ndarray) -> np.ndarray:
+        """Pixels of a pair by BDIA's sampler, float32, not clipped, of the shape of `latents`."""
         images = self._run(bdia_sample, generator, latents, partner, gamma=self.gamma)
         return generator.normalizer.inverse(images).numpy()

@@ -10,32 +10,47 @@ from ddim_embed.generator.generator import image_means
 from ddim_embed.methods.iterates import Iterates, check_counts
 from ddim_embed.methods.protocol import Method
 
-LOSSES = ("l1", "l2")
+LOSSES = ("mean_absolute_error", "mean_squared_error")
+# Names of the losses in earlier versions.
+_EARLIER = {"l1": "mean_absolute_error", "l2": "mean_squared_error"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Descent(Method):
     """Adam on latents: decode, compare, back-propagate through the sampler, many images at a time.
 
-    Minimises mean(|decode(z) - x|) + penalty * mean(z**2) over latents z; the squared error is
-    Eq. 12 of the paper, the absolute one what its code does. The best iterate of each image is
-    kept, and an image stops when it no longer improves. `LBFGS` gets further in a tenth of the
-    evaluations; this is the paper's method.
+    Minimises mean(|decode(z) - x|) + penalty * mean(z**2) over latents z. The squared error is
+    Eq. 12 of the paper; its code uses the absolute error. The best iterate of each image is
+    returned, and an image stops when it no longer improves. This is the paper's method; `LBFGS`
+    reaches a lower error in a tenth of the evaluations.
 
     Attributes:
         num_steps: iterations at most; the paper's number is the default.
         learning_rate: Adam's.
         decay: whether the learning rate falls to 0 along a cosine, which suits short descents.
-        loss: "l1", or "l2" for half the squared error.
+        loss: "mean_absolute_error", or "mean_squared_error", which is half of it as in Eq. 12;
+            "l1" and "l2" are read as these.
         penalty: weight of the mean square of the latents.
         patience: iterations after which an image stops whose error has not fallen by 1%.
         starts: descents of each image from different Gaussian latents; the best is returned.
+
+    Raises:
+        ValueError: for an unknown loss or an option out of its range; in a call, for latents to
+            start from where `starts` is above 1.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=1)
+        >>> pixels = generator.sample(1).clip(0, 1)
+        >>> result = de.embed(generator, pixels, de.Descent(num_steps=3, learning_rate=0.05))
+        >>> result.trace.mse.shape
+        (3, 1)
     """
 
     num_steps: int = 1500
     learning_rate: float = 1e-2
     decay: bool = False
-    loss: str = "l1"
+    loss: str = "mean_absolute_error"
     penalty: float = 0.005
     patience: int = 200
     starts: int = 1
@@ -45,6 +60,7 @@ class Descent(Method):
     takes_mask: ClassVar[bool] = True
 
     def __post_init__(self):
+        object.__setattr__(self, "loss", _EARLIER.get(self.loss, self.loss))
         check_counts(self, "num_steps", "patience", "starts")
         if not 0 < self.learning_rate < np.inf:
             raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
@@ -57,25 +73,26 @@ class Descent(Method):
     def ticks(self):
         return self.num_steps
 
-    def __call__(self, generator, pixels, seed=0, latents=None, mask=None):
+    def run(self, generator, pixels, seed, latents=None, held=None):
         if self.starts == 1:
-            return super().__call__(generator, pixels, seed, latents, mask)
+            return super().run(generator, pixels, seed, latents, held)
         if latents is not None:
             raise ValueError("`starts` must be 1 where `latents` are given to start from.")
-        pixels = generator.check_pixels(pixels)
+        repeats = np.repeat(np.arange(len(pixels)), self.starts)
+        held = None if held is None else held[repeats]
         once = dataclasses.replace(self, starts=1)
-        if mask is not None:
-            generator.check_mask(mask, len(pixels))
-            mask = np.repeat(mask, self.starts, axis=0)
-        pixels = np.repeat(pixels, self.starts, axis=0)
-        return best_of(once(generator, pixels, seed, mask=mask), self.starts)
+        repeated = once.run(generator.take(repeats), pixels[repeats], seed, held=held)
+        return best_of(repeated, self.starts)
 
     def solve(self, generator, pixels, latents, tick, held=None):
         step = generator.traced(_step)
         iterates = Iterates(len(pixels), self.patience, tick)
-        options = {"penalty": tf.constant(self.penalty), "absolute": tf.constant(self.loss == "l1")}
+        options = {
+            "penalty": tf.constant(self.penalty),
+            "absolute": tf.constant(self.loss == "mean_absolute_error"),
+            "held": None if held is None else tf.constant(held),
+        }
         pixels, latents = tf.constant(pixels), tf.constant(latents)
-        options["held"] = None if held is None else tf.constant(held)
         mean = square = tf.zeros_like(latents)
         for i in range(self.num_steps):
             share = (1 + np.cos(np.pi * i / self.num_steps)) / 2 if self.decay else 1.0
@@ -84,11 +101,11 @@ class Descent(Method):
             latents, mean, square, mse = step(latents, mean, square, pixels, count, rate, **options)
             if not iterates.update(previous, mse, generator.gradient_evaluations):
                 break
-        return iterates.found()
+        return iterates.solution()
 
 
 def _step(generator, latents, mean, square, pixels, count, rate, penalty, absolute, held):
-    """One step of Adam for each image by itself; also gives the errors before it."""
+    """One step of Adam for each image by itself; also returns the errors before it."""
     with tf.GradientTape() as tape:
         tape.watch(latents)
         decoded = generator.decode_tensor(latents)
@@ -101,17 +118,17 @@ def _step(generator, latents, mean, square, pixels, count, rate, penalty, absolu
     mean = 0.9 * mean + 0.1 * gradient
     square = 0.999 * square + 0.001 * tf.square(gradient)
     unbiased_mean, unbiased_square = mean / (1 - 0.9**count), square / (1 - 0.999**count)
-    # The gradient of a mean is small; the usual 1e-8 would not be beside it.
+    # The gradient of a mean is small, so the usual 1e-8 would slow the steps down.
     latents -= rate * unbiased_mean / (tf.sqrt(unbiased_square) + 1e-12)
     return latents, mean, square, generator.errors(decoded, pixels, held)
 
 
 def best_of(embedding, starts):
-    """Of every `starts` embeddings of one image, the one of the least error.
+    """Selects, of every `starts` embeddings of one image, the one with the least error.
 
     Args:
-        embedding: an `Embedding` of n * starts images, those of one image side by side.
-        starts: how many there are of each.
+        embedding: an `Embedding` of n * starts images, those of one image next to each other.
+        starts: the number of embeddings of each image.
 
     Returns:
         An `Embedding` of n images; its evaluations are those of all starts.
@@ -120,7 +137,7 @@ def best_of(embedding, starts):
     chosen = np.arange(count) * starts + embedding.mse.reshape(count, starts).argmin(axis=1)
     trace = embedding.trace
 
-    def together(values):
+    def grouped(values):
         return values.reshape(len(values), count, starts)
 
     return dataclasses.replace(
@@ -131,8 +148,8 @@ def best_of(embedding, starts):
         evaluations=embedding.evaluations.reshape(count, starts).sum(axis=1),
         trace=dataclasses.replace(
             trace,
-            evaluations=together(trace.evaluations).sum(axis=-1),
-            seconds=together(trace.seconds).sum(axis=-1),
-            mse=together(trace.mse).min(axis=-1),
+            evaluations=grouped(trace.evaluations).sum(axis=-1),
+            seconds=grouped(trace.seconds).sum(axis=-1),
+            mse=grouped(trace.mse).min(axis=-1),
         ),
     )

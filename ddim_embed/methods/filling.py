@@ -1,14 +1,13 @@
-"""Smooth guesses for the part of an image that is not known."""
+"""Smooth continuation of an image into its unknown part."""
 
 import numpy as np
 
 
 def fill(pixels, held):
-    """Fills in each image what is not held: its harmonic continuation.
+    """Fills the pixels of each image that are not held by their harmonic continuation.
 
-    Of all fillings it is the smoothest: the one with the least sum of squared differences between
-    neighbours, in which every pixel is the mean of those around it. So it is never beyond the range
-    of what is held.
+    It has the least sum of squared differences between neighbours: every filled pixel is the mean
+    of those around it, so that none leaves the range of the held pixels.
 
     Args:
         pixels: float `(n, height, width, channels)`.

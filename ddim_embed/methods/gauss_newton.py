@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed.generator.linearization import linearize
-from ddim_embed.methods.iterates import Iterates, check_counts, dot, wide
+from ddim_embed.methods.iterates import Iterates, check_counts, expand_to_images, inner_product
 from ddim_embed.methods.protocol import Method
 
 
@@ -16,15 +16,26 @@ class GaussNewton(Method):
     """Solves min_z |decode(z) - x|**2 by linearising decode, with damping for each image.
 
     Each iteration solves (J'J + damping * I) step = -J'(decode(z) - x) roughly, by a few conjugate
-    gradients; J is never formed (`jacobian.linearize`). Where the error falls short of the linear
-    forecast the damping grows (Nocedal & Wright, Sec. 10.3); a refused step is tried again at a
-    quarter of its length, so that no image of a batch waits for another.
+    gradient steps; J is never formed (`linearization.linearize`). Where the error falls by less
+    than the linear forecast the damping grows (Nocedal & Wright, Sec. 10.3); a refused step is
+    tried again at a quarter of its length, so that no image of a batch waits for another.
 
     Attributes:
         num_steps: iterations at most.
-        cg_steps: conjugate gradients in each.
+        cg_steps: conjugate gradient steps in each.
         damping: its first value, in units of the curvature along the gradient.
         patience: iterations after which an image stops whose error has not fallen by 1%.
+
+    Raises:
+        ValueError: for a count below 1, or damping that is not positive.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=1)
+        >>> pixels = generator.sample(1).clip(0, 1)
+        >>> method = de.GaussNewton(num_steps=2, cg_steps=1)
+        >>> de.embed(generator, pixels, method, latents=generator.latents(1, seed=1)).mse.shape
+        (1,)
     """
 
     num_steps: int = 30
@@ -64,43 +75,44 @@ class GaussNewton(Method):
             accepted = trial_value < value
             gain = (value - trial_value) / tf.maximum(value - forecast, 1e-20)
             damping *= tf.where(gain > 0.75, 1 / 3, tf.where(accepted & (gain > 0.25), 1.0, 3.0))
-            point = tf.where(wide(accepted), trial, point)
+            point = tf.where(expand_to_images(accepted), trial, point)
             value = tf.where(accepted, trial_value, value)
             # By convexity of the linear model its forecast for a quarter of the step is at most
             # the mean of both ends.
             forecast = tf.where(accepted, trial_forecast, 0.75 * value + 0.25 * forecast)
-            step = tf.where(wide(accepted), trial_step, 0.25 * step)
-        return iterates.found()
+            step = tf.where(expand_to_images(accepted), trial_step, 0.25 * step)
+        return iterates.solution()
 
 
 def _solve_linearized(generator, point, pixels, damping, count, held=None):
     """Half the squared error of each image, and the damped Gauss-Newton step from there.
 
     Returns:
-        Values `(n,)`; steps, as `point`; the values that the linear model forecasts; mean errors.
+        Values `(n,)`; steps, as `point`; the values that the linear model forecasts, `(n,)`; mean
+        squared errors, `(n,)`.
     """
 
-    def shown(images):
+    def masked(images):
         return images if held is None else held * images
 
-    # What is free is zero in the image, in what is decoded, and so in the Jacobian.
+    # Free pixels are zero in the image, in the decoded image, and so in the Jacobian.
     decoded, product, transposed = linearize(
-        lambda latents: shown(generator.decode_tensor(latents)), point
+        lambda latents: masked(generator.decode_tensor(latents)), point
     )
-    residual = decoded - shown(pixels)
+    residual = decoded - masked(pixels)
     descent = -transposed(residual)
     steepest = product(descent)
-    squared = dot(descent, descent)
-    # Damping without units: relative to the curvature along the gradient.
-    damping = damping * dot(steepest, steepest) / tf.maximum(squared, 1e-30)
+    squared = inner_product(descent, descent)
+    # The damping is relative to the curvature along the gradient.
+    damping = damping * inner_product(steepest, steepest) / tf.maximum(squared, 1e-30)
 
     def iterate(i, step, moved, direction, remainder, squared):
         image = product(direction)
-        curvature = dot(image, image) + damping * dot(direction, direction)
-        length = wide(squared / tf.maximum(curvature, 1e-30))
-        remainder -= length * (transposed(image) + wide(damping) * direction)
-        next_squared = dot(remainder, remainder)
-        turned = remainder + wide(next_squared / tf.maximum(squared, 1e-30)) * direction
+        curvature = inner_product(image, image) + damping * inner_product(direction, direction)
+        length = expand_to_images(squared / tf.maximum(curvature, 1e-30))
+        remainder -= length * (transposed(image) + expand_to_images(damping) * direction)
+        next_squared = inner_product(remainder, remainder)
+        turned = remainder + expand_to_images(next_squared / tf.maximum(squared, 1e-30)) * direction
         step, moved = step + length * direction, moved + length * image
         return i + 1, step, moved, turned, remainder, next_squared
 
@@ -109,4 +121,9 @@ def _solve_linearized(generator, point, pixels, damping, count, held=None):
     _, step, moved, *_ = tf.while_loop(lambda i, *_: i < count, iterate, state)
     forecast = residual + moved
     errors = generator.errors(decoded, pixels, held)
-    return 0.5 * dot(residual, residual), step, 0.5 * dot(forecast, forecast), errors
+    return (
+        0.5 * inner_product(residual, residual),
+        step,
+        0.5 * inner_product(forecast, forecast),
+        errors,
+    )

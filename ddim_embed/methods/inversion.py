@@ -1,13 +1,14 @@
-"""The sampler run backwards: naively, or each of its steps solved as the equation that it is."""
+"""DDIM inversion: naive, or with each step solved as an implicit equation."""
 
 import dataclasses
 from typing import ClassVar
 
 import numpy as np
 
-from ddim_embed.methods.protocol import Found, Method
+from ddim_embed.generator.generator import Generator
+from ddim_embed.methods.protocol import Method, Solution
 from ddim_embed.process import fixed_point
-from ddim_embed.process.inversion import implicit_steps
+from ddim_embed.process.inversion import Trajectory, implicit_steps
 from ddim_embed.process.sampling import invert
 
 ACCELERATIONS = {"anderson": fixed_point.WINDOW, "fixed_point": 0}  # name -> window
@@ -15,19 +16,25 @@ ACCELERATIONS = {"anderson": fixed_point.WINDOW, "fixed_point": 0}  # name -> wi
 
 @dataclasses.dataclass(frozen=True)
 class DDIMInversion(Method):
-    """The ODE of DDIM run backwards: one evaluation per step (Song et al. 2021, Sec. 4.3).
+    """The ODE of DDIM backwards, one evaluation per step (Song et al. 2021, Sec. 4.3).
 
-    Each step evaluates the noise at the end that it starts from, the sampler at the other: the
-    error falls as 1/N only. The image is taken for the state at t=0, as inverse schedulers do. For
-    "transfer" that is what the sampler returns; for "predicted_image" it is not quite, as t=0 is
-    not noiseless, and some error stays however many steps there are.
+    Each step evaluates the noise where it starts, the sampler's step where this one ends, so the
+    error falls only as 1/N. The image is taken for the state at t=0, as inverse schedulers do.
+    Under "transfer" this is what the sampler returns. Under "predicted_image" it is not quite, as
+    t=0 is not noiseless, and some error remains for any number of steps.
 
     Attributes:
-        num_steps: N of the inversion; None for the generator's own, with which the latents are
-            decoded in any case.
+        num_steps: N of the inversion; None for the generator's own, which always decodes.
 
     Raises:
         ValueError: if `num_steps` is less than 1.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=2)
+        >>> result = de.embed(generator, generator.sample(1).clip(0, 1), de.DDIMInversion(4))
+        >>> result.evaluations.tolist()
+        [4.0]
     """
 
     num_steps: int | None = None
@@ -39,38 +46,45 @@ class DDIMInversion(Method):
     def prepare(self, generator):
         generator.denoiser(num_steps=self.num_steps)
 
-    def solve(self, generator, pixels, latents, tick):
+    def solve(self, generator, pixels, latents, tick, held=None):
         num_steps = self.num_steps or generator.num_steps
         denoise = generator.denoiser(num_steps=num_steps).compiled
         images = generator.normalizer(pixels)
-        found = invert(denoise, generator.schedule, images, num_steps)
-        return Found(found.numpy(), evaluations=num_steps)
+        inverted = invert(denoise, generator.schedule, images, num_steps)
+        return Solution(inverted.numpy(), evaluations=num_steps)
 
 
 @dataclasses.dataclass(frozen=True)
 class ImplicitInversion(Method):
-    """Each step of the sampler inverted as the implicit equation that it is: `implicit_steps`.
+    """Inverts each step of the sampler as an implicit equation, by `inversion.implicit_steps`.
 
     Under "transfer" it is exact to float32 rounding wherever the iteration converges. Under
-    "predicted_image" many latents give one image. Which one is found follows from the latents to
-    start from, Gaussian ones by default, for these are the first guess of the noise in the image:
-    along a trajectory the predicted noise hardly changes, and at t=1 it is almost the latents. To
-    solve that step more exactly than the image is worth makes the states unlike those of training,
-    and the later steps harder; so few iterations can be better than many.
+    "predicted_image" many latents give one image. The latents to start from, Gaussian by default,
+    decide which is found, as they are the first guess of the noise in the image: along a trajectory
+    the predicted noise hardly changes, and at t=1 it almost equals the latents. Solving the first
+    step too exactly makes the states unlike those of training and the later steps harder, so that
+    few iterations can be better than many.
 
     It works in float32 whatever the generator's precision. On a GPU TensorFlow rounds the inputs of
-    float32 convolutions to 10 bits, which bounds what can be reached, unless
-    `tf.config.experimental.enable_tensor_float_32_execution(False)` was called.
+    float32 convolutions to 10 bits, which limits the precision, unless
+    `tf.config.experimental.enable_tensor_float_32_execution(False)` is called.
 
     Attributes:
-        iterations: of each step, at most; each costs an evaluation, and the last one more.
-        tolerance: residual of a step at which an image is done with it, as
-            `Trajectory.residuals`.
+        iterations: per step, at most; each costs an evaluation, and the last one more.
+        tolerance: residual, as `Trajectory.residuals`, at which a step is solved for an image.
         acceleration: a name of `ACCELERATIONS`.
         damping: in (0, 1], under-relaxation of every iteration.
 
     Raises:
-        ValueError: if an option is not one of those.
+        ValueError: if an option is out of its range.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=3, last_step="transfer")
+        >>> pixels = generator.sample(1).clip(0, 1)
+        >>> result = de.embed(generator, pixels, de.ImplicitInversion(iterations=30))
+        >>> result.converged.tolist()
+        [True]
     """
 
     iterations: int = 10
@@ -96,17 +110,19 @@ class ImplicitInversion(Method):
     def prepare(self, generator):
         generator.denoiser("float32")
 
-    def solve(self, generator, pixels, latents, tick):
-        found = self.trajectory(generator, pixels, latents)
-        return Found(found.states[-1], evaluations=found.evaluations)
+    def solve(self, generator, pixels, latents, tick, held=None):
+        trajectory = self.trajectory(generator, pixels, latents)
+        return Solution(trajectory.states[-1], evaluations=trajectory.evaluations)
 
-    def trajectory(self, generator, pixels, latents=None):
-        """The states that lead from latents to pixels, with every residual.
+    def trajectory(
+        self, generator: Generator, pixels: np.ndarray, latents: np.ndarray | None = None
+    ) -> Trajectory:
+        """Returns the states between pixels and latents, with every residual.
 
         Args:
             generator: a `Generator`.
-            pixels: `(n, height, width, channels)`, not checked: what `decode` returns may leave
-                [0, 1], and is found exactly only if it is not clipped.
+            pixels: `(n, height, width, channels)`, not checked: decoded pixels may leave [0, 1],
+                and only unclipped ones can be inverted exactly.
             latents: the first guess of the noise in the images, same shape, or None.
 
         Returns:

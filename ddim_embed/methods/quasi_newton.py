@@ -1,4 +1,4 @@
-"""Limited-memory BFGS on latents: the fastest way to a small error that we know."""
+"""Limited-memory BFGS on latents."""
 
 import dataclasses
 from typing import ClassVar
@@ -6,40 +6,51 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed.methods.iterates import Iterates, check_counts, dot, wide
+from ddim_embed.methods.iterates import Iterates, check_counts, expand_to_images, inner_product
 from ddim_embed.methods.protocol import Method
 
 # The sufficient decrease of Nocedal & Wright, Eq. 3.6a.
 _SUFFICIENT = 1e-4
-# Pairs of steps and gradients at a right angle carry no curvature.
+# The least cosine between a step and the change of the gradient that measures a curvature.
 _CURVED = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class LBFGS(Method):
-    """Quasi-Newton descent of the squared error, each image with a memory of its own.
+    """Quasi-Newton descent of the squared error, with a separate memory for each image.
 
-    Minimises half the sum of (decode(z) - x)**2. Each iteration costs one gradient, as one of
-    Adam's does, but learns the curvature from the gradients it has seen (two-loop recursion:
-    Nocedal & Wright, Algorithm 7.4). A line search would wait for the slowest image of a batch;
-    instead a step is no longer than a radius, which doubles where the error fell and halves where
-    it did not, and every trial teaches its curvature, even one that is refused.
+    Minimises half the sum of (decode(z) - x)**2. Each iteration costs one gradient, as an iteration
+    of Adam does, and estimates the curvature from earlier gradients (two-loop recursion: Nocedal &
+    Wright, Algorithm 7.4). A line search would make a batch wait for its slowest image. Instead a
+    step is no longer than a radius, which doubles where the error falls and halves where it does
+    not; trial points that are refused update the memory, too.
 
-    What it believes before it has seen a gradient halves their number: the image answers to smooth
-    changes of the latents, and hardly to fine ones (in a trained generator the mean square of
-    J' noise falls faster than 1 / (1 + frequency**2), by a factor of hundreds). So the first
-    inverse Hessian is 1 - Laplacian, scaled as in Eq. 7.20, and the memory corrects it.
+    A good first inverse Hessian halves the number of iterations. Images depend on smooth changes of
+    the latents, and hardly on fine ones: in a trained generator the mean square of J' noise falls
+    faster than 1 / (1 + frequency**2), by a factor of hundreds. So the first inverse Hessian is
+    1 - Laplacian, scaled as in Eq. 7.20, and the memory corrects it.
 
-    It finds the minimum nearest to its start, so start well: `Hybrid("unet", LBFGS())`. Without
-    latents to start from it starts at N(0, 1).
+    It finds a minimum near its start, so a good start matters: `Hybrid("unet", LBFGS())`. Where no
+    latents are given it starts at N(0, 1).
 
     Attributes:
         num_steps: iterations at most.
-        memory: pairs of steps and gradients that are kept of each image.
+        memory: pairs of steps and changes of the gradient that are stored for each image.
         patience: iterations after which an image stops whose error has not fallen by 1%.
         laplacian: weight of the Laplacian in the first inverse Hessian, in units in which the
             image is pi wide. 0 for the identity: then latents that the image does not depend on
-            stay where they were, and do not move along with their neighbours.
+            stay where they are, and do not move along with their neighbours.
+
+    Raises:
+        ValueError: for a count below 1, or a `laplacian` below 0.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=1)
+        >>> pixels = generator.sample(1).clip(0, 1)
+        >>> result = de.embed(generator, pixels, de.LBFGS(num_steps=2))
+        >>> result.evaluations.tolist()  # two gradients, 2 evaluations each
+        [4.0]
     """
 
     num_steps: int = 100
@@ -79,11 +90,11 @@ class LBFGS(Method):
             point, value, slope, memory, radius = judge(
                 point, value, slope, memory, radius, laplacian, trial, trial_value, trial_slope
             )
-        return iterates.found()
+        return iterates.solution()
 
 
 def _value_and_gradient(generator, latents, pixels, held):
-    """Half the squared error of each image, its gradient, and the mean error of its content."""
+    """Half the squared error of each image, its gradient, and its mean squared error."""
     with tf.GradientTape() as tape:
         tape.watch(latents)
         decoded = generator.decode_tensor(latents)
@@ -96,12 +107,12 @@ def _value_and_gradient(generator, latents, pixels, held):
 
 
 def _first_radius(point):
-    """A 64th of a standard deviation in every direction: small beside any latent."""
+    """A 64th of a standard deviation in every direction: small compared with any latents."""
     return tf.sqrt(tf.cast(tf.size(point[0]), tf.float32)) / 64
 
 
 def _empty_memory(point, slope, size):
-    """Steps, changes of the gradient, one over their products (0: empty), the scale of Eq. 7.20."""
+    """Steps, changes of the gradient, inverse inner products (0: empty), scale of Eq. 7.20."""
     history = tf.zeros((size, *point.shape))
     # So that the first move is one along the gradient, as long as the first radius.
     scale = _first_radius(point) / tf.maximum(_norm(slope), 1e-20)
@@ -128,49 +139,53 @@ def _move(generator, point, slope, memory, radius, laplacian):
     direction = slope
     weights = []
     for i in reversed(range(size)):
-        weights.append(inverse_products[i] * dot(steps[i], direction))
-        direction -= wide(weights[-1]) * changes[i]
-    direction = wide(scale) * _precondition(direction, laplacian)
+        weights.append(inverse_products[i] * inner_product(steps[i], direction))
+        direction -= expand_to_images(weights[-1]) * changes[i]
+    direction = expand_to_images(scale) * _precondition(direction, laplacian)
     for i in range(size):
-        correction = inverse_products[i] * dot(changes[i], direction)
-        direction += wide(weights[size - 1 - i] - correction) * steps[i]
-    # Rounding can turn a direction uphill; this one never is.
-    downhill = dot(direction, slope) > 0
-    direction = tf.where(wide(downhill), direction, wide(scale) * _precondition(slope, laplacian))
+        correction = inverse_products[i] * inner_product(changes[i], direction)
+        direction += expand_to_images(weights[size - 1 - i] - correction) * steps[i]
+    # Rounding can turn the direction uphill; the preconditioned gradient never is.
+    downhill = inner_product(direction, slope) > 0
+    direction = tf.where(
+        expand_to_images(downhill),
+        direction,
+        expand_to_images(scale) * _precondition(slope, laplacian),
+    )
     length = _norm(direction)
-    return point - wide(tf.minimum(1.0, radius / tf.maximum(length, 1e-20))) * direction
+    return point - expand_to_images(tf.minimum(1.0, radius / tf.maximum(length, 1e-20))) * direction
 
 
 def _judge(
     generator, point, value, slope, memory, radius, laplacian, trial, trial_value, trial_slope
 ):  # fmt: skip
-    """Accepts or refuses each trial point, and remembers what it taught."""
+    """Accepts or refuses each trial point, and updates the memory and the radius."""
     steps, changes, inverse_products, scale = memory
     step, change = trial - point, trial_slope - slope
-    product, length = dot(step, change), _norm(step)
+    product, length = inner_product(step, change), _norm(step)
     curved = product > _CURVED * length * _norm(change)
     inverse = tf.where(curved, 1 / tf.where(curved, product, 1.0), 0.0)
-    expected = dot(change, _precondition(change, laplacian))
+    expected = inner_product(change, _precondition(change, laplacian))
     scale = tf.where(curved, product / tf.maximum(expected, 1e-30), scale)
-    # What is not a number must not enter the memory, not even with a factor of zero.
-    step, change = (tf.where(wide(curved), moved, 0.0) for moved in (step, change))
+    # NaN must not enter the memory, not even with a factor of zero.
+    step, change = (tf.where(expand_to_images(curved), moved, 0.0) for moved in (step, change))
     memory = (
         tf.concat([steps[1:], step[None]], 0),
         tf.concat([changes[1:], change[None]], 0),
         tf.concat([inverse_products[1:], inverse[None]], 0),
         scale,
     )
-    # False, too, where the value is not a number.
-    accepted = trial_value < value + _SUFFICIENT * dot(slope, step)
+    # False where the value is NaN.
+    accepted = trial_value < value + _SUFFICIENT * inner_product(slope, step)
     radius = tf.where(accepted, tf.maximum(radius, 2 * length), length / 2)
     return (
-        tf.where(wide(accepted), trial, point),
+        tf.where(expand_to_images(accepted), trial, point),
         tf.where(accepted, trial_value, value),
-        tf.where(wide(accepted), trial_slope, slope),
+        tf.where(expand_to_images(accepted), trial_slope, slope),
         memory,
         radius,
     )
 
 
 def _norm(a):
-    return tf.sqrt(dot(a, a))
+    return tf.sqrt(inner_product(a, a))

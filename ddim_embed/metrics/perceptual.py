@@ -1,6 +1,7 @@
-"""LPIPS: how far two images are apart for the eye (Zhang et al., 2018), with AlexNet's features."""
+"""LPIPS, a perceptual distance of two images on AlexNet's features (Zhang et al., 2018)."""
 
 import functools
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,10 +9,10 @@ import tensorflow as tf
 
 from ddim_embed import metrics
 from ddim_embed.networks.blocks import register
-from ddim_embed.store.weights import find_instrument, load_weights, weights_root
+from ddim_embed.store.weights import find_instrument, load_weights
 
-# AlexNet's convolutions as (channels, kernel size, stride, padding), each with a ReLU behind it,
-# where LPIPS taps it; the first two taps go through a 3x3 max pool of stride 2 before the next.
+# AlexNet's convolutions as (channels, kernel size, stride, padding), each followed by a ReLU, whose
+# output LPIPS uses; a 3x3 max pool of stride 2 follows each of the first two.
 CONVOLUTIONS = (
     (64, 11, 4, 2),
     (192, 5, 1, 2),
@@ -23,7 +24,7 @@ POOLED = 2
 # LPIPS's own normalisation of RGB in [-1, 1].
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
-# Below it, squared, a feature vector counts as none: a direction of zeros has no gradient.
+# Feature vectors are not normalised below this norm: at 0 the direction has no gradient.
 _SMALLEST_NORM = 1e-8
 
 
@@ -33,13 +34,13 @@ class PerceptualDistance(keras.Model):
 
     Zhang et al. (2018), Eq. 1, version 0.1: features of five layers, normalised to unit length at
     each position; their squared differences, weighted by channel, averaged over positions, summed
-    over layers. Weights stay put; `load_perceptual_distance` gives the published ones.
+    over layers. Weights are not trainable; `load_perceptual_distance` loads the published ones.
 
-    Images with a side of less than `min_size` are upsampled bilinearly, in proportion, until their
-    smaller side has it: on fewer pixels AlexNet's last layers see next to nothing.
+    Images with a side shorter than `min_size` are upsampled bilinearly, in proportion, until their
+    smaller side has that length: for fewer pixels AlexNet's last layers have hardly any positions.
 
     Args:
-        min_size: see above, at least 32; LPIPS is usually taken at 64 and more.
+        min_size: least side in pixels, at least 32; LPIPS is usually computed at 64 and more.
 
     Call: `[pixels, other]`, each float `(batch, height, width, 1 or 3)` in [0, 1], height and width
     known -> float32 `(batch,)`. Nothing is clipped: a loss through a clip has no gradient at
@@ -48,6 +49,13 @@ class PerceptualDistance(keras.Model):
 
     Raises:
         ValueError: for a `min_size` below 32, or when called with other shapes.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> pixels = np.zeros((2, 32, 32, 1), np.float32)
+        >>> de.PerceptualDistance()([pixels, pixels]).numpy().shape  # with random weights
+        (2,)
     """
 
     def __init__(self, min_size=64, **kwargs):
@@ -69,7 +77,7 @@ class PerceptualDistance(keras.Model):
         self.build()
 
     def build(self, input_shape=None):
-        """Creates all variables: their shapes depend on no input."""
+        """Creates all variables; their shapes do not depend on the input."""
         if self.built:
             return
         inputs = 3
@@ -82,7 +90,7 @@ class PerceptualDistance(keras.Model):
     def call(self, inputs):
         pixels, other = (tf.cast(images, tf.float32) for images in inputs)
         _check_shapes(pixels.shape, other.shape)
-        # One pass for both: a batch of twice the size is faster than two.
+        # One pass for both: one batch of twice the size is faster.
         taps = self._taps(tf.concat([pixels, other], axis=0))
         distances = 0.0
         for tap, head in zip(taps, self.heads, strict=True):
@@ -117,32 +125,45 @@ class PerceptualDistance(keras.Model):
         return super().get_config() | {"min_size": self.min_size}
 
 
-def lpips(pixels, other, padding=0, batch_size=64, root=None):
-    """LPIPS per image, AlexNet variant (version 0.1): 0 for equals, more for what looks different.
+def lpips(
+    pixels: np.ndarray,
+    other: np.ndarray,
+    padding: int = 0,
+    batch_size: int = 64,
+    root: Path | None = None,
+) -> np.ndarray:
+    """LPIPS per image, AlexNet variant (version 0.1): 0 for equal images, more for less alike ones.
 
-    Pixels are clipped to [0, 1] first. Images with a side of less than 64 pixels, padding cut off,
-    are upsampled: distances compare only among images of one size.
+    Pixels are clipped to [0, 1] first. Images with a side of less than 64 pixels, without padding,
+    are upsampled: compare only distances of images of one size.
 
     Args:
         pixels, other: float, `(n, height, width, 1 or 3)`; clipped to [0, 1].
         padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
-        batch_size: pairs at a time, which bounds memory; no result depends on it.
-        root: folder of weights; the shipped one by default, and where it has none. A root's file is
-            read once.
+        batch_size: pairs per batch, which bounds memory; no result depends on it.
+        root: folder of weights; the shipped one by default, or if it has no such weights. A file is
+            loaded once.
 
     Returns:
         float32 array `(n,)`.
 
     Raises:
-        ValueError: if the shapes differ or are others, the padding leaves no pixel, or
-            `batch_size` is not positive.
+        ValueError: for different or other shapes, padding that leaves no pixel, or a `batch_size`
+            that is not positive.
         FileNotFoundError: if there are no weights in `root`, nor shipped.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> black, white = np.zeros((1, 32, 32, 1)), np.ones((1, 32, 32, 1))
+        >>> bool(de.lpips(black, white)[0] > de.lpips(black, black)[0])
+        True
     """
     pixels, other = metrics.content(pixels, other, padding, np.float32)
     _check_shapes(pixels.shape, other.shape)
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
-    distance = _load_once(weights_root(root).resolve())
+    distance = _load_once(*_find(root))
     distances = np.empty(len(pixels), np.float32)
     for i in range(0, len(pixels), batch_size):
         part = slice(i, i + batch_size)
@@ -150,34 +171,48 @@ def lpips(pixels, other, padding=0, batch_size=64, root=None):
     return distances
 
 
-def load_perceptual_distance(root=None):
-    """Loads the published LPIPS: a `PerceptualDistance` to differentiate or to build losses of.
+def load_perceptual_distance(root: Path | None = None) -> PerceptualDistance:
+    """Loads the published LPIPS as a differentiable `PerceptualDistance`, for losses.
 
     Args:
-        root: folder of weights; the shipped one by default, and where it has none (see
-            `weights.weights_root`).
+        root: folder of weights; the shipped one by default, or if it has no such weights.
 
     Returns:
         A `PerceptualDistance`.
 
     Raises:
-        FileNotFoundError: if there are no such weights.
-        ValueError: if the file is not what the manifest says.
+        FileNotFoundError: if the weights do not exist.
+        ValueError: if the file does not match the manifest.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> distance = de.load_perceptual_distance()
+        >>> pixels = np.zeros((1, 32, 32, 3), np.float32)
+        >>> round(float(distance([pixels, pixels])[0]), 6)
+        0.0
     """
+    return _load(*_find(root))
+
+
+def _find(root):
+    """Path, checksum and options of the weights."""
     path, entry = find_instrument("lpips", "alexnet", root)
-    distance = PerceptualDistance(**entry["config"])
-    load_weights(distance, path, entry["sha256"])
+    return path, entry["sha256"], tuple(entry["config"].items())
+
+
+def _load(path, sha256, options):
+    distance = PerceptualDistance(**dict(options))
+    load_weights(distance, path, sha256)
     return distance
 
 
-@functools.lru_cache(maxsize=4)
-def _load_once(root):
-    return load_perceptual_distance(root)
+_load_once = functools.lru_cache(maxsize=4)(_load)  # per checksum, not only per path
 
 
 def _check_shapes(shape, other_shape):
     shape, other_shape = tuple(shape), tuple(other_shape)
-    # Only the number of images may be unknown, while a graph is traced.
+    # Only the number of images may be unknown while a graph is traced.
     counts = {shape[:1], other_shape[:1]} - {(None,)}
     if len(shape) != 4 or shape[1:] != other_shape[1:] or len(counts) > 1 or shape[3] not in (1, 3):
         raise ValueError(
@@ -189,5 +224,5 @@ def _check_shapes(shape, other_shape):
 
 
 def _unit_length(features):
-    """Each position's feature vector over its length; zeros stay zeros, with a finite gradient."""
+    """Normalises the feature vector at each position; zeros stay zeros, with a finite gradient."""
     return tf.math.l2_normalize(features, axis=-1, epsilon=_SMALLEST_NORM**2)

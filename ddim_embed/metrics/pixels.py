@@ -1,14 +1,21 @@
-"""How far a reconstruction is from its image. Pixels are clipped to [0, 1] first.
+"""Errors of reconstructions. Pixels are clipped to [0, 1] first.
 
-Errors are reported of what is displayed, so clipping belongs here, and only here: a loss through a
-clip has no gradient at saturated pixels.
+Errors are those of displayed images, so only metrics clip: a loss through a clip has no gradient at
+saturated pixels.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 
-def mse(pixels, reconstruction, padding=0, held=None):
+def mse(
+    pixels: np.ndarray,
+    reconstruction: np.ndarray,
+    padding: int = 0,
+    held: np.ndarray | None = None,
+) -> np.ndarray:
     """Mean squared error per image, in float64.
 
     Args:
@@ -17,10 +24,16 @@ def mse(pixels, reconstruction, padding=0, held=None):
         held: None, or 1 where a pixel counts and 0 where it does not, same shape.
 
     Returns:
-        float64 array `(n,)`; NaN for an image of which no pixel counts.
+        float64 array `(n,)`; NaN for an image without pixels that count.
 
     Raises:
         ValueError: if the shapes differ or the padding leaves no pixel.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> de.metrics.mse(np.zeros((1, 4, 4, 1)), np.full((1, 4, 4, 1), 0.5)).tolist()
+        [0.25]
     """
     weights = None if held is None else content(held, pixels, padding, np.float64)[0]
     pixels, reconstruction = content(pixels, reconstruction, padding, np.float64)
@@ -31,23 +44,27 @@ def mse(pixels, reconstruction, padding=0, held=None):
         return np.sum(weights * squares, axis=(1, 2, 3)) / np.sum(weights, axis=(1, 2, 3))
 
 
-def psnr(pixels, reconstruction, padding=0):
+def psnr(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np.ndarray:
     """Peak signal-to-noise ratio per image in decibels (tf.image.psnr); arguments as for `mse`."""
     pixels, reconstruction = content(pixels, reconstruction, padding, np.float32)
     return tf.image.psnr(pixels, reconstruction, max_val=1.0).numpy()
 
 
-def ssim(pixels, reconstruction, padding=0):
+def ssim(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np.ndarray:
     """Structural similarity per image (tf.image.ssim, 11x11 window); arguments as for `mse`."""
     pixels, reconstruction = content(pixels, reconstruction, padding, np.float32)
     return tf.image.ssim(pixels, reconstruction, max_val=1.0).numpy()
 
 
 def content(pixels, reconstruction, padding, dtype):
-    """What counts of two sets of images: clipped to [0, 1], without the padding; else as `mse`.
+    """Returns two sets of images clipped to [0, 1] and without the padding.
 
     Args:
+        pixels, reconstruction, padding: as for `mse`.
         dtype: of the two arrays that are returned.
+
+    Raises:
+        ValueError: as `mse`.
     """
     pixels, reconstruction = np.asarray(pixels, dtype), np.asarray(reconstruction, dtype)
     if pixels.shape != reconstruction.shape or pixels.ndim != 4:
@@ -62,3 +79,11 @@ def content(pixels, reconstruction, padding, dtype):
         )
     window = slice(padding, -padding or None)
     return tuple(np.clip(images, 0, 1)[:, window, window] for images in (pixels, reconstruction))
+
+
+def clipped_batches(pixels: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Yields batches of pixels, clipped to [0, 1]; raises a ValueError for `batch_size` below 1."""
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
+    for i in range(0, len(pixels), batch_size):
+        yield np.clip(pixels[i : i + batch_size], 0, 1)

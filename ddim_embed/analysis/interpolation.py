@@ -1,22 +1,23 @@
-"""Images through their latents: ways from one to another, and to the nearest that is generated."""
+"""Interpolation between latents, and the perceptual length of its paths."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
-from ddim_embed.methods.registry import embed
+from ddim_embed.generator.generator import Generator
 from ddim_embed.metrics.perceptual import lpips
 
 KINDS = ("spherical", "linear", "pixels")
-# Beyond it, in units of the directions' length, two directions are opposite for all that float32
-# can tell, and every great circle through one meets the other.
+# Directions whose sum is shorter than this are opposite to float32 precision: many great circles
+# join them.
 _OPPOSITE = 1e-6
 
 
-def lerp(latents, other, fraction):
+def lerp(latents: np.ndarray, other: np.ndarray, fraction: float | np.ndarray) -> np.ndarray:
     """Linear interpolation, (1 - fraction) * latents + fraction * other.
 
-    Between two Gaussian latents it is shorter than both: their mean has 0.7 of their length.
+    Interpolated Gaussian latents are shorter than both ends: their mean has 0.7 of their length.
 
     Args:
         latents, other: float, `(n, ...)` of one shape.
@@ -28,17 +29,23 @@ def lerp(latents, other, fraction):
     Raises:
         ValueError: if the shapes differ, for values that are not finite, or fractions that are
             neither one number nor n.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> de.lerp(np.array([[2.0, 0.0]]), np.array([[0.0, 2.0]]), 0.5).tolist()
+        [[1.0, 1.0]]
     """
     latents, other, fraction = _check_pair(latents, other, fraction)
     return ((1 - fraction) * latents + fraction * other).astype(np.float32)
 
 
-def slerp(latents, other, fraction):
+def slerp(latents: np.ndarray, other: np.ndarray, fraction: float | np.ndarray) -> np.ndarray:
     """Spherical interpolation, each image's latents taken as one vector (Song et al. 2021, D.5).
 
-    The angle grows evenly along a great circle; where both have one length, it is kept.
-    Shoemake's weights sin((1 - f) a) / sin(a) and sin(f a) / sin(a) are written so that they have
-    no division by 0 for an angle a of 0, where it becomes `lerp`.
+    The angle grows evenly along a great circle; where both ends have one length, so has the result.
+    Shoemake's weights sin((1 - f) a) / sin(a) and sin(f a) / sin(a) are written without a division
+    by 0 at the angle a = 0, where this is `lerp`.
 
     Args:
         latents, other, fraction: as for `lerp`.
@@ -47,18 +54,26 @@ def slerp(latents, other, fraction):
         float32 array of the same shape.
 
     Raises:
-        ValueError: as `lerp`; for latents that are all 0, or opposite, which no one circle joins.
+        ValueError: as `lerp`; for latents that are all 0, or opposite: many circles join those.
+
+    Example:
+        >>> import numpy as np
+        >>> import ddim_embed as de
+        >>> de.slerp(np.array([[2.0, 0.0]]), np.array([[0.0, 2.0]]), 0.5).round(3)
+        array([[1.414, 1.414]], dtype=float32)
     """
     latents, other, fraction = _check_pair(latents, other, fraction)
     first, second = (_directions(array) for array in (latents, other))
-    apart, together = (np.linalg.norm(v, axis=1) for v in (first - second, first + second))
-    if (together < _OPPOSITE).any():
+    differences, sums = (np.linalg.norm(v, axis=1) for v in (first - second, first + second))
+    if (sums < _OPPOSITE).any():
         raise ValueError(
             "`latents` and `other` must not be opposite. Received opposite ones for images: "
-            f"{np.flatnonzero(together < _OPPOSITE).tolist()}"
+            f"{np.flatnonzero(sums < _OPPOSITE).tolist()}"
         )
-    # The arc cosine of the product is blind to small angles.
-    angle = 2 * np.arctan2(apart, together).reshape(fraction.shape[:1] + (1,) * (latents.ndim - 1))
+    # The arc cosine of the inner product would lose small angles.
+    angle = 2 * np.arctan2(differences, sums).reshape(
+        fraction.shape[:1] + (1,) * (latents.ndim - 1)
+    )
 
     def weight(share):
         return share * np.sinc(share * angle / np.pi) / np.sinc(angle / np.pi)
@@ -66,13 +81,19 @@ def slerp(latents, other, fraction):
     return (weight(1 - fraction) * latents + weight(fraction) * other).astype(np.float32)
 
 
-def interpolate(generator, latents, other, num, kind="spherical"):
-    """Images on the way from one to another (Fig. 19), evenly spaced, both ends included.
+def interpolate(
+    generator: Generator,
+    latents: np.ndarray,
+    other: np.ndarray,
+    num: int,
+    kind: str = "spherical",
+) -> np.ndarray:
+    """Images on the path from one to another (Fig. 19), evenly spaced, both ends included.
 
     Args:
         generator: a `Generator`.
-        latents, other: `(n, height, width, channels)`, where each way starts and ends.
-        num: images on each way, at least 2.
+        latents, other: `(n, height, width, channels)`, where each path starts and ends.
+        num: images on each path, at least 2.
         kind: "spherical" or "linear", in latents; or "pixels", a cross-fade of the two decoded
             images, for comparison.
 
@@ -81,6 +102,13 @@ def interpolate(generator, latents, other, num, kind="spherical"):
 
     Raises:
         ValueError: for another kind, fewer than 2 images, or latents that do not fit.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=1)
+        >>> ends = generator.latents(1, seed=0), generator.latents(1, seed=1)
+        >>> de.interpolate(generator, *ends, num=5).shape
+        (1, 5, 32, 32, 1)
     """
     if num < 2:
         raise ValueError(f"`num` must be at least 2. Received: {num}")
@@ -91,13 +119,13 @@ def interpolate(generator, latents, other, num, kind="spherical"):
 
 @dataclasses.dataclass(frozen=True)
 class PathLength:
-    """What `path_length` found.
+    """The result of `path_length`.
 
     Attributes:
-        mean: over all paths.
-        interval: half of its 95% interval: for several paths, which are taken for a sample of
-            more, from how they differ; for one, from where on it distances were taken.
-        each: of each path, float64 `(n,)`.
+        mean: the mean length of all paths.
+        interval: half-width of its 95% interval, from the variation between paths; for one path
+            from the variation between the places where distances are measured.
+        each: length of each path, float64 `(n,)`.
     """
 
     mean: float
@@ -106,17 +134,24 @@ class PathLength:
 
 
 def path_length(
-    generator, latents, other, kind="spherical", samples=16, epsilon=1e-3, seed=0, distance=None
-):
-    """Perceptual path length: how fast images change on the way (Karras et al. 2019, Sec. 4.1).
+    generator: Generator,
+    latents: np.ndarray,
+    other: np.ndarray,
+    kind: str = "spherical",
+    samples: int = 16,
+    epsilon: float = 1e-3,
+    seed: int = 0,
+    distance: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> PathLength:
+    """Perceptual path length: how fast images change on a path (Karras et al. 2019, Sec. 4.1).
 
-    The mean of LPIPS(x(t), x(t + epsilon)) / epsilon**2 over t uniform in (0, 1). LPIPS is in the
-    small a square of differences, so this is a mean square of speed: of all ways between two images
-    an even one has the least, and abrupt changes cost most. It sees smoothness only; the
+    The mean of LPIPS(x(t), x(t + epsilon)) / epsilon**2 over t uniform in (0, 1). For small
+    differences LPIPS is quadratic, so this is a mean squared speed: of all paths between two images
+    an even one has the least, and abrupt changes cost most. It measures smoothness only; the
     cross-fade, which shows two images at once, is smooth.
 
-    Theirs is of VGG's LPIPS with an epsilon of 1e-4, where differences in float32 are rounding as
-    much as change. Compare only lengths of one epsilon, and of one size of images.
+    Karras et al. use VGG's LPIPS with an epsilon of 1e-4, where differences in float32 are rounding
+    as much as change. Compare only lengths of one epsilon and one size of images.
 
     Args:
         generator: a `Generator`.
@@ -124,14 +159,22 @@ def path_length(
         kind: as for `interpolate`.
         samples: distances on each path, at least 2.
         epsilon: positive.
-        seed: integer, of the places where distances are taken.
-        distance: `distance(pixels, other) -> (n,)`, a square in the small; None for `lpips`.
+        seed: integer, of the places where distances are measured.
+        distance: `distance(pixels, other) -> (n,)`, quadratic for small differences; None for
+            `lpips`.
 
     Returns:
         A `PathLength`.
 
     Raises:
         ValueError: for values out of their ranges, or latents that do not fit.
+
+    Example:
+        >>> import ddim_embed as de
+        >>> generator = de.load_generator("fashion_mnist", num_steps=1)
+        >>> ends = generator.latents(1, seed=0), generator.latents(1, seed=1)
+        >>> de.path_length(generator, *ends, samples=2, distance=de.metrics.mse).each.shape
+        (1,)
     """
     if samples < 2:
         raise ValueError(f"`samples` must be at least 2. Received: {samples}")
@@ -148,55 +191,26 @@ def path_length(
         _decoded(generator, latents, other, kind, fractions).reshape(-1, *generator.image_shape)
         for fractions in (places, places + epsilon)
     )
-    found = np.asarray(distance(before, after), np.float64).reshape(places.shape) / epsilon**2
-    each = found.mean(axis=1)
-    independent = each if len(each) > 1 else found[0]
+    distances = np.asarray(distance(before, after), np.float64).reshape(places.shape)
+    speeds = distances / epsilon**2
+    each = speeds.mean(axis=1)
+    independent = each if len(each) > 1 else speeds[0]
     interval = 1.96 * independent.std(ddof=1) / np.sqrt(len(independent))
     return PathLength(float(each.mean()), float(interval), each)
 
 
-def project(generator, pixels, method="hybrid", mask=None, seed=0):
-    """Takes images to the nearest ones that the generator makes (Figs. 4 and 5).
-
-    What lies off the manifold of images, such as a painting or a sketched edit, is drawn towards
-    it, as far as the method goes: a network can only do what it has learnt, and blends in what it
-    does not know; a descent finds latents even for that, and comes close to the image as it is.
-
-    With a mask only the pixels outside are held to the image. What is under it has no influence at
-    all, and becomes what the generator makes of the rest.
-
-    Args:
-        generator: a `Generator`.
-        pixels: `(n, height, width, channels)` in [0, 1], of the generator's `image_shape`.
-        method: a name of `METHODS`, or a configured method.
-        mask: bool `(n, height, width)` or `(n, height, width, 1)`, True where the image was edited
-            and is free; for methods that take one: `LBFGS`, `Descent`, `GaussNewton`, and a
-            `Hybrid` that ends with one of them.
-        seed: integer; what a method draws depends on it alone.
-
-    Returns:
-        An `Embedding`: `reconstruction` is the projection, `mse` the error of the held pixels.
-
-    Raises:
-        ValueError: as for `embed`; for a mask of another shape or type, one that holds no pixel, or
-            a method that takes none.
-        FileNotFoundError: for a network whose weights are not there.
-    """
-    return embed(generator, pixels, method, seed, mask=mask)
-
-
 def _decoded(generator, latents, other, kind, fractions):
-    """Pixels `(n, k, height, width, channels)` at fractions `(n, k)` of the ways."""
+    """Pixels `(n, k, height, width, channels)` at fractions `(n, k)` of the paths."""
     if kind not in KINDS:
         raise ValueError(f"`kind` must be one of {KINDS}. Received: {kind!r}")
     ends = [generator.check_latents(end) for end in (latents, other)]
     if kind == "pixels":
         ends = [generator.decode(end).numpy() for end in ends]
     move = slerp if kind == "spherical" else lerp
-    ends = [np.repeat(end, fractions.shape[1], axis=0) for end in ends]
-    moved = move(*ends, fractions.ravel())
+    n, k = fractions.shape
+    moved = move(*(np.repeat(end, k, axis=0) for end in ends), fractions.ravel())
     if kind != "pixels":
-        moved = generator.decode(moved).numpy()
+        moved = generator.take(np.repeat(np.arange(n), k)).decode(moved).numpy()
     return moved.reshape(*fractions.shape, *generator.image_shape)
 
 

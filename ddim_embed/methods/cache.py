@@ -1,0 +1,145 @@
+"""Embeddings cached on disk: a run that was killed resumes where it stopped."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ddim_embed.generator.generator import Generator
+from ddim_embed.methods.embedding import Embedding, Trace, concatenate
+from ddim_embed.methods.protocol import Method
+from ddim_embed.methods.registry import configured, embed
+from ddim_embed.store.atomic import replacing
+
+
+def embed_in_chunks(
+    generator: Generator,
+    pixels: np.ndarray,
+    method: Method | str = "unet",
+    seed: int = 0,
+    latents: np.ndarray | None = None,
+    *,
+    chunk_size: int = 256,
+    folder: Path | None = None,
+    callback: Callable[[int], None] | None = None,
+    warm_up: Method | None = None,
+) -> Embedding:
+    """Embeds many images chunk by chunk, with progress, and with each chunk cached in a file.
+
+    Args:
+        generator, pixels, method, latents: as for `embed`.
+        seed: integer; the chunk that starts at image i is embedded with `seed + i`.
+        chunk_size: images in a chunk.
+        folder: where chunks are cached, `<index of the first image>.npz`; None caches nothing.
+        callback: called with the number of images after each chunk, such as `tqdm.update`.
+        warm_up: a method that embeds the first chunk of each size that is not cached, before it is
+            timed, so that `seconds` do not include tracing and compilation.
+
+    Returns:
+        An `Embedding` of all images.
+    """
+    parts, warm = [], set()
+    for start in range(0, len(pixels), chunk_size):
+        chunk = slice(start, start + chunk_size)
+        own, part = generator.take(chunk), pixels[chunk]
+        options = {"seed": seed + start, "latents": None if latents is None else latents[chunk]}
+
+        def compute(own=own, part=part, options=options):
+            if warm_up is not None and len(part) not in warm:
+                embed(own, part, warm_up, **options)
+                warm.add(len(part))
+            return embed(own, part, method, **options)
+
+        path = None if folder is None else folder / f"{start}.npz"
+        parts.append(_cached(path, compute, own, part, method, **options))
+        if callback is not None:
+            callback(len(part))
+    return concatenate(parts)
+
+
+def cached_embed(
+    path: Path,
+    generator: Generator,
+    pixels: np.ndarray,
+    method: Method | str = "unet",
+    latents: np.ndarray | None = None,
+    seed: int = 0,
+) -> Embedding:
+    """`embed`, or its cached result from an earlier call with the same arguments.
+
+    Args:
+        path: an .npz file; it is read if its cache key is that of the arguments, else written.
+        generator, pixels, method, latents, seed: as for `embed`.
+
+    Returns:
+        An `Embedding`.
+    """
+    options = {"seed": seed, "latents": latents}
+
+    def compute():
+        return embed(generator, pixels, method, **options)
+
+    return _cached(path, compute, generator, pixels, method, **options)
+
+
+def cache_key(
+    generator: Generator,
+    pixels: np.ndarray,
+    method: Method | str,
+    seed: int,
+    latents: np.ndarray | None = None,
+) -> str:
+    """Returns a hash of everything that an embedding depends on; arguments as for `embed`."""
+    words = [
+        generator.fingerprint(),
+        configured(method).fingerprint(generator),
+        str(seed),
+        generator.precision,
+    ]
+    digest = hashlib.sha256("\n".join(words).encode())
+    condition = [] if generator.condition is None else keras.tree.flatten(generator.condition)
+    for values in (pixels, latents, *condition):
+        array = np.asarray(() if values is None else values)
+        digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def _cached(path, compute, generator, pixels, method, seed, latents):
+    if path is None:
+        return compute()
+    key = cache_key(generator, pixels, method, seed, latents)
+    embedding = _read(path, key)
+    if embedding is None:
+        embedding = compute()
+        _write(path, key, embedding)
+    return embedding
+
+
+def _write(path, key, embedding):
+    arrays = {
+        field.name: value
+        for field in dataclasses.fields(Embedding)
+        if (value := getattr(embedding, field.name)) is not None and field.name != "trace"
+    }
+    if embedding.trace is not None:
+        trace = dataclasses.asdict(embedding.trace)
+        arrays |= {f"trace.{name}": value for name, value in trace.items()}
+    with replacing(path) as temporary:
+        np.savez(temporary, key=key, **arrays)
+
+
+def _read(path, key):
+    """The cached `Embedding`, or None if the file does not exist or has another key."""
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as file:
+        if str(file.get("key")) != key:
+            return None
+        arrays = {name: file[name] for name in file.files if name != "key"}
+    trace = {name[6:]: arrays.pop(name) for name in [*arrays] if name.startswith("trace.")}
+    return Embedding(
+        **arrays | {"seconds": float(arrays["seconds"])}, trace=Trace(**trace) if trace else None
+    )
