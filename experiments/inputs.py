@@ -8,6 +8,7 @@ import ddim_embed as de
 from ddim_embed.data import crop_padding
 from experiments import results, sources
 from experiments.configuration import UsageError
+from experiments.missing import with_command
 
 # Iterations of a smoke run.
 _FEW = 2
@@ -116,7 +117,7 @@ def unet(config):
     try:
         return de.Network("unet", de.load_embedder(config.name, "unet", config.weights))
     except FileNotFoundError as error:
-        print(f"Left out: what the U-Net makes of images. {error}")
+        print(f"Left out: what the U-Net makes of images. {with_command(error)}")
         return None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import tyro
 
 from experiments.configuration import Experiment, UsageError, adapt, apart, check, shrink
+from experiments.missing import with_command
 from experiments.verbs import verbs
 
 
@@ -71,7 +72,7 @@ def errors_in_a_line():
         # without are the library's words on weights or data that are not there yet.
         if error.errno is not None:
             raise
-        sys.exit(_say(error, code=1))
+        sys.exit(_say(with_command(error), code=1))
     except ValueError as error:
         from ddim_embed.store.weights import WeightsError
 

@@ -23,6 +23,17 @@ class WeightsError(ValueError):
     """A file of weights, or a manifest, is damaged or not what it should be."""
 
 
+class MissingWeightsError(FileNotFoundError):
+    """There are no such weights; `dataset` and `name` say which."""
+
+    def __init__(self, dataset, name, root, manifest):
+        self.dataset, self.name = dataset, name
+        super().__init__(
+            f"No weights `{dataset}/{name}` in {root}, which has: "
+            f"{', '.join(sorted(manifest)) or 'none'}."
+        )
+
+
 def save_weights(model, path, half=False):
     """Writes the weights of a model in Keras' own layout, replacing `path` in one rename.
 
@@ -182,8 +193,8 @@ def find_weights(dataset, name, root=None):
         "parameters", "config", "data", "budget", "errors" and "versions".
 
     Raises:
-        FileNotFoundError: if there are none; the message lists those there are, and says which
-            command makes them.
+        MissingWeightsError: a FileNotFoundError, if there are none; the message lists those there
+            are.
         ValueError: for names that are not plain.
     """
     root = weights_root(root)
@@ -191,16 +202,7 @@ def find_weights(dataset, name, root=None):
     manifest = read_manifest(root)
     entry = manifest.get(f"{dataset}/{name}")
     if entry is None or not path.is_file():
-        words = {
-            "generator": f"{dataset} train",
-            "features": f"features {dataset}",
-            "alexnet": "lpips_weights ARRAYS.npz tests/golden/lpips_portraits.npz",
-        }.get(name, f"{dataset} train-embedders {name}")
-        raise FileNotFoundError(
-            f"No weights `{dataset}/{name}` in {root}, which has: "
-            f"{', '.join(sorted(manifest)) or 'none'}. "
-            f"Make them with `python -m experiments.{words}`."
-        )
+        raise MissingWeightsError(dataset, name, root, manifest)
     return path, entry
 
 
