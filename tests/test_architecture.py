@@ -52,6 +52,15 @@ class TestImports:
         after = {path for path in (ROOT / "ddim_embed").rglob("*") if path.suffix != ".pyc"}
         assert {p for p in after ^ before if p.name != "__pycache__"} == set()
 
+    def test_importing_the_library_takes_less_than_a_third_of_a_second(self):
+        code = (
+            "import time; start = time.perf_counter(); import ddim_embed; "
+            "print(time.perf_counter() - start)"
+        )
+        command = [sys.executable, "-c", code]
+        seconds = [float(subprocess.check_output(command, cwd=ROOT)) for _ in range(3)]
+        assert min(seconds) < 0.3
+
 
 def test_no_file_names_a_path_of_the_developer_s_machine():
     # Written so that this file does not match itself. Not after a letter, dot, slash or colon:
