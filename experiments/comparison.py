@@ -12,7 +12,6 @@ from ddim_embed.process import sampling
 from experiments import comparison_figures, kept, page, results, sources
 from experiments.configuration import NETWORKS, UsageError
 from experiments.markup import number
-from experiments.missing import with_command
 
 # Images that are embedded, and checkpointed, at a time. A divisor of the default number, so that
 # each method is traced for one shape.
@@ -72,7 +71,7 @@ def compare(config, command, methods=()):
         try:
             embedding = _embed(config, generator, pixels, name, method)
         except FileNotFoundError as error:
-            print(f"Left out: {name}. {with_command(error)}")
+            print(f"Left out: {name}. {error}")
             continue
         embeddings[name] = embedding
         rows.append(_row(generator, pixels, name, method, embedding))

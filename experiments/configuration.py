@@ -1,6 +1,6 @@
 """What an experiment is: one frozen dataclass, whose fields are also the command line's flags.
 
-Nothing here imports TensorFlow: `--help` and a wrong flag need not wait for it.
+No import of the library here: `--help` and a wrong flag need not wait for TensorFlow.
 """
 
 import dataclasses
@@ -12,11 +12,17 @@ from typing import Literal
 
 from tyro.conf import Suppress
 
-from ddim_embed.cli import METHODS as METHODS
-from ddim_embed.console import UsageError
-
 NETWORKS = ("conv1", "conv3_16", "conv3_64", "conv5_128", "unet")
+# The library's, by name; here so that a wrong one is refused before TensorFlow is imported.
+METHODS = (
+    *NETWORKS, "descent", "lbfgs", "gauss_newton", "correction", "hybrid", "ddim_inversion",
+    "implicit", "edict", "bdia",
+)  # fmt: skip
 DATA = ("mnist", "fashion_mnist", "cifar10", "oxford_flowers102", "celeba")
+
+
+class UsageError(ValueError):
+    """Something that was asked for cannot be: words for the user, not a fault of the program."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,12 +5,72 @@ import dataclasses
 import numpy as np
 
 import ddim_embed as de
+from ddim_embed.data import crop_padding
 from experiments import results, sources
 from experiments.configuration import UsageError
-from experiments.missing import with_command
 
 # Iterations of a smoke run.
 _FEW = 2
+
+
+def read(generator, files, channels=None):
+    """A user's images, as the generator takes them.
+
+    Args:
+        generator: a `Generator`.
+        files: paths; each image is cropped to its centre, resized, and padded as the data are.
+        channels: None for the generator's own.
+
+    Returns:
+        Pixels, float32 `(n, height, width, channels)`.
+
+    Raises:
+        FileNotFoundError: if one of them cannot be read; says which, and why.
+    """
+    height, width, own = generator.image_shape
+    shape = (height, width, channels or own)
+    pixels, _, problems = de.read_image_files(files, shape, generator.padding)
+    if problems:
+        words = "; ".join(f"{path}: {reason}" for path, reason in problems)
+        raise FileNotFoundError(f"Not all files can be read as images. {words}")
+    return pixels
+
+
+def read_mask(generator, file, image):
+    """A mask of a user's, cut and resized as the image is: white, or transparent, is free.
+
+    Args:
+        generator: a `Generator`.
+        file: its path.
+        image: path of the image that it belongs to.
+
+    Returns:
+        bool `(1, height, width)`; the padding is held.
+
+    Raises:
+        FileNotFoundError: if it cannot be read.
+        UsageError: if its sides are not in the proportion of the image's, so that it would be cut
+            elsewhere; or if it leaves nothing of the image, or all of it.
+    """
+    mask = read(generator, [file], channels=1) > 0.5
+    sizes = [_size(path) for path in (file, image)]
+    if sizes[0][0] * sizes[1][1] != sizes[0][1] * sizes[1][0]:
+        words = ["x".join(map(str, size)) for size in sizes]
+        raise UsageError(f"--mask must be of the image's size, {words[1]}. Received: {words[0]}")
+    share = crop_padding(mask, generator.padding).mean()
+    if share in (0, 1):
+        raise UsageError(
+            "--mask must be white where the image was edited, and black elsewhere. "
+            f"Received one that is {'white' if share else 'black'} all over"
+        )
+    return mask[..., 0]
+
+
+def _size(path):
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as picture:
+        return ImageOps.exif_transpose(picture).size
 
 
 def test_images(config, count):
@@ -56,7 +116,7 @@ def unet(config):
     try:
         return de.Network("unet", de.load_embedder(config.name, "unet", config.weights))
     except FileNotFoundError as error:
-        print(f"Left out: what the U-Net makes of images. {with_command(error)}")
+        print(f"Left out: what the U-Net makes of images. {error}")
         return None
 
 

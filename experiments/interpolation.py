@@ -1,10 +1,10 @@
 """The verb `interpolate`: from one image to another, in latents and in pixels (Fig. 19)."""
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed import commands
 from ddim_embed.analysis import editing
 from ddim_embed.data import crop_padding
 from experiments import inputs, markup, page, results, sources
@@ -14,6 +14,8 @@ from experiments.configuration import UsageError, require
 _SAMPLES, _FEW_SAMPLES = 64, 8
 # Among so many test images at least two unlike ones are looked for.
 _LOOKED_AT = 16
+# Milliseconds of a frame of the animation and of its ends, and pixels of its smaller side at least.
+_FRAME, _PAUSE, _SIDE = 90, 700, 160
 
 
 def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
@@ -47,7 +49,7 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
     generator = sources.load_generator(config)
     others = None
     if files:
-        pixels = commands.read_images(generator, files)
+        pixels = inputs.read(generator, files)
     else:
         loaded, labels = inputs.test_images(config, max(_LOOKED_AT, 2 + 2 * ways))
         both = _unlike(labels)
@@ -88,10 +90,7 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
     folder = config.result_folder
     results.save_json(folder / "interpolate.json", contents)
     results.save_figure(folder / "fig19_interpolation.png", _figure(ends, frames, strips))
-    commands.save_animation(
-        folder / "interpolation.gif",
-        [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")],
-    )
+    _save_animation(folder / "interpolation.gif", strips, generator.padding)
     _print(contents)
     print(f"The page is {page.write_page(folder)}")
     return contents
@@ -158,6 +157,23 @@ def _figure(ends, frames, strips):
     }
     shown = [row if "latents" in name else np.clip(row, 0, 1) for name, row in rows.items()]
     return de.image_grid(shown, [*rows])
+
+
+def _save_animation(path, strips, padding):
+    """There and back: the cross-fade on the left, spherical on the right."""
+    frames = np.concatenate(
+        [crop_padding(strips[kind], padding) for kind in ("pixels", "spherical")], axis=2
+    )
+    scale = -(-_SIDE // min(frames.shape[1:3]))
+    frames = np.rint(255 * np.clip(frames, 0, 1)).astype(np.uint8)
+    frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    pictures = [Image.fromarray(f.squeeze(-1) if f.shape[-1] == 1 else f) for f in frames]
+    pictures += pictures[-2:0:-1]
+    pauses = [_PAUSE if i in (0, len(frames) - 1) else _FRAME for i in range(len(pictures))]
+    with results.replacing(path) as temporary:
+        pictures[0].save(
+            temporary, save_all=True, append_images=pictures[1:], duration=pauses, loop=0
+        )
 
 
 def _print(contents):

@@ -11,7 +11,6 @@ from ddim_embed.networks.blocks import Normalizer, dtype_policy
 from ddim_embed.process import sampling
 from experiments import invariance_figures, page, results, sources, training
 from experiments.configuration import UsageError, require
-from experiments.missing import with_command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,7 +271,7 @@ def _shipped(config, count, counts):
     try:
         generator = de.load_generator(config.name, config.weights)
     except FileNotFoundError as error:
-        print(f"Left out: {SHIPPED}. {with_command(error)}")
+        print(f"Left out: {SHIPPED}. {error}")
         return None
     return {
         ("sampler_steps", num_steps): _decode(generator, count, config.seed, num_steps)

@@ -4,7 +4,7 @@ import numpy as np
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed import commands, metrics
+from ddim_embed import metrics
 from experiments import inputs, markup, page, results, sources
 from experiments.configuration import UsageError
 
@@ -44,9 +44,9 @@ def project(config, command, files=(), mask=None, method="hybrid"):
     generator = sources.load_generator(config)
     original, free = None, None
     if files:
-        edited = commands.read_images(generator, files)
+        edited = inputs.read(generator, files)
         if mask is not None:
-            free = commands.read_mask(generator, mask, files[0])
+            free = inputs.read_mask(generator, mask, files[0])
     else:
         original, _ = inputs.test_images(config, config.shown)
         edited, free = draw(original, generator.padding, config.seed)

@@ -10,7 +10,6 @@ from ddim_embed import metrics
 from ddim_embed.methods.protocol import concatenate
 from experiments import markup, page, results, sections, sources
 from experiments.configuration import NETWORKS
-from experiments.missing import with_command
 
 # Images between two moves of a progress bar; a multiple of the batch that decoding uses.
 _CHUNK = 256
@@ -184,7 +183,7 @@ def _load_embedders(config):
         try:
             embedders[network] = de.load_embedder(config.name, network, config.weights)
         except FileNotFoundError as error:
-            print(f"Left out: {network}. {with_command(error)}")
+            print(f"Left out: {network}. {error}")
             continue
         # The first call builds a graph, and that with the first odd batch builds one for any
         # batch; neither is a part of an image's embedding.

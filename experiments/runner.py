@@ -3,18 +3,18 @@
 TensorFlow is imported when a verb runs, not here: `--help` and a wrong flag answer at once.
 """
 
+import contextlib
 import dataclasses
+import logging
 import os
+import platform
 import shlex
 import sys
 from pathlib import Path
 
 import tyro
 
-from ddim_embed.console import errors_in_a_line as errors_in_a_line
-from ddim_embed.console import import_tensorflow
-from experiments.configuration import Experiment, adapt, apart, check, shrink
-from experiments.missing import with_command
+from experiments.configuration import Experiment, UsageError, adapt, apart, check, shrink
 from experiments.verbs import verbs
 
 
@@ -31,7 +31,7 @@ def main(config, arguments=None):
     """
     arguments = [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     command = command_line(config.name, arguments)
-    with errors_in_a_line(with_command):
+    with errors_in_a_line():
         call = _parse(config, arguments)
         check(call.config)
         import_tensorflow(call.one_core_per_operation)
@@ -49,6 +49,81 @@ def command_line(module, arguments):
         for word in arguments
     ]
     return " ".join(["python", "-m", f"experiments.{module}", *words])
+
+
+@contextlib.contextmanager
+def errors_in_a_line():
+    """Ends the program with a line on stderr for errors that are not faults of the program.
+
+    Raises:
+        SystemExit: with code 2 for what cannot be (`UsageError`), 1 for weights or data that are
+            missing or damaged, folders that are none, and a training that diverged.
+    """
+    try:
+        yield
+    except UsageError as error:
+        sys.exit(_say(error, code=2))
+    except (FileExistsError, NotADirectoryError, PermissionError, FloatingPointError) as error:
+        # A folder that was named is none, or a training diverged.
+        sys.exit(_say(error, code=1))
+    except (FileNotFoundError, ConnectionError) as error:
+        # `errno` is set on the system's own errors, which are faults of the program here. Those
+        # without are the library's words on weights or data that are not there yet.
+        if error.errno is not None:
+            raise
+        sys.exit(_say(error, code=1))
+    except ValueError as error:
+        from ddim_embed.store.weights import WeightsError
+
+        if not isinstance(error, WeightsError):
+            raise
+        sys.exit(_say(error, code=1))
+
+
+def import_tensorflow(one_core_per_operation=True):
+    """Imports TensorFlow and finds its devices without the messages of both; sets its threads.
+
+    They come before TensorFlow has its logging up and heeds `TF_CPP_MIN_LOG_LEVEL`; setting that
+    to 0 or 1 shows them.
+    """
+    if platform.machine() in ("x86_64", "AMD64"):
+        # TensorFlow leaves its faster convolutions off on processors without VNNI: before AMD's
+        # Zen 4 and Intel's Cascade Lake.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    quiet = os.environ["TF_CPP_MIN_LOG_LEVEL"] >= "2" and "tensorflow" not in sys.modules
+    with _no_stderr() if quiet else contextlib.nullcontext():
+        import tensorflow as tf
+
+        from ddim_embed.networks.parallel import use_one_core_per_operation
+
+        tf.config.list_physical_devices()
+    # Ampere and later would round products to ten bits: errors are reported in float32.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    if one_core_per_operation:
+        # In a process that has computed already, a notebook's for example, they stay: slower.
+        with contextlib.suppress(RuntimeError):
+            use_one_core_per_operation()
+    # Each training run traces its own step, of which TensorFlow warns after the fifth.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+@contextlib.contextmanager
+def _no_stderr():
+    """Discards what C++ writes to the file descriptor; exceptions pass."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _say(error, code):
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
 
 
 def _parse(config, arguments):

@@ -14,7 +14,6 @@ from ddim_embed.analysis import clouds, jacobian
 from ddim_embed.methods.protocol import CONVERGED_MSE, concatenate
 from experiments import kept, page, results, sources, structure_figures, structure_verdicts
 from experiments.configuration import UsageError, require
-from experiments.missing import with_command
 
 # A cloud's shape must be that of emb(x): L-BFGS that prefers some frequencies would add its own.
 FINDERS = {"descent": de.Descent, "lbfgs": functools.partial(de.LBFGS, laplacian=0.0)}
@@ -223,7 +222,7 @@ def _canonical(config, generator, pixels):
     try:
         embedder = de.load_embedder(config.name, "unet", config.weights)
     except FileNotFoundError as error:
-        print(f"Left out: the U-Net's latents. {with_command(error)}")
+        print(f"Left out: the U-Net's latents. {error}")
         return None
     return de.embed(generator, pixels, de.Network("unet", embedder)).latents[0]
 

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 import ddim_embed as de
-from ddim_embed import commands
-from experiments import directions, markup, projection, results
+from experiments import directions, inputs, markup, projection, results
 from experiments.editing_sections import DIRECTIONS, INTERPOLATION, PROJECTION
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
@@ -161,7 +160,7 @@ class TestProject:
         mask[:8, 8:16] = 255  # of the central square, the upper left quarter
         Image.fromarray(mask).save(tmp_path / "mask.png")
         generator = generator_of(folder)
-        found = commands.read_mask(generator, tmp_path / "mask.png", tmp_path / "image.png")
+        found = inputs.read_mask(generator, tmp_path / "mask.png", tmp_path / "image.png")
         expected = np.zeros((1, 16, 16), bool)
         expected[:, :8, :8] = True
         np.testing.assert_array_equal(found, expected)
