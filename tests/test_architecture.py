@@ -67,7 +67,8 @@ def test_no_file_names_a_path_of_the_developer_s_machine():
     # there it is part of a relative path or of an address.
     folders = "|".join(["work", "root", "home", "Users", "private"])
     pattern = re.compile(rf"(?<![\w.~:/>}})-])/(?:{folders})/[\w.]")
-    folders = "ddim_embed experiments tests benchmarks docs notebooks weights .ci".split()
+    folders = ["ddim_embed", "experiments", "tests", "benchmarks"]
+    folders += ["docs", "notebooks", "weights", ".ci"]
     suffixes = {".py", ".md", ".toml", ".cfg", ".txt", ".ipynb", ".json", ".yml", ".html", ""}
     files = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     for folder in folders:

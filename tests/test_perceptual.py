@@ -243,10 +243,10 @@ class TestWeights:
         expected = lpips(images[:1], images[1:])
         np.testing.assert_array_equal(lpips(images[:1], images[1:], root=tmp_path), expected)
 
-    def test_a_missing_file_is_named(self, tmp_path, monkeypatch):
+    def test_a_missing_file_names_what_makes_it(self, tmp_path, monkeypatch):
         monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "package")
         images = np.zeros((1, 64, 64, 3))
-        with pytest.raises(FileNotFoundError, match=r"No weights `lpips/alexnet`"):
+        with pytest.raises(FileNotFoundError, match=r"python -m experiments.lpips_weights"):
             lpips(images, images, root=tmp_path)
 
     def test_another_file_is_refused(self, tmp_path):

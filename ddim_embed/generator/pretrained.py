@@ -19,7 +19,7 @@ def load_generator(name, root=None, num_steps=10, precision="float32", last_step
         A `Generator`.
 
     Raises:
-        FileNotFoundError: if there are no such weights; the message lists those there are.
+        FileNotFoundError: if there are no such weights; says what there is and what makes them.
         ValueError: if the file is not what the manifest says, or for options that `Generator`
             refuses.
     """
