@@ -11,12 +11,13 @@ from PIL import Image, ImageOps
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.analysis import editing
 from ddim_embed.console import UsageError
 from ddim_embed.data import crop_padding
 from ddim_embed.store.atomic import replacing
 
 COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "single_mse", "error")
+# The ways of `de.interpolate`.
+_KINDS = ("spherical", "linear", "pixels")
 # Milliseconds that an animation shows a frame and its first and last one, and the least size of a
 # frame in pixels.
 _FRAME, _PAUSE, _SIZE = 90, 700, 160
@@ -197,7 +198,7 @@ def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=
     folder = Path(folder)
     embedding = de.embed(generator, read_images(generator, files), method, seed=seed)
     ends = embedding.latents[:1], embedding.latents[1:]
-    strips = {kind: de.interpolate(generator, *ends, frames, kind)[0] for kind in editing.KINDS}
+    strips = {kind: de.interpolate(generator, *ends, frames, kind)[0] for kind in _KINDS}
     _save_grid(
         folder / "interpolation.png",
         {kind: np.clip(strip, 0, 1) for kind, strip in strips.items()},

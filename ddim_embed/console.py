@@ -59,7 +59,7 @@ def import_tensorflow(one_core_per_operation=True):
     with _no_stderr() if quiet else contextlib.nullcontext():
         import tensorflow as tf
 
-        from ddim_embed.networks.parallel import use_one_core_per_operation
+        from ddim_embed import use_one_core_per_operation
 
         tf.config.list_physical_devices()
     # TensorFloat-32 rounds products to ten bits: errors are reported in float32.
