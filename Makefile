@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench minimum clean
 
 demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/fashion_mnist/index.html
 	$(BIN)/python -m experiments.fashion_mnist
@@ -20,6 +20,18 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.bench-installed  ## ours beside plain Keras and PyTorch; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks.run
+
+# The oldest versions that setup.cfg allows, with uv's resolver: an import, two embeddings, a sample.
+minimum:  ## tries the minimum versions of setup.cfg in a throw-away environment
+	rm -rf build
+	$(PYTHON) -m venv build/minimum
+	build/minimum/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/minimum/bin/uv pip install --python build/minimum/bin/python --resolution lowest-direct .
+	cd build/minimum && for method in unet lbfgs; do bin/ddim-embed embed --model fashion_mnist \
+		--method $$method --out $$method $(CURDIR)/ddim_embed/samples/portraits/[acgp]*.png || exit 1; done
+	cd build/minimum && bin/ddim-embed sample --model celeba --count 2
+	cd build/minimum && bin/python -c "import tensorflow_datasets"
+	rm -rf build
 
 $(VENV)/.bench-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.6"

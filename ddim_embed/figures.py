@@ -1,18 +1,26 @@
 """Figures as matplotlib `Figure` objects: nothing is shown, no global state is touched."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def image_grid(rows, labels=None, cell=1.0):
-    """Lays image sets out as rows of one figure.
 
-    Pixels are clipped to [0, 1]. A row of which more than a fifth lies outside [-0.1, 1.1] holds
-    latents or differences; it is scaled so that three standard deviations fill the range.
+def image_grid(
+    rows: Sequence[np.ndarray], labels: Sequence[str] | None = None, cell: float = 1.0
+) -> "Figure":
+    """Draws sets of images as rows of one figure.
+
+    Pixels are clipped to [0, 1]. A row of which more than a fifth lies outside [-0.1, 1.1] shows
+    latents or differences: it is scaled so that three standard deviations fill the range.
 
     Args:
         rows: list of arrays `(n, height, width, channels)` with 1 or 3 channels; rows may differ in
             n.
-        labels: None, or a word per row.
+        labels: None, or a string for each row.
         cell: size of an image in inches.
 
     Returns:
@@ -20,8 +28,12 @@ def image_grid(rows, labels=None, cell=1.0):
 
     Raises:
         ValueError: for rows that are not images, or another number of labels.
+
+    Example:
+        >>> pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=4)
+        >>> de.image_grid([pixels, 1 - pixels], labels=["image", "negative"]).savefig("grid.png")
     """
-    from matplotlib.figure import Figure  # not at the top: importing the library draws nothing
+    from matplotlib.figure import Figure  # slow
 
     rows = [np.asarray(row, np.float32) for row in rows]
     for row in rows:
@@ -60,7 +72,7 @@ def image_grid(rows, labels=None, cell=1.0):
 
 
 def displayable(images):
-    """Images as they are shown: pixels clipped to [0, 1], anything else scaled to three deviations.
+    """Returns what is shown: pixels clipped to [0, 1], other values scaled to three deviations.
 
     Args:
         images: float, `(n, height, width, channels)`.
@@ -68,7 +80,7 @@ def displayable(images):
     Returns:
         The same shape, in [0, 1].
     """
-    # Decoded pixels stray a little beyond [0, 1]; two thirds of Gaussian latents lie outside it.
+    # Decoded pixels lie slightly beyond [0, 1]; two thirds of Gaussian latents lie outside it.
     if np.mean((images < -0.1) | (images > 1.1)) > 0.2:
         images = 0.5 + (images - images.mean()) / (6 * max(images.std(), 1e-9))
     return np.clip(images, 0, 1)

@@ -440,6 +440,6 @@ class TestShipped:
         )
         assert frechet_distance(real, generated) > 2 * frechet_distance(real, others)
 
-    def test_missing_weights_name_the_command(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"`python -m experiments.features cifar10`"):
+    def test_missing_weights_are_named(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"No weights `cifar10/features`"):
             de.load_feature_classifier("cifar10", tmp_path)

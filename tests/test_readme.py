@@ -1,11 +1,14 @@
-"""The README's results are the ledger's, and the ledger's are those of the weights that ship."""
+"""The documentation: its results are the ledger's, its code runs, its commands and links exist."""
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from ddim_embed import cli
 from ddim_embed.store.weights import read_manifest
 from experiments.paper.report import markdown
 
@@ -18,6 +21,8 @@ NAMES = {
     "CelebA": "celeba",
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 LEDGER = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
 
 
@@ -50,15 +55,23 @@ def test_the_ledger_that_is_read_is_the_one_that_is_shown():
     assert markdown(contents) == LEDGER
 
 
-def test_table_1_is_the_ledgers():
-    (table,) = (rows for rows in tables(README) if "PSNR (dB)" in rows[0])
-    found = measured()
-    assert len(table) == len(found)  # it shows them all
+def check_errors(table, found):
+    """Compares errors with the ledger's Table 1; rows without a network are the unet's."""
     for row in table:
         dataset, _, images = row["test images"].partition(", ")
-        paper, ours, _, count = found[row["network"].strip("`"), NAMES[dataset]]
+        paper, ours, _, count = found[row.get("network", "unet").strip("`"), NAMES[dataset]]
         assert (row["ours"], row["paper"]) == (f"{ours:.6f}", f"{paper:.6f}"), row
         assert images == f"{count:,}", row
+
+
+def test_table_1_is_the_ledgers():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    (table,) = (rows for rows in tables(text) if "PSNR (dB)" in rows[0])
+    assert len(table) == len(measured())  # it shows them all
+    check_errors(table, measured())
+    (short,) = tables(README)
+    assert [row["test images"].partition(", ")[0] for row in short] == [*NAMES]
+    check_errors(short, measured())
 
 
 @pytest.mark.parametrize("key", sorted(measured()))
@@ -71,13 +84,85 @@ def test_the_ledger_has_the_errors_of_the_weights_that_ship(key):
     assert errors["test_mse"] == pytest.approx(ours, abs=tolerance)
 
 
-def test_the_readme_counts_the_ledgers_verdicts():
+@pytest.mark.parametrize("name", ["README.md", "docs/reproduce.md"])
+def test_the_ledgers_verdicts_are_counted(name):
     found = re.findall(r"(\d+) ([a-z ]+)[,.]", LEDGER.split("\n")[2])
     counts = {words: int(number) for number, words in found}
     words = r"(\d+) rows reproduced \((\d+) of them better\), (\d+) not, (\d+) not"
-    assert [int(number) for number in re.search(words, README).groups()] == [
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert [int(number) for number in re.search(words, text).groups()] == [
         counts["reproduced"] + counts["better"],
         counts["better"],
         counts["not reproduced"],
         counts.get("not measured", 0),
     ]
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 120
+
+
+def blocks(text):
+    """The Python code of a page that runs: all blocks but those marked as not run."""
+    return re.findall(r"(?<!-->\n)^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p.read_text(encoding="utf-8"))], ids=lambda p: p.name
+)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    """From top to bottom in one namespace, beside two pictures."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (70, 80), "tan").save(name)
+    names = {}
+    for block in blocks(page.read_text(encoding="utf-8")):
+        exec(compile(block, page.name, "exec"), names)
+
+
+def test_most_code_is_run():
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    total = sum(text.count("```python") for text in texts)
+    assert sum(len(blocks(text)) for text in texts) >= total - 4 > 5
+
+
+@each_page
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.is_relative_to(ROOT) and linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            ids = {re.sub(r"[^\w -]", "", words).lower().replace(" ", "-") for words in headings}
+            assert anchor in ids, target
+
+
+def test_every_page_is_linked_from_the_readme():
+    assert {f"docs/{page.name}" for page in PAGES[1:]} <= {*re.findall(r"\]\(([^)#]+)\)", README)}
+
+
+@each_page
+def test_commands_exist(page, monkeypatch):
+    """`ddim-embed` takes its words; the modules of `python -m` and the targets of make exist."""
+    ran = []
+    monkeypatch.setattr(cli, "import_tensorflow", lambda: None)
+    monkeypatch.setattr(cli.Command, "run", lambda self: ran.append(self))
+    monkeypatch.setattr(cli.List, "run", lambda self: ran.append(self))
+    makefile = (ROOT / "Makefile").read_text()
+    lines = re.findall(r"^    (\S.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    commands = [shlex.split(line, comments=True) for line in lines if "->" not in line]
+    for command in commands:
+        match command:
+            case ["ddim-embed", *words]:
+                count = len(ran)
+                cli.main(words)
+                assert len(ran) == count + 1
+            case ["python", "-m", module, *_]:
+                path = ROOT / module.replace(".", "/")
+                assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), command
+            case ["make", target, *_]:
+                assert f"\n{target}:" in makefile

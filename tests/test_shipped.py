@@ -1,6 +1,5 @@
 """The weights in the repository: whole, loadable, and as good as they are said to be."""
 
-import configparser
 import hashlib
 import json
 from pathlib import Path
@@ -46,18 +45,6 @@ def test_is_whole_and_loads(entry):
 
 def test_the_metrics_have_theirs():
     assert {"lpips/alexnet", "fashion_mnist/features", "mnist/features"} <= {*ENTRIES}
-
-
-def test_an_installed_package_carries_every_file():
-    """The patterns of setup.cfg, against what lies in the folder of weights."""
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    listed = setup["options.package_data"]["ddim_embed.pretrained_weights"]
-    patterns = [pattern.strip() for pattern in listed.split(",")]
-    carried = {path for pattern in patterns for path in (ROOT / "weights").glob(pattern)}
-    expected = {find_weights(*entry.split("/"), ROOT / "weights")[0] for entry in ENTRIES}
-    expected |= {ROOT / "weights" / name for name in ("manifest.json", "lpips/LICENSES.md")}
-    assert expected <= carried
 
 
 def test_the_weights_of_others_come_with_their_licences():

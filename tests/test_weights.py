@@ -16,6 +16,7 @@ from ddim_embed.networks.unet import UNet
 from ddim_embed.store import weights
 from ddim_embed.store.weights import (
     MANIFEST,
+    MissingWeightsError,
     find_weights,
     load_weights,
     read_manifest,
@@ -279,14 +280,18 @@ class TestManifest:
         assert manifest["mnist/conv1"] == kept
         assert {item.name for item in tmp_path.iterdir()} == {MANIFEST, "mnist"}
 
-    def test_absent_weights_name_the_command_and_what_is_there(self, tmp_path, model):
-        with pytest.raises(FileNotFoundError, match=r"none.*experiments\.mnist train`"):
+    def test_missing_weights_are_named_with_those_that_exist(self, tmp_path, model):
+        with pytest.raises(MissingWeightsError, match=r"`mnist/generator` in .*: none\.$") as error:
             find_weights("mnist", "generator", tmp_path)
+        assert isinstance(error.value, FileNotFoundError)
         path, _ = record_weights(tmp_path, "mnist", "conv1", model, **DESCRIPTION)
-        with pytest.raises(FileNotFoundError, match=r"mnist/conv1.*mnist train-embedders unet`"):
+        with pytest.raises(
+            MissingWeightsError, match=r"`mnist/unet` in .*: mnist/conv1\.$"
+        ) as error:
             find_weights("mnist", "unet", tmp_path)
+        assert (error.value.dataset, error.value.name) == ("mnist", "unet")
         path.unlink()
-        with pytest.raises(FileNotFoundError, match="train-embedders conv1`"):
+        with pytest.raises(MissingWeightsError, match="`mnist/conv1`"):
             find_weights("mnist", "conv1", tmp_path)
 
     @pytest.mark.parametrize("name", ["", "..", "../unet", "a/b", "a\\b", "unet.h5", "unet\n"])

@@ -1,9 +1,9 @@
 """Images from any source as the same arrays: float32 pixels in [0, 1] and labels.
 
-`load_images` returns a whole split, `stream_images` an endless stream of training batches. Both
+`load_images` returns a whole split, `stream_images` an infinite stream of training batches. Both
 take a catalogue name, an .npz file, a folder of images or CelebA's official layout.
-`read_image_files` reads single files for a given image shape. TensorFlow Datasets and Pillow are
-imported only when used.
+`read_image_files` reads single files for a given image shape. TensorFlow, TensorFlow Datasets and
+Pillow are imported only when used.
 """
 
 from ddim_embed.data.arrays import PADDING, crop_padding, pad_images

@@ -6,7 +6,6 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from ddim_embed.data.pictures import PADDING, UNPADDED_SIZE
 
@@ -30,12 +29,17 @@ class ArrayImages:
 
     @property
     def nbytes(self):
+        """Size of the images in memory."""
         return self.images.nbytes
 
     def load(self):
+        """Returns images and labels."""
         return self.images, self.labels
 
     def stream(self, batch_size, seed, start_step):
+        """Returns an infinite `tf.data.Dataset` of batches, in the dtype of the images."""
+        import tensorflow as tf
+
         order = EpochOrder(len(self), batch_size, seed)
         dtype = self.images.dtype
 
@@ -43,7 +47,7 @@ class ArrayImages:
             return self.images[order.batch(int(step))]
 
         steps = tf.data.Dataset.range(start_step, tf.int64.max)
-        batches = steps.map(
+        return steps.map(
             lambda step: tf.ensure_shape(
                 tf.numpy_function(gather, [step], dtype, stateful=False),
                 (batch_size, *self.images.shape[1:]),
@@ -51,21 +55,20 @@ class ArrayImages:
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        return batches
 
 
 class EpochOrder:
-    """Which images make up which batch of an endless, reshuffled stream, without any state.
+    """Which images make up which batch of an infinite, reshuffled stream, without any state.
 
     Epoch `e` visits the images in the order `np.random.default_rng([seed, e]).permutation(n)`, so
-    every step is known at once and a resumed run goes on exactly where it stopped. A batch never
-    straddles two epochs: the remainder is dropped, and another one in each epoch.
+    that a resumed run continues exactly where it stopped. A batch never spans two epochs: each
+    epoch drops its remainder, which differs between epochs.
     """
 
     def __init__(self, num_images, batch_size, seed):
         self.batch_size = batch_size
         self.steps_per_epoch = num_images // batch_size
-        # Two, since batches prepared in parallel may belong to neighbouring epochs.
+        # Batches prepared in parallel may belong to two neighbouring epochs.
         self.permutation = functools.lru_cache(maxsize=2)(
             lambda epoch: np.random.default_rng([seed, epoch]).permutation(num_images)
         )
@@ -77,13 +80,13 @@ class EpochOrder:
         return self.permutation(epoch)[start : start + self.batch_size]
 
     def candidates(self, position):
-        """The image at one position of the stream, then those that may stand in for it.
+        """The image at one position of the stream, then its possible replacements.
 
         Args:
             position: `step * batch_size` + place in the batch.
 
         Yields:
-            Indices of images, each of them once, in the epoch's order.
+            Indices of all images, each once, in the epoch's order.
         """
         step, place = divmod(position, self.batch_size)
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
@@ -103,7 +106,7 @@ def pad_images(images):
         Array `(batch, height + 4, width + 4, channels)` of the same dtype.
 
     Raises:
-        ValueError: if `images` has not four axes.
+        ValueError: if `images` does not have four axes.
     """
     images = np.asarray(images)
     _require_four_axes(images)
@@ -111,17 +114,17 @@ def pad_images(images):
 
 
 def crop_padding(images, padding=PADDING):
-    """Cuts a border off: the inverse of `pad_images`.
+    """Removes a border: the inverse of `pad_images`.
 
     Args:
         images: array or tensor `(batch, height, width, channels)`.
-        padding: pixels to cut on each side; 0 leaves the images as they are.
+        padding: pixels to remove on each side; 0 returns all of the images.
 
     Returns:
         The inner part, `(batch, height - 2 padding, width - 2 padding, channels)`.
 
     Raises:
-        ValueError: if `images` has not four axes, or `padding` leaves nothing of them.
+        ValueError: if `images` does not have four axes, or `padding` leaves nothing of them.
     """
     _require_four_axes(images)
     height, width = images.shape[1:3]
@@ -149,22 +152,22 @@ def as_pixels(images):
 
 
 def read_npz(path, split, name=None):
-    """Reads one split of an .npz file, never unpickling anything.
+    """Reads one split of an .npz file without unpickling anything.
 
-    The split is looked for under `train_images`, `train_labels`, then under Keras' `x_train`,
-    `y_train` (and likewise for the other splits). A file without splits has `images` and perhaps
-    `labels`, which serve every split.
+    The names of the arrays are `train_images` and `train_labels`, or Keras' `x_train` and
+    `y_train` (and likewise for the other splits). A file without splits has `images` and
+    optionally `labels`, which are used for every split.
 
     Args:
         path: the file, or an open binary file.
         split: "train", "validation" or "test".
-        name: what to call the file in messages.
+        name: name of the file in messages; None for `path`.
 
     Returns:
-        `(images, labels)` as stored; labels -1 where there are none.
+        `(images, labels)` as stored; the labels are -1 if there are none.
 
     Raises:
-        ValueError: if the file cannot be read or does not hold that split.
+        ValueError: if the file cannot be read or does not contain that split.
     """
     name = name or path
     try:
@@ -183,7 +186,7 @@ class _WrongKeys(Exception):
     pass
 
 
-# What NumPy and zipfile raise for files that are no .npz, or damaged, or encrypted. AttributeError:
+# What NumPy and zipfile raise for files that are not .npz, damaged, or encrypted. AttributeError:
 # `np.load` returns a bare array for an .npy file under another name.
 _DAMAGED = (
     ValueError, OSError, EOFError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile,
@@ -212,29 +215,29 @@ def _find_keys(stored, split, name):
 
 
 def checked_arrays(images, labels, name):
-    """Brings stored images and labels to `(n, height, width, 1 or 3)` and integers.
+    """Converts stored images to `(n, height, width, 1 or 3)` and labels to integers.
 
     Args:
         images: `(n, height, width)` or with a last axis of 1 or 3 channels; integers in [0, 255] or
             floats in [0, 1].
         labels: integers, `(n,)`, `(n, 1)` as Keras has them, or `(n, attributes)`.
-        name: where they come from, for messages.
+        name: their source, for messages.
 
     Returns:
         `(images, labels)`: uint8 or float32, and int64.
 
     Raises:
-        ValueError: if they are anything else, or if there are none.
+        ValueError: for anything else, or if there are none.
     """
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise ValueError(
             f"The images of {name} must have the shape (n, height, width), or that with 1 or 3 "
-            f"channels last, none of them 0. Received: {images.shape}"
+            f"channels last, and at least one pixel. Received: {images.shape}"
         )
     if np.issubdtype(images.dtype, np.floating):
-        if not (images.min() >= 0 and images.max() <= 1):  # so written, NaN fails as well
+        if not (images.min() >= 0 and images.max() <= 1):  # True for NaN
             raise ValueError(
                 f"The floating-point images of {name} must be finite and lie in [0, 1]. "
                 f"Received: values in [{images.min()}, {images.max()}]"
@@ -265,13 +268,13 @@ def checked_arrays(images, labels, name):
 
 
 def fit_arrays(images, image_size, channels, name):
-    """Pads 28x28 to 32x32, then crops to a square and resizes, where asked to.
+    """Pads 28x28 to 32x32, then crops to a square, resizes and converts channels on request.
 
     Args:
         images: uint8 or float32, `(n, height, width, 1 or 3)`.
-        image_size: height and width of the result, or `None` to keep them.
-        channels: 1 or 3, or `None` to keep them.
-        name: where they come from, for messages.
+        image_size: height and width of the result, or `None` for those of the images.
+        channels: 1 or 3, or `None` for those of the images.
+        name: their source, for messages.
 
     Returns:
         Images of the same dtype, `(n, image_size, image_size, channels)`.
@@ -304,7 +307,7 @@ def fit_arrays(images, image_size, channels, name):
 def _resize(image, image_size):
     from PIL import Image, ImageOps
 
-    def fit(plane):  # plane by plane, since Pillow has no three-channel float images
+    def fit(plane):  # Pillow has no three-channel float images
         size = (image_size, image_size)
         return np.asarray(ImageOps.fit(Image.fromarray(plane), size, Image.Resampling.LANCZOS))
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ddim_embed.data.arrays import ArrayImages, checked_arrays, fit_arrays
 from ddim_embed.data.files import CELEBA_ATTRIBUTES, read_many
 from ddim_embed.data.pictures import celeba_crop, celeba_crop_box, read_picture
 
-# What each data set is downloaded from: this must be reachable before a download is tried.
+# Where each data set is downloaded from: a download starts only if this is reachable.
 CATALOGUE = {
     "mnist": "https://storage.googleapis.com/cvdf-datasets/mnist/train-images-idx3-ubyte.gz",
     "fashion_mnist": "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/train-images-idx3-ubyte.gz",
@@ -31,7 +30,7 @@ _READ_BATCH = 1000
 
 
 def data_folder():
-    """Where TensorFlow Datasets keeps prepared data: `TFDS_DATA_DIR`, or its default folder."""
+    """The folder of TensorFlow Datasets' prepared data: `TFDS_DATA_DIR`, or its default."""
     default = Path("~") / "tensorflow_datasets"
     return Path(os.environ.get("TFDS_DATA_DIR") or default).expanduser()
 
@@ -41,19 +40,19 @@ def prepared_folder(name):
     versions = [
         path
         for path in (data_folder() / name).glob("*")
-        # By its full name, since an unfinished one is called 3.0.1.incomplete...
+        # An unfinished one is called 3.0.1.incomplete...
         if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / "dataset_info.json").is_file()
     ]
     return max(versions, key=lambda path: [int(n) for n in path.name.split(".")], default=None)
 
 
 def probe(url):
-    """Tries to reach a server, for `_PROBE_SECONDS` at most.
+    """Tries to reach a server within `_PROBE_SECONDS`.
 
-    In a thread of its own, since looking up a name has no time limit that could be set.
+    It runs in a thread, since the lookup of a host name has no timeout.
 
     Returns:
-        `None` if it answers with success; otherwise words on why not.
+        `None` if it answers with success; otherwise the reason, a string.
     """
     outcome = [f"no answer within {_PROBE_SECONDS} s"]
 
@@ -75,7 +74,7 @@ def open_catalogue(name, split, image_size, channels, limit):
     """A data set of TensorFlow Datasets.
 
     Returns:
-        `ArrayImages`, or `CatalogueImages` where the stored images must be cropped one by one.
+        `ArrayImages`, or `CatalogueImages` if the stored images must be cropped one by one.
 
     Raises:
         ConnectionError: if it is not prepared and cannot be downloaded.
@@ -119,7 +118,7 @@ def _downloadable(name):
             f"{name!r} is not prepared in {data_folder()}, and its download cannot be reached: "
             f"{CATALOGUE[name]} ({reason}). Connect to the network; or prepare it elsewhere with "
             f"`tfds build {name}` and copy the folder {name} there (or set TFDS_DATA_DIR to where "
-            "it is); or pass an .npz file or a folder of images instead of the name; or try "
+            "it is); or pass an .npz file or a folder of images instead of the name; or use "
             'load_images("fashion_mnist", "test", source="sample"), which needs no network.'
         )
     import tensorflow_datasets as tfds
@@ -136,14 +135,14 @@ def _read_arrays(builder, split, limit):
 
 @dataclass(frozen=True)
 class CatalogueImages:
-    """Images of TensorFlow Datasets that differ in size, or are too many to hold.
+    """Images of TensorFlow Datasets that differ in size, or do not fit into memory.
 
     Attributes:
         builder: the `tfds` builder, prepared.
         split: its split.
         image_shape: `(height, width, channels)` after cropping and resizing.
-        crop: optional function that cuts the wanted region out of a picture.
-        limit: how many images to read at most, no more than there are.
+        crop: function that crops a picture first, or None.
+        limit: how many images to read, at most their number.
     """
 
     builder: Any
@@ -157,12 +156,13 @@ class CatalogueImages:
 
     @property
     def nbytes(self):
+        """Size of the images in memory, as uint8."""
         return len(self) * int(np.prod(self.image_shape))
 
     def _encoded(self):
         import tensorflow_datasets as tfds
 
-        # Still encoded: to shuffle, skip and hold, that takes a tenth of the memory or less.
+        # Still encoded: shuffling and skipping then take a tenth of the memory or less.
         decoders = {"image": tfds.decode.SkipDecoding()}
         read_config = tfds.ReadConfig(try_autocache=False)
         dataset = self.builder.as_dataset(
@@ -174,6 +174,7 @@ class CatalogueImages:
         return read_picture(io.BytesIO(encoded), self.image_shape, self.crop)
 
     def load(self):
+        """Returns images, uint8, and labels."""
         images = np.empty((len(self), *self.image_shape), np.uint8)
         labels = []
         start = 0
@@ -194,15 +195,20 @@ class CatalogueImages:
         return batch["label"].astype(np.int64)
 
     def stream(self, batch_size, seed, start_step):
-        """Shards can only be read in order, so each epoch shuffles within a buffer (the shards
-        are stored shuffled), and a resumed one first skips what was seen of its epoch."""
+        """Returns an infinite `tf.data.Dataset` of uint8 batches.
+
+        Shards can only be read in order. Each epoch shuffles within a buffer (the shards are stored
+        shuffled), and a resumed epoch first skips the batches that it has seen.
+        """
+        import tensorflow as tf
+
         steps_per_epoch = len(self) // batch_size
         first_epoch, done_steps = divmod(start_step, steps_per_epoch)
         encoded = self._encoded().map(lambda example: example["image"])
 
         def one_epoch(epoch):
-            # `shuffle` mixes its seed with the global one, which belongs to the program. Inside
-            # this function it is the traced graph's own, so the order depends on `seed` alone.
+            # `shuffle` mixes its seed with the global one. Inside this function that is the seed of
+            # the traced graph, so that the order depends on `seed` alone.
             tf.random.set_seed(seed)
             shuffled = encoded.shuffle(
                 _SHUFFLE_BUFFER, seed=epoch + 1, reshuffle_each_iteration=False

@@ -1,4 +1,4 @@
-"""Images that lie in files: plain folders and CelebA's official layout."""
+"""Images in files: single files, plain folders, and CelebA's official layout."""
 
 import os
 import warnings
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from ddim_embed.data.arrays import EpochOrder, as_pixels
 from ddim_embed.data.pictures import (
@@ -25,7 +24,7 @@ from ddim_embed.data.pictures import (
 __all__ = ["CELEBA_ATTRIBUTES", "MAX_IMAGE_PIXELS", "read_image_files"]
 
 CELEBA_FOLDER = "img_align_celeba"
-# In the order of list_attr_celeba.txt, which is also the sorted one.
+# In the order of list_attr_celeba.txt, which is sorted.
 CELEBA_ATTRIBUTES = (
     "5_o_Clock_Shadow",
     "Arched_Eyebrows",
@@ -74,26 +73,33 @@ _MAX_NAMED_PROBLEMS = 100
 _READ_AHEAD = 1024
 
 
-def read_image_files(paths, image_shape, padding=0):
+def read_image_files(
+    paths: Sequence[str | os.PathLike], image_shape: Sequence[int], padding: int = 0
+) -> tuple[np.ndarray, list, list[tuple]]:
     """Reads a user's own images, in any format that Pillow reads.
 
-    Each is turned upright, laid on white where it is transparent, cropped to its centre and
-    resized.
+    EXIF rotation is applied, transparency is laid on white, and the image is cropped to its centre
+    and resized.
 
     Args:
         paths: sequence of paths.
         image_shape: `(height, width, channels)`, channels 1 or 3.
-        padding: rows and columns at each border, within `image_shape`, that are left black: a
-            generator's own, so that images are framed as those it was trained on.
+        padding: rows and columns at each border, within `image_shape`, that stay black: the
+            generator's padding, as in its training images.
 
     Returns:
-        `(pixels, kept_paths, problems)`: float32 pixels in [0, 1] of shape `(n, *image_shape)`, the
-        `n` paths they came from, and a list of `(path, reason)` for the files that were skipped
-        since they are broken, empty, missing or too large.
+        `(pixels, read_paths, problems)`: float32 pixels in [0, 1] of shape `(n, *image_shape)`, the
+        `n` paths that they were read from, and a list of `(path, reason)` for files that were
+        skipped because they are broken, empty, missing or too large.
 
     Raises:
         ValueError: if `image_shape` is not three positive integers with 1 or 3 channels, or
             `padding` leaves nothing of it.
+
+    Example:
+        >>> pixels, read, problems = de.read_image_files(["missing.png"], (32, 32, 1))
+        >>> pixels.shape, problems
+        ((0, 32, 32, 1), [('missing.png', 'no such file')])
     """
     image_shape = tuple(image_shape)
     if len(image_shape) != 3 or min(image_shape) < 1 or image_shape[2] not in (1, 3):
@@ -109,49 +115,49 @@ def read_image_files(paths, image_shape, padding=0):
             f"Received: {padding}"
         )
     paths = list(paths)
-    images, kept, problems = read_many(
+    images, read, problems = read_many(
         paths, lambda path: read_picture(path, content), content, len(paths)
     )
     images = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    return as_pixels(images), [paths[i] for i in kept], [(paths[i], why) for i, why in problems]
+    return as_pixels(images), [paths[i] for i in read], [(paths[i], why) for i, why in problems]
 
 
 def read_many(items, read, image_shape, limit):
-    """Reads images in parallel until `limit` of them are good.
+    """Reads images in parallel until `limit` of them are read.
 
     Args:
-        items: sequence of whatever `read` takes.
+        items: sequence of arguments of `read`.
         read: function of one item that returns a uint8 array or raises.
         image_shape: shape of one image.
         limit: how many images to return at most.
 
     Returns:
-        `(images, kept, problems)`: uint8 images, the indices of their items, and a list of
-        `(index, reason)` for the items that could not be read.
+        `(images, indices, problems)`: uint8 images, the indices of their items, and a list of
+        `(index, reason)` for the items that cannot be read.
     """
     from PIL import Image
 
     def attempt(item):
         try:
             return read(item)
-        except Exception as error:  # a broken file can raise anything in Pillow's many decoders
+        except Exception as error:  # Pillow's decoders raise many types
             return _reason(error)
 
     images = np.empty((min(limit, len(items)), *image_shape), np.uint8)
-    kept, problems = [], []
+    indices, problems = [], []
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         start = 0
-        while start < len(items) and len(kept) < limit:
-            stop = min(start + min(_READ_AHEAD, limit - len(kept)), len(items))
+        while start < len(items) and len(indices) < limit:
+            stop = min(start + min(_READ_AHEAD, limit - len(indices)), len(items))
             for i, image in enumerate(pool.map(attempt, items[start:stop]), start):
                 if isinstance(image, str):
                     problems.append((i, image))
                 else:
-                    images[len(kept)] = image
-                    kept.append(i)
+                    images[len(indices)] = image
+                    indices.append(i)
             start = stop
-    return images[: len(kept)], kept, problems
+    return images[: len(indices)], indices, problems
 
 
 def _reason(error):
@@ -162,15 +168,15 @@ def _reason(error):
 
 @dataclass(frozen=True)
 class FileImages:
-    """Images that are read from their files when they are wanted.
+    """Images that are read from their files on demand.
 
     Attributes:
-        folder: where they lie, for messages.
+        folder: their folder, for messages.
         paths: their files.
         labels: integers, `(n,)` or `(n, attributes)`.
         image_shape: `(height, width, channels)` after cropping and resizing.
-        crop: optional function that cuts the wanted region out of a picture.
-        problems: `(path, reason)` of files already found unfit.
+        crop: function that crops a picture first, or None.
+        problems: list of `(path, reason)` of files that are known to be unreadable.
         limit: how many images to read at most.
     """
 
@@ -187,22 +193,28 @@ class FileImages:
 
     @property
     def nbytes(self):
+        """Size of the images in memory, as uint8."""
         return len(self) * int(np.prod(self.image_shape))
 
     def _read(self, path):
         return read_picture(path, self.image_shape, self.crop)
 
     def load(self):
-        images, kept, problems = read_many(self.paths, self._read, self.image_shape, self.limit)
+        """Returns images, uint8, and labels; warns of files that cannot be read."""
+        images, indices, problems = read_many(self.paths, self._read, self.image_shape, self.limit)
         problems = self.problems + [(self.paths[i], why) for i, why in problems]
-        if not kept:
+        if not indices:
             raise _nothing_left(self.folder, problems)
         _warn_of(problems, self.folder)
-        return images, self.labels[kept]
+        return images, self.labels[indices]
 
     def stream(self, batch_size, seed, start_step):
-        """Files are decoded in parallel as they are wanted. A file that turns out to be broken is
-        reported once, and the next one in the epoch's order stands in for it."""
+        """Returns an infinite `tf.data.Dataset` of uint8 batches, decoded in parallel on demand.
+
+        A broken file is reported once, and the next one in the epoch's order replaces it.
+        """
+        import tensorflow as tf
+
         _warn_of(self.problems, self.folder)
         order = EpochOrder(len(self), batch_size, seed)
         broken = set()
@@ -248,14 +260,14 @@ def _warn_of(problems, folder):
 
 
 def _nothing_left(folder, problems):
-    return ValueError(f"{folder} holds no image that can be read.\n{_list_of(problems, folder)}")
+    return ValueError(f"{folder} contains no readable image.\n{_list_of(problems, folder)}")
 
 
 def open_folder(folder, split, image_size, channels, limit):
-    """A folder of images and all its subfolders, in the order of their sorted paths.
+    """Images of a folder and all its subfolders, sorted by their paths.
 
-    Subfolders `train`, `validation` (or `val`) and `test` are the splits where there are any;
-    otherwise all images serve every split. Hidden files are passed over.
+    Subfolders `train`, `validation` (or `val`) and `test`, if any, are the splits; otherwise every
+    split has all images. Hidden files are ignored.
 
     Returns:
         `FileImages` with labels -1.
@@ -332,8 +344,8 @@ def _walk(folder, root):
 def open_celeba(folder, split, image_size, channels, limit):
     """CelebA's official layout: img_align_celeba/, list_attr_celeba.txt, list_eval_partition.txt.
 
-    The images may have any size in the proportions of 178x218; `celeba_crop_box` is cut out of
-    each.
+    The images may have any size in the proportions of 178x218; each is cropped to
+    `celeba_crop_box`.
 
     Returns:
         `FileImages` whose labels are int8 0/1 attributes, `(n, 40)`, in the order of
@@ -345,7 +357,7 @@ def open_celeba(folder, split, image_size, channels, limit):
     root = folder.resolve()
     image_folder = root / CELEBA_FOLDER
     if not image_folder.is_dir() or not image_folder.resolve().is_relative_to(root):
-        raise ValueError(f"{folder} must hold a folder {CELEBA_FOLDER}, not a link out of it")
+        raise ValueError(f"{folder} must contain a folder {CELEBA_FOLDER}, not a link out of it")
     names = _celeba_names(root / "list_eval_partition.txt", split)
     with os.scandir(image_folder) as entries:
         present = {entry.name: entry.is_symlink() for entry in entries}

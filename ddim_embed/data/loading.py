@@ -1,13 +1,13 @@
-"""`load_images` and `stream_images`: one way in for every source of images."""
+"""`load_images` and `stream_images`: images of every source."""
 
 import operator
 import os
 import warnings
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from ddim_embed.data.arrays import (
     ArrayImages,
@@ -19,79 +19,92 @@ from ddim_embed.data.arrays import (
 from ddim_embed.data.catalogue import CATALOGUE, open_catalogue, prepared_folder
 from ddim_embed.data.files import CELEBA_FOLDER, open_celeba, open_folder
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 SOURCES = ("auto", "sample", "tfds", "npz", "folder", "celeba")
 SPLITS = ("train", "validation", "test")
 SAMPLES = ("fashion_mnist", "mnist")
 
-# Up to here (as uint8) `stream_images` holds the images in memory: CelebA at 64x64 just fits.
+# Bytes (as uint8) up to which `stream_images` loads the images into memory: CelebA at 64x64 fits.
 CACHE_BYTES = 2 * 1024**3
 
 SIZE_MULTIPLE = 8  # the U-Net halves its images three times
 
 
 def load_images(
-    name_or_path, split="train", image_size=None, source="auto", limit=None, channels=None
-):
+    name_or_path: str | os.PathLike,
+    split: str = "train",
+    image_size: int | None = None,
+    source: str = "auto",
+    limit: int | None = None,
+    channels: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Loads images and labels from any source.
 
-    Images of 28x28 are padded with black to 32x32. Where `image_size` asks for another size than
-    the source has, images are cropped to their central square and resized with antialiasing;
-    CelebA's usual crop around the face is always taken.
+    Images of 28x28 are padded with black to 32x32. If `image_size` is not the source's size, images
+    are cropped to their central square and resized with antialiasing. CelebA is always cropped
+    around the face.
 
     Args:
         name_or_path: a catalogue name ("mnist", "fashion_mnist", "cifar10", "oxford_flowers102",
             "celeba"), or the path of an .npz file, of a folder of images, or of a folder with
             CelebA's official layout.
-        split: "train", "validation" (where there is one) or "test". An .npz file or a folder that
-            is not divided into splits gives all its images for any of them.
-        image_size: height and width in pixels, a multiple of 8; `None` keeps the source's size.
+        split: "train", "validation" (if the source has one) or "test". An .npz file or a folder
+            without splits has all its images in each of them.
+        image_size: height and width in pixels, a multiple of 8; `None` for the source's size.
         source: "tfds" (prepared data, else a download), "sample" (bundled, needs no network),
-            "npz", "folder" or "celeba". "auto" takes an existing path for what it is, and a
-            catalogue name from prepared data, else from the bundled sample with a warning, else by
-            download.
+            "npz", "folder" or "celeba". "auto" recognises an existing path, and loads a catalogue
+            name from prepared data, else from the bundled sample with a warning, else by download.
         limit: how many images to load at most, the first ones of the split.
-        channels: 1 or 3, to turn colour into grey or the reverse; `None` keeps the source's. A
-            folder has 3 unless all its images are grey.
+        channels: 1 or 3, to convert colour to grey or the reverse; `None` for the source's number.
+            A folder has 3 unless all its images are grey.
 
     Returns:
         `(pixels, labels)`: float32 `(n, height, width, channels)` in [0, 1]; and int64 `(n,)`, -1
-        where the source has none, or for CelebA int8 0/1 attributes `(n, 40)`.
+        for a source without labels, or for CelebA int8 0/1 attributes `(n, 40)`.
 
     Raises:
         ValueError: for an argument that is not as above, or a source without a readable image.
         ConnectionError: within 10 seconds, if a download is needed and there is no network.
 
     Warns:
-        Of files in a folder that were skipped, by name: broken, empty, too large, or links out.
+        UserWarning: names the files of a folder that were skipped: broken, empty, too large, or
+            links out of the folder.
+
+    Example:
+        >>> pixels, labels = de.load_images("fashion_mnist", "test", source="sample", limit=8)
+        >>> pixels.shape, labels.shape
+        ((8, 32, 32, 1), (8,))
     """
     images, labels = _open(name_or_path, split, image_size, source, limit, channels).load()
     return as_pixels(images), labels
 
 
 def stream_images(
-    name_or_path,
-    split,
-    batch_size,
-    image_size=None,
-    source="auto",
-    limit=None,
-    seed=0,
-    start_step=0,
-    channels=None,
-    mirror=False,
-):
+    name_or_path: str | os.PathLike,
+    split: str,
+    batch_size: int,
+    image_size: int | None = None,
+    source: str = "auto",
+    limit: int | None = None,
+    seed: int = 0,
+    start_step: int = 0,
+    channels: int | None = None,
+    mirror: bool = False,
+) -> "tf.data.Dataset":
     """Streams training batches without end, each epoch in a new order that `seed` determines.
 
-    Sets of up to `CACHE_BYTES` are held in memory, larger ones are read and decoded in parallel. A
-    batch never straddles two epochs; each epoch drops its remainder.
+    Data sets of up to `CACHE_BYTES` are loaded into memory, larger ones are read and decoded in
+    parallel. A batch never spans two epochs; each epoch drops its remainder.
 
     Args:
         name_or_path, split, image_size, source, limit, channels: as in `load_images`.
         batch_size: images in a batch.
-        seed: integer at least 0; the same one gives the same batches.
-        start_step: how many batches to leave out, for a run that is resumed: the stream is exactly
-            what the whole one gives from there on.
-        mirror: whether half of the images, drawn anew in each batch, are turned left to right.
+        seed: integer at least 0; the same seed gives the same batches.
+        start_step: how many batches to skip, for a run that is resumed; the others are exactly
+            those of the whole stream.
+        mirror: whether a random half of the images of each batch is flipped left to right.
 
     Returns:
         An infinite `tf.data.Dataset` of float32 `(batch_size, height, width, channels)` in [0, 1].
@@ -99,7 +112,14 @@ def stream_images(
     Raises:
         ValueError: as `load_images`, or if there are fewer images than `batch_size`.
         ConnectionError: as `load_images`.
+
+    Example:
+        >>> batches = de.stream_images("mnist", "test", batch_size=16, source="sample")
+        >>> next(iter(batches)).shape
+        TensorShape([16, 32, 32, 1])
     """
+    import tensorflow as tf
+
     batch_size = _integer("batch_size", batch_size, 1)
     seed = _integer("seed", seed, 0)
     start_step = _integer("start_step", start_step, 0)
@@ -113,7 +133,7 @@ def stream_images(
         )
     batches = images.stream(batch_size, seed, start_step).map(_as_pixel_tensor)
     if mirror:
-        # Drawn from the number of the batch, so that a resumed stream mirrors the same images.
+        # The seed depends on the step, so that a resumed stream mirrors the same images.
         batches = batches.enumerate(start_step).map(
             lambda step, batch: _mirror_half(batch, (seed, step))
         )
@@ -121,11 +141,15 @@ def stream_images(
 
 
 def _mirror_half(images, seed):
+    import tensorflow as tf
+
     turned = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed) < 0.5
     return tf.where(turned, tf.reverse(images, [2]), images)
 
 
 def _as_pixel_tensor(images):
+    import tensorflow as tf
+
     if images.dtype == tf.uint8:
         return tf.cast(images, tf.float32) / 255.0
     return images
@@ -175,7 +199,7 @@ def _open(name_or_path, split, image_size, source, limit, channels):
 def _recognise(name, path, split):
     if path.is_file():
         return "npz"
-    # An empty name is no path, though it would be the current folder's.
+    # As a path, an empty name would be the current folder.
     if name and (path / CELEBA_FOLDER).is_dir():
         return "celeba"
     if name and path.is_dir():
@@ -187,8 +211,8 @@ def _recognise(name, path, split):
         )
     if prepared_folder(name) is None and name in SAMPLES and split == "test":
         warnings.warn(
-            f"{name!r} is not prepared; this is the bundled sample of 1,000 test images only. "
-            'For all of them pass source="tfds", which downloads them.',
+            f"{name!r} is not prepared; these are the 1,000 test images of the bundled sample. "
+            'Pass source="tfds" to download all images.',
             stacklevel=4,  # the caller of `load_images`
         )
         return "sample"
@@ -218,7 +242,7 @@ def _open_sample(name, split, image_size, channels, limit):
     if split != "test":
         raise ValueError(
             f"`split` must be 'test' for the bundled sample of {name!r}. Received: {split!r}. "
-            'For all images pass source="tfds".'
+            'Pass source="tfds" for all images.'
         )
     file_name = f"{name}_test.npz"
     with resources.files("ddim_embed").joinpath("samples", file_name).open("rb") as file:

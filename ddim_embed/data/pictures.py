@@ -1,4 +1,4 @@
-"""One picture: from whatever Pillow opens to a uint8 array of the wanted shape."""
+"""One picture: from any of Pillow's formats to a uint8 array of a given shape."""
 
 import math
 import os
@@ -6,7 +6,7 @@ import stat
 
 import numpy as np
 
-# Pillow's own default, above which it warns of a decompression bomb; here it is an error.
+# Pillow's default, above which it warns of a decompression bomb; here it is an error.
 MAX_IMAGE_PIXELS = 89_478_485
 
 # MNIST's 28x28 cannot be halved three times; two pixels on each side make it 32x32.
@@ -28,13 +28,13 @@ def open_picture(file):
     Raises:
         ValueError: if the file is empty, not a regular file, PostScript, or larger than
             `MAX_IMAGE_PIXELS`.
-        OSError: and many another from Pillow, if it is no image.
+        OSError: and others of Pillow, if it is not an image.
     """
     from PIL import Image, UnidentifiedImageError
 
     if isinstance(file, (str, os.PathLike)):
         status = os.stat(file)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise ValueError("not a regular file")
         if status.st_size == 0:
             raise ValueError("empty file")
@@ -42,10 +42,10 @@ def open_picture(file):
         picture = Image.open(file)
     except UnidentifiedImageError:
         raise ValueError("not an image that Pillow reads") from None
-    if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
+    if picture.format == "EPS":  # a program that Pillow would pass to Ghostscript
         picture.close()
-        raise ValueError("PostScript, which is a program and not run")
-    # Pillow checks this as well, but a program may have switched its check off.
+        raise ValueError("PostScript, a program, which is not run")
+    # Pillow checks this, too, but the check can be disabled.
     if picture.width * picture.height > MAX_IMAGE_PIXELS:
         picture.close()
         raise ValueError(
@@ -56,7 +56,7 @@ def open_picture(file):
 
 
 def is_grey(picture):
-    """Whether a picture holds one channel, alpha aside."""
+    """Whether a picture has one channel besides alpha."""
     return picture.mode in _GREY_MODES or picture.mode.startswith("I;16")
 
 
@@ -69,7 +69,7 @@ def read_picture(file, image_shape, crop=None):
     Args:
         file: a path, or a binary file object.
         image_shape: `(height, width, channels)`, channels 1 or 3.
-        crop: optional function that cuts a region out of the picture first (see `celeba_crop`).
+        crop: function that crops the picture first (see `celeba_crop`), or None.
 
     Returns:
         uint8 array of `image_shape`.
@@ -83,8 +83,8 @@ def read_picture(file, image_shape, crop=None):
     with open_picture(file) as picture:
         unpadded = picture.size == (UNPADDED_SIZE, UNPADDED_SIZE) != (width, height)
         if crop is None:
-            # A JPEG decodes several times faster at a fraction of its size; twice what is wanted
-            # leaves the antialiased resize its quality. Every other format ignores this.
+            # A JPEG decodes several times faster at a fraction of its size; twice the requested
+            # size preserves the quality of the resize. Other formats ignore this.
             picture.draft(None, (2 * max(height, width),) * 2)
         picture.load()
         picture = _eight_bits(_upright(picture))
@@ -106,7 +106,7 @@ def _upright(picture):
 
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # broken metadata are no reason to lose a good image
+    except Exception:  # the image may be good although its metadata are broken
         return picture
 
 
@@ -120,7 +120,7 @@ def _eight_bits(picture):
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if picture.mode == "F":
         values = np.asarray(picture)
-        if not (values.min() >= 0 and values.max() <= 1):  # so written, NaN fails as well
+        if not (values.min() >= 0 and values.max() <= 1):  # True for NaN
             raise ValueError("floating-point values outside [0, 1]")
         return Image.fromarray(np.rint(values * 255).astype(np.uint8))
     return picture
@@ -143,11 +143,11 @@ def celeba_crop_box(width, height):
     scale = width / 178
     if abs(height - 218 * scale) > 2:
         raise ValueError(f"{width}x{height} is not in CelebA's proportions of 178x218")
-    # At half size the corner (25, 57) falls on half pixels; by custom it is then (12, 29).
+    # At half size the corner (25, 57) falls on half pixels; the usual choice is (12, 29).
     left, top, side = math.floor(25 * scale), math.ceil(57 * scale), round(128 * scale)
     return left, top, left + side, top + side
 
 
 def celeba_crop(picture):
-    """Cuts `celeba_crop_box` out of a picture."""
+    """Crops a picture to `celeba_crop_box`."""
     return picture.crop(celeba_crop_box(*picture.size))

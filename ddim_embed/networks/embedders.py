@@ -110,7 +110,7 @@ def load_embedder(name, network, root=None):
         A `keras.Model` from images in model space to latents.
 
     Raises:
-        FileNotFoundError: if there are no such weights; says what there is and what makes them.
+        FileNotFoundError: if there are no such weights; the message lists those there are.
         ValueError: if the file is not what the manifest says.
 
     Warns:
@@ -121,8 +121,8 @@ def load_embedder(name, network, root=None):
     generator = read_manifest(root).get(f"{name}/generator", {}).get("sha256")
     if trained_through and generator and trained_through != generator:
         warnings.warn(
-            f"{path} was trained through another generator than that in its folder. Train it "
-            f"again: `python -m experiments.{name} train-embedders {network}`.",
+            f"{path} was trained through another generator than the one in its folder: train it "
+            "again.",
             stacklevel=2,
         )
     embedder = build_embedder(network, **entry["config"])

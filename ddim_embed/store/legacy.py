@@ -1,7 +1,10 @@
 """Weights that Keras 2 wrote for the published functional models, loaded into the models here."""
 
 import itertools
+import os
 import re
+
+import keras
 
 from ddim_embed.store.weights import find_datasets, open_hdf5, read_array
 
@@ -13,7 +16,7 @@ _KINDS = {
 _LAYER_NAME = re.compile(rf"({'|'.join(_KINDS)})(?:_([0-9]+))?")
 
 
-def load_legacy_weights(model, path):
+def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
     """Loads a Keras 2 file (`.h5`, `.hdf5`) of a functional model of the published architecture.
 
     Keras 2 numbers the layers of each kind as they are created. The convolutions of the file in the
@@ -32,7 +35,17 @@ def load_legacy_weights(model, path):
         ValueError: if it is not HDF5, if the file or the model has a layer of another kind, if
             their numbers of layers or shapes differ, or if values are not finite. The message names
             the file and, where it is about one, its layer, the model's, and both shapes. The model
-            is then as it was.
+            is then unchanged.
+
+    Example:
+        >>> import h5py
+        >>> network = de.build_embedder("conv1", channels=1)
+        >>> with h5py.File("published.h5", "w") as file:
+        ...     for name, weight in zip(("kernel:0", "bias:0"), network.get_weights()):
+        ...         file[f"conv2d/conv2d/{name}"] = np.ones_like(weight)
+        >>> de.load_legacy_weights(network, "published.h5")
+        >>> network.get_weights()[1]
+        array([1.], dtype=float32)
     """
     targets = _model_layers(model)
     with open_hdf5(path) as file:

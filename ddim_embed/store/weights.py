@@ -23,7 +23,18 @@ class WeightsError(ValueError):
     """A file of weights, or a manifest, is damaged or not what it should be."""
 
 
-def save_weights(model, path, half=False):
+class MissingWeightsError(FileNotFoundError):
+    """There are no such weights; `dataset` and `name` say which."""
+
+    def __init__(self, dataset, name, root, manifest):
+        self.dataset, self.name = dataset, name
+        super().__init__(
+            f"No weights `{dataset}/{name}` in {root}, which has: "
+            f"{', '.join(sorted(manifest)) or 'none'}."
+        )
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike, half: bool = False) -> None:
     """Writes the weights of a model in Keras' own layout, replacing `path` in one rename.
 
     The file holds arrays and names, no code and no optimizer state; `model.load_weights` reads it.
@@ -36,7 +47,10 @@ def save_weights(model, path, half=False):
 
     Raises:
         ValueError: for another ending, weights that are not finite, or, if `half`, weights beyond
-            the range of float16. A file that was there stays as it was.
+            the range of float16. An existing file is then unchanged.
+
+    Example:
+        >>> de.save_weights(de.build_embedder("conv1", channels=1), "conv1.weights.h5", half=True)
     """
     path = _check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +63,7 @@ def save_weights(model, path, half=False):
         checked.replace(path)
 
 
-def load_weights(model, path, sha256=None):
+def load_weights(model: keras.Model, path: str | os.PathLike, sha256: str | None = None) -> None:
     """Loads a file of `save_weights`, or of Keras' `model.save_weights`, after checking all of it.
 
     The layout that a model writes is the layout that it reads: the same arrays of the same shapes.
@@ -65,6 +79,13 @@ def load_weights(model, path, sha256=None):
         ValueError: for another ending or checksum, a file that is truncated or not HDF5, arrays of
             other layers or shapes, or values that are not finite. The message names the file and,
             where it is about one, the layer and both shapes.
+
+    Example:
+        >>> model, other = (de.build_embedder("conv1", channels=1) for _ in range(2))
+        >>> de.save_weights(model, "conv1.weights.h5")
+        >>> de.load_weights(other, "conv1.weights.h5")
+        >>> np.array_equal(model.get_weights()[0], other.get_weights()[0])
+        True
     """
     path = _check_suffix(path)
     if sha256 is not None:
@@ -114,7 +135,18 @@ def read_manifest(root=None):
     return manifest
 
 
-def record_weights(root, dataset, name, model, *, config, data, budget, errors, half=True):
+def record_weights(
+    root: str | os.PathLike | None,
+    dataset: str,
+    name: str,
+    model: keras.Model,
+    *,
+    config: dict,
+    data,
+    budget: dict,
+    errors: dict,
+    half: bool = True,
+) -> tuple[Path, dict]:
     """Saves weights as `<root>/<dataset>/<name>.weights.h5` and enters them into the manifest.
 
     Args:
@@ -134,6 +166,14 @@ def record_weights(root, dataset, name, model, *, config, data, budget, errors, 
     Raises:
         TypeError: if the description has values that JSON has not, before anything is written.
         ValueError: for other names, numbers that are not finite, or as `save_weights` does.
+
+    Example:
+        >>> path, entry = de.record_weights(
+        ...     "my_weights", "cats", "conv1", de.build_embedder("conv1", channels=1),
+        ...     config={"channels": 1}, data="cats", budget={"steps": 0}, errors={},
+        ... )
+        >>> path.name, entry["parameters"]
+        ('conv1.weights.h5', 26)
     """
     root = weights_root(root)
     path = _weights_path(root, dataset, name)
@@ -182,8 +222,8 @@ def find_weights(dataset, name, root=None):
         "parameters", "config", "data", "budget", "errors" and "versions".
 
     Raises:
-        FileNotFoundError: if there are none; the message lists those there are, and says which
-            command makes them.
+        MissingWeightsError: a FileNotFoundError, if there are none; the message lists those there
+            are.
         ValueError: for names that are not plain.
     """
     root = weights_root(root)
@@ -191,16 +231,7 @@ def find_weights(dataset, name, root=None):
     manifest = read_manifest(root)
     entry = manifest.get(f"{dataset}/{name}")
     if entry is None or not path.is_file():
-        words = {
-            "generator": f"{dataset} train",
-            "features": f"features {dataset}",
-            "alexnet": "lpips_weights ARRAYS.npz tests/golden/lpips_portraits.npz",
-        }.get(name, f"{dataset} train-embedders {name}")
-        raise FileNotFoundError(
-            f"No weights `{dataset}/{name}` in {root}, which has: "
-            f"{', '.join(sorted(manifest)) or 'none'}. "
-            f"Make them with `python -m experiments.{words}`."
-        )
+        raise MissingWeightsError(dataset, name, root, manifest)
     return path, entry
 
 

@@ -1,0 +1,219 @@
+"""The command `ddim-embed`: embeds, interpolates and projects a user's own images.
+
+TensorFlow is imported when a command runs, not here: `--help` and a wrong flag answer at once.
+"""
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ddim_embed.console import UsageError, errors_in_a_line, import_tensorflow
+from ddim_embed.version import __version__
+
+# The names of `de.METHODS`, which imports TensorFlow.
+METHODS = (
+    "conv1", "conv3_16", "conv3_64", "conv5_128", "unet", "descent", "lbfgs", "gauss_newton",
+    "correction", "hybrid", "ddim_inversion", "implicit", "edict", "bdia",
+)  # fmt: skip
+_Files = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILES")]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """Flags of every command that runs a generator.
+
+    Attributes:
+        model: name of the generator; `ddim-embed list` shows all.
+        weights: folder of weights; None for those of the package.
+        num_steps: sampler steps.
+        seed: of everything random.
+    """
+
+    model: str
+    weights: Path | None = None
+    num_steps: int = 10
+    seed: int = 0
+
+    def run(self):
+        """Loads the generator and runs the command."""
+        for name in ("num_steps", "seed"):
+            least = int(name == "num_steps")
+            value = getattr(self, name)
+            if not least <= value < 2**32:
+                flag = name.replace("_", "-")
+                raise UsageError(
+                    f"--{flag} must be at least {least} and below 2**32. Received: {value}"
+                )
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.model):
+            raise UsageError(f"--model must be a name of `ddim-embed list`. Received: {self.model}")
+        import ddim_embed as de
+
+        generator = de.load_generator(self.model, self.weights, self.num_steps)
+        notes = {"command": type(self).__name__.lower(), "options": dataclasses.asdict(self)}
+        self.call(generator, seed=self.seed, notes=notes | {"ddim_embed": __version__})
+
+    def call(self, generator, **options):
+        """Runs the command with a loaded generator."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Embed(Command):
+    """Embeds images: latents, reconstructions and a table of errors.
+
+    Attributes:
+        files: images in any usual format; cropped to the central square and resized.
+        method: how latents are found.
+        out: folder to write to.
+    """
+
+    files: _Files
+    method: Literal[METHODS] = "unet"
+    out: Path = Path("embedded")
+
+    def call(self, generator, **options):
+        from ddim_embed import commands
+
+        _require_files("embed", self.files)
+        method = commands.configure(self.method)
+        commands.embed_files(generator, self.files, method, self.out, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample(Command):
+    """Generates images.
+
+    Attributes:
+        count: how many.
+        out: folder to write to.
+    """
+
+    count: int = 16
+    out: Path = Path("samples")
+
+    def call(self, generator, **options):
+        from ddim_embed import commands
+
+        commands.sample_images(generator, self.count, self.out, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interpolate(Command):
+    """Goes from one image to another in latents and in pixels: a strip, an animation, arrays.
+
+    Attributes:
+        files: two images.
+        method: how their latents are found.
+        frames: images on the way, both ends included.
+        out: folder to write to.
+    """
+
+    files: _Files
+    method: Literal[METHODS] = "hybrid"
+    frames: int = 9
+    out: Path = Path("interpolated")
+
+    def call(self, generator, **options):
+        from ddim_embed import commands
+
+        method = commands.configure(self.method)
+        commands.interpolate_files(
+            generator, self.files, method, self.out, frames=self.frames, **options
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Project(Command):
+    """Takes edited images, or paintings, to the nearest ones that the generator makes.
+
+    Attributes:
+        files: images in any usual format.
+        mask: of one image, a picture of its size, white where it was edited; there it is free.
+        method: how latents are found; with a mask one that takes it.
+        out: folder to write to.
+    """
+
+    files: _Files
+    mask: Path | None = None
+    method: Literal[METHODS] = "hybrid"
+    out: Path = Path("projected")
+
+    def call(self, generator, **options):
+        from ddim_embed import commands
+
+        _require_files("project", self.files)
+        method = commands.configure(self.method)
+        commands.project_files(generator, self.files, method, self.out, mask=self.mask, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Shows the models, their networks with their errors on test images, and the methods.
+
+    Attributes:
+        weights: folder of weights; None for those of the package.
+    """
+
+    weights: Path | None = None
+
+    def run(self):
+        """Prints the tables."""
+        from ddim_embed.store.weights import read_manifest
+
+        manifest = read_manifest(self.weights)
+        row = "{:<16}{:<11}{:>12}{:>9}{:>11}".format
+        print(row("model", "network", "parameters", "MB", "test mse"))
+        for name, entry in manifest.items():
+            model, network = name.split("/")
+            if f"{model}/generator" in manifest and network != "features":
+                error = entry["errors"].get("test_mse")
+                print(
+                    row(
+                        model,
+                        network,
+                        f"{entry['parameters']:,}",
+                        f"{entry['size'] / 1e6:.1f}",
+                        "" if error is None else f"{error:.6f}",
+                    )
+                )
+        print()
+        for name, entry in manifest.items():
+            if name.endswith("/generator"):
+                shape = "x".join(map(str, entry["config"]["image_shape"]))
+                print(f"{name.removesuffix('/generator'):<16}{shape}")
+        print(f"\nmethods: {', '.join(METHODS)}")
+
+
+def main(arguments=None):
+    """Runs the command line.
+
+    Args:
+        arguments: list of strings; None for those of the process.
+
+    Raises:
+        SystemExit: with code 2 for a wrong command, flag or value; with code 1 for missing weights
+            or images. stderr has the reason in one line.
+    """
+    arguments = [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    if arguments == ["--version"]:
+        print(__version__)
+        return
+    with errors_in_a_line():
+        command = tyro.cli(
+            Embed | Sample | Interpolate | Project | List,
+            prog="ddim-embed",
+            description="Finds the latents from which a DDIM generates an image. "
+            "`COMMAND --help` shows the flags of a command, `--version` the version.",
+            args=arguments,
+        )
+        import_tensorflow()
+        command.run()
+
+
+def _require_files(name, files):
+    if not files:
+        raise UsageError(f"`{name}` needs at least one image: {name} FILES --model NAME")

@@ -1,0 +1,325 @@
+"""Image files embedded, interpolated and projected; images sampled: what a user keeps as files."""
+
+import csv
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+import ddim_embed as de
+from ddim_embed import metrics
+from ddim_embed.console import UsageError
+from ddim_embed.data import crop_padding
+from ddim_embed.store.atomic import replacing
+
+COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "single_mse", "error")
+# The ways of `de.interpolate`.
+_KINDS = ("spherical", "linear", "pixels")
+# Milliseconds that an animation shows a frame and its first and last one, and the least size of a
+# frame in pixels.
+_FRAME, _PAUSE, _SIZE = 90, 700, 160
+
+
+def configure(name):
+    """Returns a method by its name, with a progress bar.
+
+    Args:
+        name: a name of `de.METHODS`.
+    """
+    method = de.METHODS[name]()
+    if isinstance(method, de.Hybrid):
+        return dataclasses.replace(method, finish=configure(method.finish))
+    return dataclasses.replace(method, progress=True)
+
+
+def read_images(generator, files, channels=None):
+    """Reads a user's images in the shape that the generator takes.
+
+    Args:
+        generator: a `Generator`.
+        files: paths; each image is cropped to its centre, resized, and padded as the data are.
+        channels: 1 or 3; None for the generator's own number.
+
+    Returns:
+        Pixels, float32 `(n, height, width, channels)` in [0, 1].
+
+    Raises:
+        FileNotFoundError: if one of them cannot be read; the message says which and why.
+    """
+    height, width, own = generator.image_shape
+    shape = (height, width, channels or own)
+    pixels, _, problems = de.read_image_files(files, shape, generator.padding)
+    if problems:
+        words = "; ".join(f"{path}: {reason}" for path, reason in problems)
+        raise FileNotFoundError(f"Not all files can be read as images. {words}")
+    return pixels
+
+
+def read_mask(generator, file, image):
+    """Reads a mask, cropped and resized like its image.
+
+    Args:
+        generator: a `Generator`.
+        file: path of a picture: white, or transparent, where the image was edited.
+        image: path of the image that it belongs to.
+
+    Returns:
+        bool `(1, height, width)`, True where the image was edited; False in the padding.
+
+    Raises:
+        FileNotFoundError: if it cannot be read.
+        UsageError: if it does not have the proportions of the image, or is white or black all over.
+    """
+    mask = read_images(generator, [file], channels=1) > 0.5
+    sizes = [_size(path) for path in (file, image)]
+    if sizes[0][0] * sizes[1][1] != sizes[0][1] * sizes[1][0]:
+        words = ["x".join(map(str, size)) for size in sizes]
+        raise UsageError(f"--mask must be of the image's size, {words[1]}. Received: {words[0]}")
+    share = crop_padding(mask, generator.padding).mean()
+    if share in (0, 1):
+        raise UsageError(
+            "--mask must be white where the image was edited, and black elsewhere. "
+            f"Received one that is {'white' if share else 'black'} all over"
+        )
+    return mask[..., 0]
+
+
+def _size(path):
+    with Image.open(path) as picture:
+        return ImageOps.exif_transpose(picture).size
+
+
+def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None):
+    """Embeds image files; writes `latents.npz`, a PNG per image, `errors.csv` and `embed.json`.
+
+    The latents of a coupled method come with their `partner`: its reconstruction and error are of
+    the pair, and `single_mse` is the error of the latents alone. A file that cannot be read is
+    reported on stderr and has a row with the reason in `errors.csv`; the others are embedded. No
+    file that is read is replaced.
+
+    Args:
+        generator: a `Generator`.
+        files: paths of images.
+        method: a configured method, or a name of `de.METHODS`.
+        folder: path of the folder to write to.
+        seed: integer.
+        mask: None, or bool `(n, height, width)`, True where the images are free; errors are those
+            of the other pixels.
+        notes: dict, written to `embed.json`.
+
+    Returns:
+        `(pixels, embedding)`: the images that were read and their `Embedding`.
+
+    Raises:
+        FileNotFoundError: if none of the files can be read, or weights are missing.
+    """
+    folder, padding = Path(folder), generator.padding
+    pixels, read, problems = de.read_image_files(files, generator.image_shape, padding)
+    for path, reason in problems:
+        print(f"Skipped {path}: {reason}", file=sys.stderr)
+    if not read:
+        raise FileNotFoundError(f"None of the {len(files)} files can be read as an image.")
+    embedding = de.embed(generator, pixels, method, seed=seed, mask=mask)
+    names = _unique_names(read, folder)
+    for name, image in zip(names, crop_padding(embedding.reconstruction, padding), strict=True):
+        save_png(folder / name, image)
+    arrays = {"latents": embedding.latents, "files": np.array([*map(str, read)])}
+    if embedding.partner is not None:
+        arrays["partner"] = embedding.partner
+    _save_npz(folder / "latents.npz", **arrays)
+    rows = _rows(read, names, pixels, embedding, padding, mask)
+    rows += [{"file": str(path), "error": reason} for path, reason in problems]
+    _save_csv(folder / "errors.csv", rows)
+    _save_json(folder / "embed.json", notes or {})
+    print(
+        f"{folder}: {len(read)} of {len(files)} images, "
+        f"mean squared error {embedding.mse.mean():.5f}"
+    )
+    return pixels, embedding
+
+
+def project_files(generator, files, method, folder, seed=0, mask=None, notes=None):
+    """As `embed_files`, and `projection.png`: the images, the mask and their projections.
+
+    Args:
+        generator, files, method, folder, seed, notes: as for `embed_files`.
+        mask: None, or the path of a picture of the size of the one image, white where it is free.
+
+    Raises:
+        UsageError: for a mask beside several images, one that does not fit, or a method that takes
+            none.
+        FileNotFoundError: if none of the files, or not the mask, can be read.
+    """
+    free = None
+    if mask is not None:
+        if len(files) != 1:
+            raise UsageError(
+                "--mask belongs to one image: project FILE --mask FILE. "
+                f"Received images: {len(files)}"
+            )
+        if not method.takes_mask:
+            raise UsageError(f"--method must be one that takes a mask. Received: {method}")
+        read_images(generator, files)  # for the message
+        free = read_mask(generator, mask, files[0])
+    pixels, embedding = embed_files(generator, files, method, folder, seed, free, notes)
+    rows = {"image": pixels}
+    if free is not None:
+        rows["free"] = free[..., None].astype(np.float32)
+    rows["projection"] = np.clip(embedding.reconstruction, 0, 1)
+    _save_grid(Path(folder) / "projection.png", rows)
+
+
+def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=None):
+    """Interpolates between two images: a strip, an animation, and the pixels as arrays.
+
+    Writes `interpolation.png`, `interpolation.gif` (there and back: the cross-fade of pixels on the
+    left, spherical interpolation of latents on the right), `interpolation.npz` and
+    `interpolation.json`.
+
+    Args:
+        generator, folder, seed, notes: as for `embed_files`.
+        files: paths of two images.
+        method: a configured method that finds single latents.
+        frames: images on the way, both ends included, at least 2.
+
+    Raises:
+        UsageError: for another number of files, fewer than 2 frames, or a coupled method.
+        FileNotFoundError: if one of the files cannot be read, or weights are missing.
+    """
+    if len(files) != 2:
+        raise UsageError(f"`interpolate` takes two images. Received: {len(files)}")
+    if frames < 2:
+        raise UsageError(f"--frames must be at least 2. Received: {frames}")
+    if isinstance(method, de.EDICT | de.BDIA):
+        raise UsageError(f"--method must find single latents. Received: {type(method).__name__}")
+    folder = Path(folder)
+    embedding = de.embed(generator, read_images(generator, files), method, seed=seed)
+    ends = embedding.latents[:1], embedding.latents[1:]
+    strips = {kind: de.interpolate(generator, *ends, frames, kind)[0] for kind in _KINDS}
+    _save_grid(
+        folder / "interpolation.png",
+        {kind: np.clip(strip, 0, 1) for kind, strip in strips.items()},
+    )
+    save_animation(
+        folder / "interpolation.gif",
+        [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")],
+    )
+    _save_npz(folder / "interpolation.npz", latents=embedding.latents, **strips)
+    _save_json(folder / "interpolation.json", (notes or {}) | {"mse": embedding.mse.tolist()})
+    print(f"{folder}: {frames} images on the way, mean squared errors {embedding.mse.round(6)}")
+
+
+def sample_images(generator, count, folder, seed=0, notes=None):
+    """Generates images; writes a PNG of each, `samples.npz` (latents and pixels), `samples.json`.
+
+    Args:
+        generator, folder, seed, notes: as for `embed_files`.
+        count: how many images, at least 1.
+
+    Raises:
+        UsageError: for a `count` below 1.
+    """
+    if count < 1:
+        raise UsageError(f"--count must be at least 1. Received: {count}")
+    folder = Path(folder)
+    latents = generator.latents(count, seed)
+    pixels = np.clip(generator.decode(latents), 0, 1)
+    for i, image in enumerate(crop_padding(pixels, generator.padding)):
+        save_png(folder / f"sample-{i:0{len(str(count - 1))}}.png", image)
+    _save_npz(folder / "samples.npz", latents=latents, pixels=pixels)
+    _save_json(folder / "samples.json", notes or {})
+    print(f"{folder}: {count} images")
+
+
+def save_png(path, pixels):
+    """Writes an image `(height, width, channels)` in [0, 1] as PNG; other values are clipped."""
+    with replacing(path) as temporary:
+        _picture(pixels).save(temporary)
+
+
+def save_animation(path, strips):
+    """Writes a GIF that goes through strips of equal length, side by side, there and back.
+
+    Args:
+        path: the file.
+        strips: list of pixels `(frames, height, width, channels)`, clipped here.
+    """
+    frames = np.concatenate(strips, axis=2)
+    scale = -(-_SIZE // min(frames.shape[1:3]))
+    frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    pictures = [_picture(frame) for frame in frames]
+    pictures += pictures[-2:0:-1]
+    durations = [_PAUSE if i in (0, len(frames) - 1) else _FRAME for i in range(len(pictures))]
+    with replacing(path) as temporary:
+        pictures[0].save(
+            temporary, save_all=True, append_images=pictures[1:], duration=durations, loop=0
+        )
+
+
+def _picture(pixels):
+    image = np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+
+
+def _unique_names(paths, folder):
+    """`<stem>.png` for each path, numbered where stems collide; never the name of a file read.
+
+    Compared without case, as some file systems do.
+    """
+    taken = {str(Path(path).resolve()).casefold() for path in paths}
+    names = []
+    for path in paths:
+        number = 1
+        name = f"{Path(path).stem}.png"
+        while str((folder / name).resolve()).casefold() in taken:
+            number += 1
+            name = f"{Path(path).stem}-{number}.png"
+        taken.add(str((folder / name).resolve()).casefold())
+        names.append(name)
+    return names
+
+
+def _rows(paths, names, pixels, embedding, padding, mask):
+    blank = [""] * len(names)
+    whole = (pixels, embedding.reconstruction, padding)
+    columns = zip(
+        map(str, paths),
+        names,
+        embedding.mse.tolist(),
+        metrics.psnr(*whole).tolist() if mask is None else blank,
+        metrics.ssim(*whole).tolist() if mask is None else blank,
+        embedding.latents_std.tolist(),
+        blank if embedding.single_mse is None else embedding.single_mse.tolist(),
+        blank,
+        strict=True,
+    )
+    return [dict(zip(COLUMNS, values, strict=True)) for values in columns]
+
+
+def _save_csv(path, rows):
+    # A file name may hold bytes that are not text; they are written as they were.
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _save_npz(path, **arrays):
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def _save_json(path, contents):
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(contents, indent=2, default=str) + "\n")
+
+
+def _save_grid(path, rows):
+    with replacing(path) as temporary:
+        de.image_grid([*rows.values()], [*rows]).savefig(temporary, dpi=100)

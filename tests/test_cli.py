@@ -1,0 +1,225 @@
+"""The command `ddim-embed`: what it writes for a user's own images, and what it refuses."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ddim_embed as de
+from ddim_embed import cli, commands
+from ddim_embed.cli import main
+from ddim_embed.console import UsageError
+
+ROOT = Path(__file__).parent.parent
+MODEL = ("--model", "fashion_mnist", "--num-steps", "2")
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return de.load_generator("fashion_mnist", num_steps=2)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Three test images as files, two of them of one stem, then an empty and a missing one."""
+    pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=3)
+    paths = [tmp_path / name for name in ("shoe.png", "more/shoe.png", "shirt.png")]
+    for path, image in zip(paths, pixels[:, 2:-2, 2:-2], strict=True):
+        commands.save_png(path, image)
+    (tmp_path / "empty.png").touch()
+    return [*paths, tmp_path / "empty.png", tmp_path / "missing.png"]
+
+
+def stopped(capsys, *arguments):
+    """Runs the command to its exit; returns the code and what stderr says."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    return stop.value.code, capsys.readouterr().err
+
+
+def test_embed(generator, pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(["embed", *pictures, *MODEL, "--method", "conv3_16", "--out", out])
+
+    assert capsys.readouterr().err.count("Skipped") == 2
+    pixels, read, _ = de.read_image_files(pictures, generator.image_shape, generator.padding)
+    expected = de.embed(generator, pixels, "conv3_16")
+    with np.load(out / "latents.npz") as found:
+        np.testing.assert_allclose(found["latents"], expected.latents, atol=1e-4)  # float32
+        assert found["files"].tolist() == [str(path) for path in read] == [*map(str, pictures[:3])]
+    with open(out / "errors.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["reconstruction"] for row in rows[:3]] == ["shoe.png", "shoe-2.png", "shirt.png"]
+    assert [row["error"] for row in rows] == ["", "", "", "empty file", "no such file"]
+    mse = [float(row["mse"]) for row in rows[:3]]
+    np.testing.assert_allclose(mse, expected.mse, rtol=1e-4)  # float32
+    saved = np.asarray(Image.open(out / "shirt.png")) / 255
+    decoded = np.clip(expected.reconstruction[2, 2:-2, 2:-2, 0], 0, 1)
+    np.testing.assert_allclose(saved, decoded, atol=0.6 / 255)  # rounded to 8 bits
+    notes = json.loads((out / "embed.json").read_text())
+    assert notes["command"] == "embed" and notes["options"]["method"] == "conv3_16"
+
+
+def test_embed_replaces_no_file_that_it_reads(pictures):
+    before = pictures[0].read_bytes()
+    main(["embed", pictures[0], *MODEL, "--method", "conv1", "--out", pictures[0].parent])
+
+    assert pictures[0].read_bytes() == before
+    assert (pictures[0].parent / "shoe-2.png").exists()
+
+
+def test_sample(generator, tmp_path):
+    main(["sample", *MODEL, "--count", "3", "--seed", "5", "--out", tmp_path])
+
+    with np.load(tmp_path / "samples.npz") as found:
+        np.testing.assert_array_equal(found["latents"], generator.latents(3, seed=5))
+        decoded = np.clip(generator.decode(found["latents"]), 0, 1)
+        np.testing.assert_allclose(found["pixels"], decoded, atol=1e-5)  # float32
+    assert {path.name for path in tmp_path.glob("*.png")} == {f"sample-{i}.png" for i in range(3)}
+    with Image.open(tmp_path / "sample-0.png") as picture:
+        assert picture.size == (28, 28)
+
+
+def test_interpolate(generator, pictures, tmp_path):
+    out = tmp_path / "out"
+    flags = ["--method", "unet", "--frames", "4", "--out", out]
+    main(["interpolate", *pictures[1:3], *MODEL, *flags])
+
+    with np.load(out / "interpolation.npz") as found:
+        latents, spherical = found["latents"], found["spherical"]
+        assert found["linear"].shape == found["pixels"].shape == (4, 32, 32, 1)
+    expected = de.interpolate(generator, latents[:1], latents[1:], 4)[0]
+    np.testing.assert_allclose(spherical, expected, atol=1e-4)  # float32
+    with Image.open(out / "interpolation.gif") as picture:
+        assert picture.n_frames == 2 * 4 - 2 and picture.size == (2 * 168, 168)
+    with Image.open(out / "interpolation.png") as picture:
+        assert picture.width > picture.height
+    assert len(json.loads((out / "interpolation.json").read_text())["mse"]) == 2
+
+
+def test_project_with_a_mask(generator, pictures, tmp_path, monkeypatch):
+    """What is under the mask has no influence on the latents that are found."""
+    monkeypatch.setitem(de.METHODS, "lbfgs", lambda: de.LBFGS(num_steps=2))
+    mask = np.zeros((28, 28, 1))
+    mask[10:20, 10:20] = 1
+    commands.save_png(tmp_path / "mask.png", mask)
+    drawn = np.asarray(Image.open(pictures[0])).copy()
+    drawn[10:20, 10:20] = 128
+    Image.fromarray(drawn).save(tmp_path / "drawn.png")
+    found = {}
+    for name, path in (("plain", pictures[0]), ("drawn", tmp_path / "drawn.png")):
+        flags = ["--method", "lbfgs", "--mask", tmp_path / "mask.png", "--out", tmp_path / name]
+        main(["project", path, *MODEL, *flags])
+        with np.load(tmp_path / name / "latents.npz") as arrays:
+            found[name] = arrays["latents"]
+    np.testing.assert_allclose(found["drawn"], found["plain"], atol=1e-3)  # float32, two steps
+    assert (tmp_path / "drawn" / "projection.png").stat().st_size
+    with open(tmp_path / "drawn" / "errors.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["psnr"] == "" and 0 < float(row["mse"]) < 1
+
+
+def test_list(capsys):
+    main(["list"])
+    words = capsys.readouterr().out
+    line = next(line for line in words.splitlines() if line.split()[:2] == ["celeba", "unet"])
+    assert "1,942,147" in line and "4.1" in line and float(line.split()[-1]) < 0.001
+    assert "64x64x3" in words and "hybrid" in words and "lpips" not in words
+
+
+def test_methods_are_those_of_the_library():
+    assert tuple(de.METHODS) == cli.METHODS
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["embde"], ["embde", "interpolate"]),
+        (["embed", "a.png"], ["--model"]),
+        (["embed", *MODEL], ["needs at least one image"]),
+        (["embed", "a.png", *MODEL, "--method", "vae"], ["vae", "hybrid"]),
+        (["embed", "a.png", "--model", "../x"], ["--model must be a name", "../x"]),
+        (["embed", "a.png", *MODEL[:2], "--num-steps", "0"], ["--num-steps must be at least 1"]),
+        (["sample", *MODEL, "--count", "0"], ["--count must be at least 1. Received: 0"]),
+        (["sample", *MODEL, "--seed", "-1"], ["--seed must be at least 0"]),
+        (["interpolate", "a.png", *MODEL], ["two images. Received: 1"]),
+        (["interpolate", "a.png", "b.png", *MODEL, "--frames", "1"], ["--frames", "Received: 1"]),
+        (["interpolate", "a.png", "b.png", *MODEL, "--method", "bdia"], ["single", "BDIA"]),
+        (["project", *MODEL], ["needs at least one image"]),
+        (["project", "a.png", "b.png", *MODEL, "--mask", "m.png"], ["belongs to one image"]),
+        (["project", "a.png", *MODEL, "--method", "unet", "--mask", "m.png"], ["takes a mask"]),
+    ],
+)
+def test_wrong_usage_ends_with_code_2(capsys, arguments, expected):
+    code, words = stopped(capsys, *arguments)
+    assert code == 2
+    assert all(word in words for word in expected), words
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["embed", "no.png", *MODEL], "None of the 1 files can be read"),
+        (["embed", "no.png", "--model", "cats"], "No weights `cats/generator`"),
+        (["sample", *MODEL, "--weights", "nowhere"], "nowhere, which has: none"),
+        (["interpolate", "no.png", "no.png", *MODEL], "no.png: no such file"),
+        (["project", "no.png", *MODEL, "--mask", "m.png"], "no.png: no such file"),
+    ],
+)
+def test_missing_files_end_with_code_1_and_a_line(capsys, arguments, expected):
+    code, words = stopped(capsys, *arguments)
+    assert code == 1
+    assert words.splitlines()[-1].startswith("error: ") and expected in words
+
+
+def test_masks_that_do_not_fit(generator, pictures, tmp_path):
+    for size, colour, words in (
+        ((28, 14), "white", "of the image's size, 28x28. Received: 28x14"),
+        ((28, 28), "white", "white all over"),
+        ((28, 28), "black", "black all over"),
+    ):
+        Image.new("L", size, colour).save(tmp_path / "mask.png")
+        with pytest.raises(UsageError, match=words):
+            commands.read_mask(generator, tmp_path / "mask.png", pictures[0])
+
+
+def test_an_output_folder_that_is_a_file(capsys, pictures, tmp_path):
+    flags = ["--method", "conv1", "--out", pictures[0]]
+    code, words = stopped(capsys, "embed", pictures[2], *MODEL, *flags)
+    assert code == 1 and words.splitlines()[-1].startswith("error: ")
+
+
+def python_m(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "ddim_embed", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_version():
+    run = python_m("--version")
+    assert (run.returncode, run.stdout, run.stderr) == (0, f"{de.__version__}\n", "")
+
+
+def test_help_takes_less_than_a_second():
+    seconds = []
+    for arguments in (["--help"], ["embed", "--help"], ["--help"]):
+        started = time.perf_counter()
+        run = python_m(*arguments)
+        seconds.append(time.perf_counter() - started)
+        assert run.returncode == 0 and "embed" in run.stdout
+    assert min(seconds) < 1
+
+
+def test_the_command_line_imports_no_tensorflow():
+    code = (
+        "import sys; from ddim_embed import cli; "
+        "print(sorted({'tensorflow', 'keras', 'numpy', 'PIL'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout == "[]\n", run.stderr
