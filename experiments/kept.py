@@ -8,7 +8,7 @@ import numpy as np
 import ddim_embed as de
 from ddim_embed.methods.protocol import Embedding, Trace
 from ddim_embed.store.weights import read_manifest
-from experiments import results
+from experiments.toolkit import results
 
 
 def embed(path, generator, pixels, method, latents, seed=0):

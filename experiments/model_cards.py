@@ -10,8 +10,8 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.store.weights import read_manifest, weights_root
-from experiments import results
-from experiments.markup import number
+from experiments.toolkit import results
+from experiments.toolkit.markup import number
 
 # Of each generator: how many rows of images are shown, and how many in each.
 _ROWS, _COLUMNS = 2, 10

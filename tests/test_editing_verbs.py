@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 import ddim_embed as de
-from experiments import directions, inputs, markup, projection, results
-from experiments.editing_sections import DIRECTIONS, INTERPOLATION, PROJECTION
+from experiments.embedding import directions, inputs, projection
+from experiments.embedding.editing_sections import DIRECTIONS, INTERPOLATION, PROJECTION
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
+from experiments.toolkit import markup, results
 
 
 @pytest.fixture(scope="module")

@@ -18,25 +18,20 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.data import catalogue, loading
-from experiments import (
-    comparison,
-    model_cards,
-    page,
-    reporting,
-    results,
-    runner,
-    sections,
-    training,
-)
+from experiments import model_cards
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, METHODS, NETWORKS, Experiment, UsageError, check, shrink
+from experiments.embedding import reporting, sections, training
+from experiments.embedding.verbs import verbs
 from experiments.fashion_mnist import FASHION_MNIST
-from experiments.markup import number
+from experiments.inversion import comparison
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
 from experiments.runner import main
-from experiments.verbs import verbs
+from experiments.toolkit import command_line as runner
+from experiments.toolkit import page, results
+from experiments.toolkit.markup import number
 
 EXPERIMENTS = (MNIST, FASHION_MNIST, CIFAR10, OXFORD_FLOWERS, CELEBA)
 ROOT = Path(__file__).parent.parent

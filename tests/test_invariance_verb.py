@@ -8,7 +8,7 @@ import pytest
 
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
-from experiments import invariance
+from experiments.embedding import invariance
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 

@@ -14,7 +14,7 @@ from conftest import assert_close, make_generator, make_pixels, set_random_weigh
 import ddim_embed as de
 from ddim_embed.process.schedules import continuous_cosine
 from ddim_embed.store.weights import read_manifest
-from experiments import packing
+from experiments.embedding import packing
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.jax_port import steps
 from experiments.jax_port.__main__ import main as train

@@ -11,7 +11,7 @@ from experiments.fashion_mnist import FASHION_MNIST
 from experiments.paper import ledger
 from experiments.paper import report as paper_report
 from experiments.paper.__main__ import EXPERIMENTS, Paper, run
-from experiments.study import main
+from experiments.toolkit.study import main
 
 
 def make_report(mse=0.001, interval=0.0001):

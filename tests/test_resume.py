@@ -16,7 +16,7 @@ from experiments.runner import main
 # Real processes, each forked from a server that has imported TensorFlow and run nothing: importing
 # it anew for each of them would take minutes.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tensorflow", "ddim_embed", "experiments.training"])
+PROCESSES.set_forkserver_preload(["tensorflow", "ddim_embed", "experiments.embedding.training"])
 
 TIMEOUT = 120
 FLAGS = ["--smoke", "--checkpoint-seconds", "0"]  # as often as there are steps

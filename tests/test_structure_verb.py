@@ -8,7 +8,8 @@ from conftest import set_random_weights
 
 import ddim_embed as de
 from ddim_embed.analysis import clouds
-from experiments import kept, sections, structure_verdicts
+from experiments import kept
+from experiments.embedding import sections, structure_verdicts
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 

@@ -13,9 +13,10 @@ import pytest
 
 import ddim_embed as de
 from ddim_embed.process import schedules
-from experiments import markup, schedule_figures
-from experiments.schedules import Schedules, run
-from experiments.study import Study, main
+from experiments.schedules import figures as schedule_figures
+from experiments.schedules.__main__ import Schedules, run
+from experiments.toolkit import markup
+from experiments.toolkit.study import Study, main
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,7 +70,7 @@ def test_wrong_words_end_with_2(arguments, words, capsys):
 
 def test_help_does_not_wait_for_tensorflow():
     words = (
-        "import experiments.toy.__main__, experiments.schedules, sys; "
+        "import experiments.toy.__main__, experiments.schedules.__main__, sys; "
         "print('tensorflow' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True)

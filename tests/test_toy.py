@@ -11,7 +11,7 @@ import tensorflow as tf
 import ddim_embed as de
 from ddim_embed.process import sampling
 from ddim_embed.process.schedules import Rates, continuous_cosine
-from experiments.study import main
+from experiments.toolkit.study import main
 from experiments.toy import denoisers, figures, geometry, measures, report, tables
 from experiments.toy.__main__ import Toy, run
 from experiments.toy.manifolds import MANIFOLDS

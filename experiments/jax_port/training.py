@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import trange
 
-from experiments import results
 from experiments.jax_port import steps
 from experiments.jax_port.decoding import freeze
 from experiments.jax_port.trees import IMAGES, SETTINGS, TRAINED, load_tree, save_tree
+from experiments.toolkit import results
 
 _AHEAD = 8  # steps that may wait for the device, so that the clock tells what is done
 _SAVE_SECONDS = 60

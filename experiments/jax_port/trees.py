@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments import results
+from experiments.toolkit import results
 
 # In the folder of a data set, beside a tree per network.
 SETTINGS = "settings.json"

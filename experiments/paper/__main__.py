@@ -9,7 +9,7 @@ from experiments.cifar10 import CIFAR10
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
-from experiments.study import Study, main
+from experiments.toolkit.study import Study, main
 
 # In the order of the paper's Table 1.
 EXPERIMENTS = (MNIST, FASHION_MNIST, CIFAR10, OXFORD_FLOWERS, CELEBA)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.markup import interval, number
+from experiments.toolkit.markup import interval, number
 
 REPRODUCED, BETTER, FAILED, UNKNOWN = (
     "reproduced", "better", "not reproduced", "not measured",

@@ -7,9 +7,11 @@ import textwrap
 from importlib import resources
 
 import ddim_embed as de
-from experiments import markup, results, runner, schedules, study
 from experiments.configuration import UsageError
 from experiments.paper import ledger
+from experiments.schedules import __main__ as schedules
+from experiments.toolkit import command_line as runner
+from experiments.toolkit import markup, results, study
 from experiments.toy import __main__ as toy
 
 # Results, by the verbs that make them: the first in minutes, the others in hours.

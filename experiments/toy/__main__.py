@@ -5,7 +5,7 @@ import math
 from typing import ClassVar, Literal
 
 from experiments.configuration import require
-from experiments.study import Study, main
+from experiments.toolkit.study import Study, main
 
 _POSITIVE = (
     "points", "max_signal_rate", "num_steps", "train_steps", "batch_size", "learning_rate", "width",

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed.process.schedules import MIN_SIGNAL_RATE, Rates, continuous_cosine
-from experiments import results
+from experiments.toolkit import results
 from experiments.toy import figures, measures, tables
 from experiments.toy.denoisers import MedianDenoiser, train, trajectories
 from experiments.toy.manifolds import MANIFOLDS, Manifold

@@ -1,6 +1,6 @@
 """The study's verdicts, and its tables on the console and on the markup."""
 
-from experiments import markup
+from experiments.toolkit import markup
 
 # What a claim must reach. The paper states none in numbers, but for the last.
 _NEARLY_STRAIGHT = 0.95

@@ -8,8 +8,9 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.methods.protocol import concatenate
-from experiments import markup, page, results, sections, sources
 from experiments.configuration import NETWORKS
+from experiments.embedding import sections
+from experiments.toolkit import markup, page, results, sources
 
 # Images between two moves of a progress bar; a multiple of the batch that decoding uses.
 _CHUNK = 256

@@ -12,8 +12,9 @@ from ddim_embed.analysis.directions import (
     principal_directions,
 )
 from ddim_embed.data import CELEBA_ATTRIBUTES
-from experiments import inputs, markup, page, results, sources
 from experiments.configuration import require
+from experiments.embedding import inputs
+from experiments.toolkit import markup, page, results, sources
 
 # Images that are edited, and in a smoke run; no direction has seen them.
 _EDITED, _FEW_EDITED = 16, 4

@@ -11,9 +11,10 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.data import crop_padding
-from experiments import inputs, results
 from experiments.configuration import NETWORKS
-from experiments.reporting import embed_in_parts
+from experiments.embedding import inputs
+from experiments.embedding.reporting import embed_in_parts
+from experiments.toolkit import results
 
 COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "single_mse", "error")
 

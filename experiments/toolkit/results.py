@@ -13,7 +13,7 @@ import numpy as np
 
 from ddim_embed.store.atomic import replacing
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def save_figure(path, figure):

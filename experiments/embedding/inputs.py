@@ -6,8 +6,8 @@ import numpy as np
 
 import ddim_embed as de
 from ddim_embed.data import crop_padding
-from experiments import results, sources
 from experiments.configuration import UsageError
+from experiments.toolkit import results, sources
 
 # Iterations of a smoke run.
 _FEW = 2

@@ -5,8 +5,9 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from experiments import inputs, markup, page, results, sources
 from experiments.configuration import UsageError
+from experiments.embedding import inputs
+from experiments.toolkit import markup, page, results, sources
 
 # Lines that are drawn across each test image, corners of each, and their width as a share of the
 # image's.

@@ -9,9 +9,11 @@ import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.methods.protocol import Trace, concatenate
 from ddim_embed.process import sampling
-from experiments import comparison_figures, kept, page, results, sources
+from experiments import kept
 from experiments.configuration import NETWORKS, UsageError
-from experiments.markup import number
+from experiments.inversion import comparison_figures
+from experiments.toolkit import page, results, sources
+from experiments.toolkit.markup import number
 
 # Images that are embedded, and checkpointed, at a time. A divisor of the default number, so that
 # each method is traced for one shape.

@@ -3,9 +3,14 @@
 import json
 from pathlib import Path
 
-from experiments.editing_sections import DIRECTIONS, INTERPOLATION, PROJECTION, REIFICATION
-from experiments.markup import figure, figures, how, paragraph, save, text
-from experiments.sections import COMPARISON, INVARIANCE, REPORT, STRUCTURE
+from experiments.embedding.editing_sections import (
+    DIRECTIONS,
+    INTERPOLATION,
+    PROJECTION,
+    REIFICATION,
+)
+from experiments.embedding.sections import COMPARISON, INVARIANCE, REPORT, STRUCTURE
+from experiments.toolkit.markup import figure, figures, how, paragraph, save, text
 
 SECTIONS = (
     REPORT, COMPARISON, STRUCTURE, INVARIANCE,

@@ -1,6 +1,6 @@
 """What a page says of the verbs that edit images: `interpolate`, `project`, `directions`."""
 
-from experiments.markup import Section, heading, interval, number, paragraph, table
+from experiments.toolkit.markup import Section, heading, interval, number, paragraph, table
 
 
 def _interpolation(contents):

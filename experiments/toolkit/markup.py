@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments import results
+from experiments.toolkit import results
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --faint: #888; }

@@ -12,8 +12,10 @@ import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.analysis import clouds, jacobian
 from ddim_embed.methods.protocol import CONVERGED_MSE, concatenate
-from experiments import kept, page, results, sources, structure_figures, structure_verdicts
+from experiments import kept
 from experiments.configuration import UsageError, require
+from experiments.embedding import structure_figures, structure_verdicts
+from experiments.toolkit import page, results, sources
 
 # A cloud's shape must be that of emb(x): L-BFGS that prefers some frequencies would add its own.
 FINDERS = {"descent": de.Descent, "lbfgs": functools.partial(de.LBFGS, laplacian=0.0)}

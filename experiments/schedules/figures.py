@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
-from experiments import markup, results
+from experiments.toolkit import markup, results
 
 SCHEDULES = de.schedules.SCHEDULES
 # A signal is gone where its share of the variance is below that.

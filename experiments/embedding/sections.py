@@ -1,6 +1,6 @@
 """What a page says of the verbs that measure: tables, words, and captions of the figures."""
 
-from experiments.markup import Section, heading, interval, number, paragraph, table
+from experiments.toolkit.markup import Section, heading, interval, number, paragraph, table
 
 
 def _report(report):

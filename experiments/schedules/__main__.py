@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from experiments.configuration import require
-from experiments.study import Study, main
+from experiments.toolkit.study import Study, main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Schedules(Study):
 
 def run(study, command):
     """Writes `schedules.json`, two figures and `index.html`; returns the path of the page."""
-    from experiments import schedule_figures
+    from experiments.schedules import figures as schedule_figures
 
     return schedule_figures.report(study, command)
 

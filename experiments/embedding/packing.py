@@ -8,10 +8,10 @@ import numpy as np
 import ddim_embed as de
 from ddim_embed.data import crop_padding
 from ddim_embed.store.weights import read_manifest
-from experiments import results, sources
 from experiments.configuration import NETWORKS, UsageError
+from experiments.embedding.training import record_embedder, record_generator, spent_before
 from experiments.jax_port.trees import IMAGES, SETTINGS, TRAINED, load_tree, save_tree
-from experiments.training import record_embedder, record_generator, spent_before
+from experiments.toolkit import results, sources
 
 
 def pack(config, folder, command=None):

@@ -46,7 +46,7 @@ class Call:
         """
         if self.config.smoke and self.smoke is not None:
             _make_smoke_weights(self.config, self.smoke)
-        module, name = self.function.split(".")
+        module, name = self.function.rsplit(".", 1)
         function = getattr(importlib.import_module(f"experiments.{module}"), name)
         function(self.config, command=command, **self.options)
 
@@ -65,12 +65,12 @@ def verbs(config):
 
     def report(config: flags = config):
         """Embeds test images with every network: tables, figures and a page (the default)."""
-        return Call(config, "reporting.report", smoke=NETWORKS)
+        return Call(config, "embedding.reporting.report", smoke=NETWORKS)
 
     def train(config: flags = config):
         """Trains the generator. A killed run goes on from its last checkpoint."""
         # Its step is no sequence of small parts: all cores share its operations.
-        return Call(config, "training.train", one_core_per_operation=False)
+        return Call(config, "embedding.training.train", one_core_per_operation=False)
 
     def train_embedders(
         networks: tyro.conf.Positional[tuple[str, ...]] = NETWORKS, config: flags = config
@@ -85,7 +85,7 @@ def verbs(config):
                 names = ", ".join(NETWORKS)
                 raise UsageError(f"A network must be one of {names}. Received: {network}")
         options = {"networks": networks or NETWORKS}
-        return Call(config, "training.train_embedders", options, ())
+        return Call(config, "embedding.training.train_embedders", options, ())
 
     def pack(folder: tyro.conf.Positional[Path], config: flags = config):
         """Writes images and weights for training with JAX: see `python -m experiments.jax_port -h`.
@@ -93,7 +93,7 @@ def verbs(config):
         Args:
             folder: where; `<folder>/<name>/` is written to.
         """
-        return Call(config, "packing.pack", {"folder": folder}, ())
+        return Call(config, "embedding.packing.pack", {"folder": folder}, ())
 
     def unpack(folder: tyro.conf.Positional[Path], config: flags = config):
         """Measures what was trained with JAX, and records its weights.
@@ -101,11 +101,11 @@ def verbs(config):
         Args:
             folder: that of `pack`.
         """
-        return Call(config, "packing.unpack", {"folder": folder}, ())
+        return Call(config, "embedding.packing.unpack", {"folder": folder}, ())
 
     def sample(config: flags = config):
         """Generates images: the number is --images, the first ones are shown in a picture."""
-        return Call(config, "reporting.sample", smoke=())
+        return Call(config, "embedding.reporting.sample", smoke=())
 
     def embed(
         files: tyro.conf.Positional[tuple[Path, ...]],
@@ -123,7 +123,7 @@ def verbs(config):
         if not files:
             raise UsageError("`embed` needs at least one image: embed FILES... --method unet")
         options = {"files": files, "method": method, "folder": out}
-        return Call(config, "embedding.embed_files", options, {method} & {*NETWORKS})
+        return Call(config, "embedding.files.embed_files", options, {method} & {*NETWORKS})
 
     fewer = dataclasses.replace(config, images=min(config.images, COMPARED_IMAGES))
 
@@ -138,7 +138,7 @@ def verbs(config):
         Args:
             methods: which of them; all by default.
         """
-        return Call(config, "comparison.compare", {"methods": methods}, NETWORKS)
+        return Call(config, "inversion.comparison.compare", {"methods": methods}, NETWORKS)
 
     tiny = config.smoke
 
@@ -171,7 +171,7 @@ def verbs(config):
             "at_a_time": at_a_time,
             "tolerance": tolerance,
         }
-        return Call(config, "structure.structure", options, NETWORKS)
+        return Call(config, "embedding.structure.structure", options, NETWORKS)
 
     def interpolate(
         files: tyro.conf.Positional[tuple[Path, ...]] = (),
@@ -189,7 +189,7 @@ def verbs(config):
             ways: between other test images, that are measured as well; not with files.
         """
         options = {"files": files, "method": method, "frames": frames, "ways": ways}
-        return Call(config, "interpolation.interpolate", options, ("unet",))
+        return Call(config, "embedding.interpolation.interpolate", options, ("unet",))
 
     def project(
         files: tyro.conf.Positional[tuple[Path, ...]] = (),
@@ -205,7 +205,7 @@ def verbs(config):
             method: one of the library's methods; with a mask one that takes it.
         """
         options = {"files": files, "mask": mask, "method": method}
-        return Call(config, "projection.project", options, ("unet",))
+        return Call(config, "embedding.projection.project", options, ("unet",))
 
     many = dataclasses.replace(config, images=60) if tiny else config
 
@@ -217,7 +217,7 @@ def verbs(config):
         Args:
             length: of the steps that are measured; None for 0.3 times that of Gaussian latents.
         """
-        return Call(config, "directions.directions", {"length": length}, ("unet",))
+        return Call(config, "embedding.directions.directions", {"length": length}, ("unet",))
 
     larger = dataclasses.replace(config, batch_size=8 if tiny else 64)
 
@@ -239,7 +239,9 @@ def verbs(config):
             steps: of the training of each network.
         """
         options = {"networks": networks, "latents": latents, "few": few, "steps": steps}
-        return Call(config, "invariance.invariance", options, (), one_core_per_operation=False)
+        return Call(
+            config, "embedding.invariance.invariance", options, (), one_core_per_operation=False
+        )
 
     return {
         "report": report,
@@ -261,7 +263,7 @@ def verbs(config):
 def _make_smoke_weights(config, networks):
     """Trains, for seconds, what a smoke run needs: a generator, and some of these networks."""
     from ddim_embed.store.weights import read_manifest
-    from experiments import training
+    from experiments.embedding import training
 
     made = read_manifest(config.weights)
     if f"{config.name}/generator" not in made:

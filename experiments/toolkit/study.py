@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from experiments.configuration import require
-from experiments.runner import command_line, errors_in_a_line, import_tensorflow
+from experiments.toolkit.command_line import command_line, errors_in_a_line, import_tensorflow
 
 
 @dataclasses.dataclass(frozen=True)

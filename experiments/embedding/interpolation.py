@@ -7,8 +7,9 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed.analysis import editing
 from ddim_embed.data import crop_padding
-from experiments import inputs, markup, page, results, sources
 from experiments.configuration import UsageError, require
+from experiments.embedding import inputs
+from experiments.toolkit import markup, page, results, sources
 
 # Distances on the way that is shown, and on each of several.
 _SAMPLES, _FEW_SAMPLES = 64, 8

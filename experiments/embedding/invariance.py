@@ -9,8 +9,9 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer, dtype_policy
 from ddim_embed.process import sampling
-from experiments import invariance_figures, page, results, sources, training
 from experiments.configuration import UsageError, require
+from experiments.embedding import invariance_figures, training
+from experiments.toolkit import page, results, sources
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The project on inverting DDIMs: every method beside what it costs."""
