@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,20 +19,20 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.data import catalogue, loading
+from ddim_embed.store.atomic import replacing
 from experiments import model_cards
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
-from experiments.configuration import DATA, METHODS, NETWORKS, Experiment, UsageError, check, shrink
-from experiments.embedding import reporting, sections, training
-from experiments.embedding.verbs import verbs
+from experiments.configuration import DATA, METHODS, NETWORKS, Experiment
+from experiments.embedding import reporting, training
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.inversion import comparison
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
-from experiments.runner import main
-from experiments.toolkit import command_line as runner
-from experiments.toolkit import page, results
-from experiments.toolkit.markup import number
+from experiments.runner import VERBS, main
+from experiments.toolkit import command_line, pages, results
+from experiments.toolkit.command_line import UsageError
+from experiments.toolkit.tables import number
 
 EXPERIMENTS = (MNIST, FASHION_MNIST, CIFAR10, OXFORD_FLOWERS, CELEBA)
 ROOT = Path(__file__).parent.parent
@@ -132,18 +133,37 @@ def test_smoke_makes_what_it_needs_and_writes_nothing_real(tmp_path):
         assert len(samples["latents"]) == len(samples["pixels"]) == 3
 
 
+def parsed(config, arguments):
+    """The verb that a command line asks for."""
+    return command_line.parse_verb(config, VERBS, [str(word) for word in arguments])
+
+
 def test_flags_come_before_the_sizes_of_a_smoke_run(tmp_path):
     arguments = ["train", "--smoke", "--widths", "8", "8", "--results", str(tmp_path)]
-    config = runner._parse(CELEBA, arguments).config
+    config = parsed(CELEBA, arguments).config
 
-    assert config == dataclasses.replace(
-        shrink(dataclasses.replace(CELEBA, results=tmp_path)), widths=(8, 8)
-    )
+    tiny = dataclasses.replace(CELEBA, results=tmp_path).shrink()
+    assert config == dataclasses.replace(tiny, widths=(8, 8))
+
+
+def test_flags_with_the_value_of_a_default_are_not_replaced():
+    """A smoke run, a verb or other data has other defaults; flags that are given count."""
+    flags = ["--smoke", "--num-steps=10", "--images", "400", "--no-mirror"]
+    config = parsed(CELEBA, ["compare", *flags]).config
+    assert (config.num_steps, config.images, config.mirror) == (10, 400, False)
+    assert (config.image_size, config.smoke) == (16, True)
+    verb = parsed(CELEBA, ["structure", "--smoke", "--members", "2000", "--at_a_time", "25"])
+    assert (verb.members, verb.at_a_time, verb.iterations) == (2000, 25, 2)
+    assert parsed(CELEBA, ["compare"]).config.images == 200
+    assert parsed(CELEBA, ["compare", "--images", "400"]).config.images == 400
+    assert parsed(CELEBA, ["compare", "unet", "edict"]).methods == ("unet", "edict")
+    assert parsed(CELEBA, ["pack", "there", "--smoke"]).folder == Path("there")
+    assert parsed(CELEBA, ["project", "--mirror"]).config.mirror
 
 
 def test_a_smoke_run_leaves_the_folders_alone_that_are_named(tmp_path):
     arguments = ["train", "--smoke", "--weights", tmp_path / "w", "--runs", tmp_path / "r"]
-    config = runner._parse(FASHION_MNIST, [str(word) for word in arguments]).config
+    config = parsed(FASHION_MNIST, arguments).config
     assert config.weights == tmp_path / "w" / "smoke" and config.runs == tmp_path / "r" / "smoke"
 
 
@@ -151,14 +171,14 @@ def test_a_smoke_run_leaves_the_folders_alone_that_are_named(tmp_path):
 
 
 def test_of_other_data_nothing_of_the_module_s_is_said(tmp_path):
-    config = runner._parse(FASHION_MNIST, ["--data", str(tmp_path), "--name", "cats"]).config
+    config = parsed(FASHION_MNIST, ["--data", tmp_path, "--name", "cats"]).config
     assert (config.report_source, config.padding, config.paper_mse) == (None, 0, {})
     assert config.run_folder == Path("runs") / "cats"
     flags = ["--data", str(tmp_path), "--padding", "1", "--report-source", "folder"]
-    config = runner._parse(FASHION_MNIST, [*flags, "--name", "cats"]).config
+    config = parsed(FASHION_MNIST, [*flags, "--name", "cats"]).config
     assert (config.report_source, config.padding) == ("folder", 1)
     # CelebA in its official layout has a path, and is CelebA still.
-    config = runner._parse(CELEBA, ["--data", str(tmp_path)]).config
+    config = parsed(CELEBA, ["--data", tmp_path]).config
     assert config.paper_mse == CELEBA.paper_mse and config.name == "celeba"
 
 
@@ -431,7 +451,8 @@ def test_page_shows_every_figure_and_needs_nothing_from_elsewhere(fashion):
     text = (fashion / "index.html").read_text()
 
     assert set(re.findall(r'src="([^"]+)"', text)) == {path.name for path in fashion.glob("*.png")}
-    assert set(sections.REPORT.captions) <= {path.name for path in fashion.glob("*.png")}
+    for figure in ("fig01", "fig02", "fig03", "fig15", "fig16", "fig17", "samples"):
+        assert len([*fashion.glob(f"{figure}*.png")]) == 1
     for link in re.findall(r'(?:src|href)="?([^">]+)', text):
         assert (fashion / link).is_file()
     assert "://" not in text
@@ -447,17 +468,19 @@ def test_page_escapes_text_and_shows_later_results(fashion, tmp_path):
     (tmp_path / "later.json").write_text('"<script>"')
     Image.new("L", (8, 8)).save(tmp_path / 'a"&b.png')
 
-    text = page.write_page(tmp_path).read_text()
+    text = pages.write_results(
+        tmp_path, [section for verb in VERBS.values() for section in verb.sections]
+    ).read_text()
 
     assert "<b>x" not in text and "<script>" not in text and "<i>" not in text
-    assert 'src="a&quot;&amp;b.png"' in text
+    assert 'src="a&#34;&amp;b.png"' in text
     assert "later.json" in text
 
 
 def test_results_are_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "report.json"
     path.write_text("old")
-    with pytest.raises(RuntimeError), results.replacing(path) as temporary:
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
 
@@ -601,7 +624,7 @@ def test_wrong_words_name_the_right_ones(arguments, expected, capsys):
 
 
 def test_help_explains_every_flag(capsys):
-    for verb in verbs(FASHION_MNIST):
+    for verb in VERBS:
         with pytest.raises(SystemExit) as stop:
             main(FASHION_MNIST, [verb, "--help"])
         assert stop.value.code == 0
@@ -616,7 +639,7 @@ def test_commands_are_kept_without_the_home_folder(monkeypatch, tmp_path):
     home = tmp_path / "a user"
     monkeypatch.setenv("HOME", str(home))
     words = ["train", "--data", str(home / "my faces"), "--name", "x; y", str(home) + "2"]
-    command = runner.command_line("celeba", words)
+    command = command_line.command_of("celeba", words)
     assert "~/" in command and "a user/" not in command
     shown = subprocess.run(
         ["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True
@@ -636,11 +659,11 @@ def test_lists_that_are_written_twice_agree():
 
 @pytest.mark.parametrize("config", EXPERIMENTS)
 def test_shipped_configurations_are_valid(config):
-    check(config)
-    check(shrink(config))
+    config.check()
+    config.shrink().check()
     assert set(config.paper_mse) == set(NETWORKS)
     with pytest.raises(UsageError, match="num-steps"):
-        check(dataclasses.replace(config, num_steps=0))
+        dataclasses.replace(config, num_steps=0).check()
 
 
 def test_missing_data_are_said_in_a_line_with_what_fetches_them(monkeypatch, tmp_path, capsys):
@@ -673,7 +696,7 @@ def python_m(*arguments):
 @pytest.mark.parametrize("chosen, expected", [(None, "1"), ("0", "0")])
 def test_tensorflow_has_its_faster_convolutions_unless_the_user_chose(chosen, expected):
     words = (
-        "import os; from experiments import runner; runner.import_tensorflow(); "
+        "import os; from experiments.toolkit.command_line import import_tensorflow as it; it(); "
         "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
@@ -693,10 +716,23 @@ def test_missing_weights_are_said_in_a_line_with_what_makes_them(tmp_path):
     assert not run.stdout
 
 
-def test_help_does_not_wait_for_tensorflow():
-    words = "import experiments.celeba, sys; print('tensorflow' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True)
-    assert run.stdout.strip() == "False"
-    run = python_m("experiments.celeba", "--nonsense")
-    assert run.returncode == 2
-    assert "--num-steps" in run.stderr
+@pytest.mark.parametrize("arguments", [["--help"], ["structure", "--help"], ["--nonsense"]])
+def test_the_command_line_answers_without_tensorflow(arguments):
+    code = (
+        "import sys\n"
+        "from experiments.celeba import CELEBA, main\n"
+        "try:\n"
+        f"    main(CELEBA, {arguments})\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == (2 if 'nonsense' in sys.argv[-1] else 0)\n"
+        "heavy = {'tensorflow', 'keras', 'jax', 'scipy', 'sklearn', 'matplotlib', 'jinja2'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    started = time.perf_counter()
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert "--num-steps" in run.stdout + run.stderr or arguments == ["--help"]
+    # It takes a fifth of a second; importing TensorFlow takes several.
+    assert time.perf_counter() - started < 2.5

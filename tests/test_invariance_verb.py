@@ -9,8 +9,11 @@ import pytest
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
 from experiments.embedding import invariance
+from experiments.embedding.claims import invariance_verdict
+from experiments.embedding.sections import INVARIANCE
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
+from experiments.toolkit import pages
 
 NETWORKS = ["plain", "NAFNet attention", "trained on few"]
 
@@ -93,11 +96,21 @@ def test_page_and_figures(folder):
 
 
 @pytest.mark.parametrize(
-    ("interval", "word"),
-    [((100, 300), "reproduced"), ((20, 99), "not reproduced"), ((90, 110), "undecided")],
+    ("interval", "word", "undecided"),
+    [
+        ((100, 300), "reproduced", False),
+        ((20, 99), "not reproduced", False),
+        ((90, 110), "not reproduced", True),
+    ],
 )
-def test_verdict(interval, word):
-    assert invariance.verdict({"interval": interval}) == word
+def test_verdict(interval, word, undecided, contents, tmp_path):
+    comparison = {"ratio": 100.0, "interval": interval}
+    verdict = invariance_verdict(comparison)
+    assert verdict == word
+    shown = contents | {"verdict": verdict, "all": comparison}
+    (tmp_path / "invariance.json").write_text(json.dumps(shown))
+    text = pages.write_results(tmp_path, [INVARIANCE]).read_text()
+    assert f"here:\n{word}" in text and ("undecided" in text) == undecided
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from conftest import set_random_weights
 import ddim_embed as de
 from ddim_embed.analysis import clouds
 from experiments import kept
-from experiments.embedding import sections, structure_verdicts
+from experiments.embedding.claims import structure_claims
+from experiments.embedding.cloud_claims import cloud_claims
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
+from experiments.toolkit.claims import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +89,15 @@ def test_what_made_it_is_written_beside(contents):
 
 def test_page_shows_statements_and_figures(folder, contents):
     text = (folder / "index.html").read_text()
-    for name in sections.STRUCTURE.captions:
+    figures = {path.name for path in folder.glob("*.png")}
+    assert {name[:5] for name in figures} == {"fig11", "fig12", "fig13", "fig14", "cloud"}
+    for name in figures:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
         assert text.count(f'src="{name}"') == 1
     assert len(contents["verdicts"]) == 8
     for row in contents["verdicts"]:
-        assert f"<td>{row['statement']}</td>" in text.replace("&#x27;", "'")
+        assert f"<td>{row['statement']}</td>" in text.replace("&#39;", "'")
+        assert row["verdict"] in [*Verdict] and f"<td>{row['verdict']}</td>" in text
     assert "://" not in text and contents["command"] in text
 
 
@@ -136,8 +141,10 @@ def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
     assert len(computed) == 5
 
 
-def test_statements_are_judged():
-    found = {
+@pytest.fixture
+def found():
+    """Numbers of a cloud of which most claims hold."""
+    return {
         "spread": {"distance": 20.0, "rms": 0.93, "mean_square": 0.865},
         "mse": {"mean": 1e-4, "control": 0.1},
         "combinations": {
@@ -157,23 +164,35 @@ def test_statements_are_judged():
                      "at": "x"},
     }  # fmt: skip
 
+
+YES, NO, UNKNOWN = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.NOT_MEASURED
+
+
+def test_claims_are_judged(found):
     def judged():
-        return [row["verdict"] for row in structure_verdicts.verdicts(found)]
+        return [(row["verdict"], row["why"]) for row in cloud_claims(found)]
 
     assert judged() == [
-        "holds as root mean square of a coordinate and as mean square of a coordinate",
-        "holds only for convex of all",
-        "settles, blurred",
-        "holds",
-        "holds; the largest are chance, the least are shape",
-        "holds",
-        "holds",
-        "holds",
+        (YES, "as root mean square of a coordinate and as mean square of a coordinate"),
+        (NO, "only for convex of all"),
+        (YES, "settles, blurred"),
+        (YES, ""),
+        (YES, "the largest are chance, the least are shape"),
+        (YES, ""),
+        (YES, ""),
+        (YES, ""),
     ]
+    found["combinations"]["affine of 2"]["same"] = 0.95
+    assert judged()[1] == (YES, "")
+    found["spectrum"]["eigenvalues"][-1] = 0.02
+    assert judged()[4] == (NO, "the largest are chance, the least are chance")
+    found["components"]["change_per_unit"] = [1.0, 1.0]
+    assert judged()[5] == (NO, "")
     found["canonical"] |= {"distance": 19.0, "nearer": 0.1}
-    assert judged()[6] == "nearer than 90% of members, but not close"
+    assert judged()[6] == (NO, "nearer than 90% of members, but not close")
     found["canonical"]["nearer"] = 0.9
-    assert judged()[6] == "does not hold"
+    assert judged()[6] == (NO, "")
+    found["combinations"]["affine of 2"]["same"] = 0.3
     found["spread"] = {"distance": 45.0, "rms": 1.41, "mean_square": 2.0}
     found["combinations"]["convex of all"]["same"] = 0.0
     found["running_means"] |= {"change": [None, 0.1], "sharpness": [1.0, 1.1]}
@@ -182,16 +201,27 @@ def test_statements_are_judged():
     found["canonical"] = None
     found["jacobian"]["variances"] = [1.0, 1.0, 1.0]
     assert judged() == [
-        "far apart, by another number",
-        "does not hold",
-        "does not settle yet, not blurred",
-        "the reverse holds",
-        "the largest are shape, too few members to know the least",
-        "too few members to know the minor ones",
-        "does not hold",
+        (NO, "far apart, by another number"),
+        (NO, ""),
+        (NO, "does not settle yet, not blurred"),
+        (NO, "the reverse holds"),
+        (UNKNOWN, "the largest are shape, too few members to know the least"),
+        (UNKNOWN, "too few members to know the minor ones"),
+        (NO, ""),
     ]
     found["border"]["euclidean"]["p_value"] = 0.5
-    assert judged()[3] == "not seen"
+    assert judged()[3] == (NO, "not seen")
+
+
+def test_claims_of_the_ledger_are_decided_by_the_numbers(found):
+    """Whatever words and verdicts the file holds."""
+    found |= {"found": {"within_tolerance": 2000}, "verdicts": "holds"}
+    claims = list(structure_claims("fashion_mnist", found))
+    assert [claim.verdict for claim in claims] == [YES, NO, *[YES] * 6]
+    assert claims[0].data == "fashion_mnist, 2,000 latents of one image"
+    found["spectrum"]["dimensions"] = 4
+    assert [claim.verdict for claim in structure_claims("x", found)][4:6] == [UNKNOWN] * 2
+    assert [claim.verdict for claim in structure_claims("x", None)] == [UNKNOWN]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 import ddim_embed as de
 from ddim_embed.process import schedules
 from experiments.schedules import figures as schedule_figures
-from experiments.schedules.__main__ import Schedules, run
-from experiments.toolkit import markup
+from experiments.schedules.__main__ import Schedules
+from experiments.toolkit import pages, tables
 from experiments.toolkit.study import Study, main
 
 ROOT = Path(__file__).parent.parent
@@ -26,30 +26,34 @@ class Sizes(Study):
     """A study with one size."""
 
     name: ClassVar[str] = "sizes"
+    calls: ClassVar[list] = []
     size: int = 100
+
+    def run(self):
+        self.calls.append(self)
 
     def shrink(self):
         return dataclasses.replace(self, size=1, smoke=True)
 
 
 def parsed(*arguments):
-    """What `run` gets."""
-    calls = []
-    main(Sizes(), lambda *call: calls.append(call), arguments)
-    return calls[0]
+    """The study that runs."""
+    main(Sizes(), arguments)
+    return Sizes.calls.pop()
 
 
 def test_flags_reach_the_study_and_its_command_can_be_repeated():
-    study, command = parsed("--size", "3", "--results", "a b")
-    assert study == Sizes(size=3, results=Path("a b"))
-    assert command == "python -m experiments.sizes --size 3 --results 'a b'"
+    study = parsed("--size", "3", "--results", "a b")
+    command = "python -m experiments.sizes --size 3 --results 'a b'"
+    assert study == Sizes(size=3, results=Path("a b"), command=command)
     assert study.result_folder == Path("a b") / "sizes"
 
 
 def test_flags_come_before_the_sizes_of_a_smoke_run():
-    assert parsed("--smoke")[0].size == 1
-    study, _ = parsed("--smoke", "--size", "3")
+    assert parsed("--smoke").size == 1
+    study = parsed("--smoke", "--size", "3")
     assert study.size == 3
+    assert parsed("--smoke", "--size", "100").size == 100
     assert study.result_folder == Path("results") / "sizes-smoke"
 
 
@@ -81,7 +85,7 @@ def test_help_does_not_wait_for_tensorflow():
 
 
 def test_schedules_writes_figures_numbers_and_a_page(tmp_path, capsys):
-    main(Schedules(), run, ["--smoke", "--times", "3", "--results", tmp_path])
+    main(Schedules(), ["--smoke", "--times", "3", "--results", tmp_path])
     folder = tmp_path / "schedules-smoke"
     text = (folder / "index.html").read_text()
     assert re.findall(r'src="([^"]+)"', text) == ["fig06_schedules.png", "fig07_noised.png"]
@@ -123,17 +127,30 @@ def test_an_image_is_noised_as_the_schedules_say():
 
 
 def test_pieces_of_a_page_escape_their_words(tmp_path):
+    template = """{% extends "toolkit/templates/page.html" %}{% block body %}
+    {{ table(numbers) }}{{ figure(name, "<t>", "<c>") }}{{ figure("no.png", "<none>") }}
+    {{ provenance(contents, "<f>.json") }}{% endblock %}"""
     contents = {"command": "<x>", "seed": 0, "commit": None, "versions": {"<v>": "1"}}
     contents["config"] = {"<k>": 1}
-    body = [
-        markup.heading("<h>"),
-        markup.paragraph("<p>", faint=True),
-        markup.table(("<a>",), [("<b>",)], kind="words"),
-        markup.figure('"n".png', "<t>", "<c>"),
-        markup.how(contents, "<f>.json"),
-    ]
-    text = markup.save(tmp_path, "<title>", body).read_text()
-    for word in ("h", "p>", "a>", "b>", "t>", "c", "x", "f", "v", "k", "title>"):
-        assert f"&lt;{word.removesuffix('>')}" in text
-    assert 'src="&quot;n&quot;.png"' in text
-    assert text.index("&lt;h&gt;") < text.index("&lt;p&gt;")
+    name = '"n".png'
+    (tmp_path / name).touch()
+    environment = pages._environment()
+    numbers = tables.Table("<h>", ("<a>",), [("<b>",)])
+    text = environment.from_string(template).render(
+        folder=tmp_path, shown=[], title="<title>", numbers=numbers, name=name, contents=contents
+    )
+    for word in ("h", "a", "b", "t", "c", "x", "f", "v", "k", "title"):
+        assert f"&lt;{word}&gt;" in text
+        assert word == "title" or f"<{word}>" not in text
+    assert 'src="&#34;n&#34;.png"' in text and "none" not in text
+    assert text.index("&lt;h&gt;") < text.index("&lt;t&gt;") < text.index("not a checkout")
+
+
+def test_tables_are_printed_as_they_are(capsys):
+    table = tables.Table("[title]", ("", "[red]a"), [("one :smile:", "1.5"), ("two", "[/x]")])
+    tables.show(table, "[bold]end")
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == "[title]" and lines[-1] == "[bold]end"
+    assert [line.split() for line in lines if "two" in line or "one" in line] == [
+        ["one", ":smile:", "1.5"], ["two", "[/x]"],
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The verb `directions`: along which latents images change, found in three ways, with a control."""
+"""The verb `directions`: three kinds of directions in latents, and random ones as a control."""
 
 import numpy as np
 from tqdm import tqdm
@@ -12,41 +12,38 @@ from ddim_embed.analysis.directions import (
     principal_directions,
 )
 from ddim_embed.data import CELEBA_ATTRIBUTES
-from experiments.configuration import require
 from experiments.embedding import inputs
-from experiments.toolkit import markup, page, results, sources
+from experiments.embedding.sections import directions_tables
+from experiments.toolkit import results, sources, tables
+from experiments.toolkit.command_line import require
 
-# Images that are edited, and in a smoke run; no direction has seen them.
+# Images that are edited, not those that directions are found in; and in a smoke run.
 _EDITED, _FEW_EDITED = 16, 4
-# Classes at most.
+# Maximum number of classes.
 _CLASSES = 10
 # Steps of a strip, in units of the length that effects are measured at.
 STEPS = (-1.5, -1, -0.5, 0, 0.5, 1, 1.5)
-# That length, as a share of the length of Gaussian latents.
+# This length over the length of Gaussian latents.
 _SHARE = 0.3
-# Images of a class, and others, that a direction needs: one for each fold.
+# Minimum number of images of a class, and of others: one for each fold.
 _LEAST = 5
 
 
-def directions(config, command, length=None):
-    """Finds directions in the U-Net's latents of images, and measures what they do.
+def run(verb):
+    """Finds directions in the U-Net's latents of images, and measures their effects.
 
-    Writes `directions.json`, a figure for each kind, and the page.
+    Writes `directions.json` and a figure for each kind. Of each kind there are `config.shown`
+    directions, except for classes, of which each has one.
 
     Args:
-        config: an `Experiment`; `images` are embedded, of the training set where there is one.
-            `shown` directions are taken of each kind, but of the first: it has one for each class.
-        command: what a user would type to repeat it.
-        length: of the steps that are measured; None for 0.3 times that of Gaussian latents.
-
-    Returns:
-        What is in `directions.json`.
+        verb: a `Directions`.
 
     Raises:
-        UsageError: for a length that is not positive, or fewer images than there must be.
+        UsageError: for a length that is not positive, or too few images.
         FileNotFoundError: if there is no generator, or no U-Net.
-        ConnectionError: if the data are not there and cannot be fetched.
+        ConnectionError: if the data are missing and cannot be downloaded.
     """
+    config, length = verb.config, verb.length
     require(length is None or 0 < length < np.inf, "length", "positive", length)
     require(config.images > config.shown, "images", f"more than {config.shown}", config.images)
     generator = sources.load_generator(config)
@@ -60,7 +57,7 @@ def directions(config, command, length=None):
     known, rest = np.split(labels, [-_edited(config)])
     classes = _classes(known)
 
-    rows, found = [], {}
+    rows, by_kind = [], {}
     bar = tqdm(
         desc="directions", total=len(classes) + 2 * config.shown, disable=not config.progress
     )
@@ -79,7 +76,7 @@ def directions(config, command, length=None):
                     "control": _summary(control),
                 }
             )
-            found.setdefault(kind, {})[name] = direction
+            by_kind.setdefault(kind, {})[name] = direction
             bar.update()
 
         for name, of_class in classes.items():
@@ -102,24 +99,16 @@ def directions(config, command, length=None):
         "mse": float(embedding.mse.mean()),
         "latents_std": float(embedding.latents_std.mean()),
         "directions": rows,
-        **inputs.notes(config, command, length=length),
+        **inputs.provenance(verb),
     }
     folder = config.result_folder
     results.save_json(folder / "directions.json", contents)
-    for kind, figure in _figures(generator, edited, found, length).items():
-        results.save_figure(folder / figure_name(kind), figure)
-    _print(contents)
-    print(f"The page is {page.write_page(folder)}")
-    return contents
-
-
-def figure_name(kind):
-    """The file of the strips of one kind of directions."""
-    return f"directions_{kind.replace(' ', '_')}.png"
+    results.save_figures(folder, _figures(generator, edited, by_kind, length))
+    tables.show(*directions_tables(contents).values())
 
 
 def _load(config):
-    """Images to learn from, then those that are edited; with labels."""
+    """Loads images to find directions in, followed by those to edit, with labels."""
     config = sources.reported(config)
     split = "test" if config.source == "sample" else "train"
     pixels, labels = sources.load_labelled(config, split, config.images + _edited(config))
@@ -133,7 +122,7 @@ def _edited(config):
 
 
 def _classifier(config):
-    """The classifier whose opinion is asked, or None without its weights."""
+    """Loads the classifier whose probabilities are measured, or None without its weights."""
     classifier = sources.load_classifier(config)
     if classifier is None:
         print(f"Left out: probabilities of classes. There is no classifier of {config.name}.")
@@ -141,9 +130,9 @@ def _classifier(config):
 
 
 def _classes(labels):
-    """Name -> bool `(n,)`: the classes, or attributes, of which there are enough images.
+    """Returns a dict from name to bool `(n,)`, of the classes or attributes with enough images.
 
-    Attributes are many: those are taken that divide the images most evenly.
+    Of many attributes, those are chosen that divide the images most evenly.
     """
     if labels.ndim == 2:
         names = CELEBA_ATTRIBUTES if labels.shape[1] == len(CELEBA_ATTRIBUTES) else None
@@ -159,7 +148,7 @@ def _classes(labels):
 
 
 def _target(name, labels, classifier):
-    """The classifier's index of a class, and which of the edited images are not of it yet."""
+    """Returns the classifier's index of a class, and which edited images are of other classes."""
     if classifier is None or labels.ndim == 2 or int(name) >= classifier.classes:
         return None, slice(None)
     others = labels != int(name)
@@ -167,35 +156,17 @@ def _target(name, labels, classifier):
 
 
 def _summary(effect):
-    found = {name: value for name, value in vars(effect).items() if value is not None}
-    return {name: results.estimate(value) for name, value in found.items()}
+    measured = {name: value for name, value in vars(effect).items() if value is not None}
+    return {name: results.estimate(value) for name, value in measured.items()}
 
 
-def _figures(generator, edited, found, length):
+def _figures(generator, edited, by_kind, length):
     figures = {}
-    for kind, named in found.items():
+    for kind, named in by_kind.items():
         strips = {
             name: edit_strip(generator, edited[:1], direction, np.multiply(STEPS, length))[0]
             for name, direction in named.items()
         }
-        figures[kind] = de.image_grid([*np.clip([*strips.values()], 0, 1)], [*strips])
+        name = f"directions_{kind.replace(' ', '_')}.png"
+        figures[name] = de.image_grid([*np.clip([*strips.values()], 0, 1)], [*strips])
     return figures
-
-
-def _print(contents):
-    print(
-        f"\nSteps of {contents['length']:.1f} in latents of {contents['images']} images, on "
-        f"{contents['edited']} others (random steps of the same length)"
-    )
-    print(f"{'':24}{'value':>8}{'probability':>18}{'lpips':>18}{'mse':>20}")
-    for row in contents["directions"]:
-        cells = [
-            f"{markup.number(row['effect'].get(key, {}).get('mean'), digits)} "
-            f"({markup.number(row['control'].get(key, {}).get('mean'), digits)})"
-            for key, digits in (("probability", 2), ("lpips", 3), ("mse", 4))
-        ]
-        print(
-            f"{row['kind']:14}{row['name']:10}{row['value']:8.3g}"
-            f"{cells[0]:>18}{cells[1]:>18}{cells[2]:>20}"
-        )
-    print()

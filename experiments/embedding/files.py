@@ -1,4 +1,4 @@
-"""The verb `embed`: latents and reconstructions of a user's own images."""
+"""The verb `embed`: latents and reconstructions of image files."""
 
 import csv
 import sys
@@ -11,6 +11,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.data import crop_padding
+from ddim_embed.store.atomic import replacing
 from experiments.configuration import NETWORKS
 from experiments.embedding import inputs
 from experiments.embedding.reporting import embed_in_parts
@@ -22,18 +23,17 @@ COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "sing
 def embed_files(config, files, method, folder=None, command=None):
     """Embeds image files; writes `latents.npz`, a PNG per image and `errors.csv` to a folder.
 
-    How they were made is in `embed.json`. A coupled method's latents come with their `partner`:
-    its reconstruction and error are of the pair, and `single_mse` is that of the latents alone.
+    `embed.json` holds the provenance. Coupled methods have a second array of latents, `partner`:
+    reconstruction and error are those of the pair, `single_mse` that of the latents alone.
 
-    A file that cannot be read is reported, has a row with the reason in `errors.csv`, and does not
-    hinder the others.
+    A file that cannot be read is skipped, with the reason on stderr and in `errors.csv`.
 
     Args:
         config: an `Experiment`.
         files: paths of images.
         method: a name of `de.METHODS`.
-        folder: where to write; None for `embed` in the experiment's own.
-        command: what a user would type to repeat it.
+        folder: folder to write to; None for `embed` in the experiment's folder of results.
+        command: what a user types to repeat it.
 
     Returns:
         The rows of `errors.csv`, a list of dicts in the order of `files`.
@@ -45,24 +45,24 @@ def embed_files(config, files, method, folder=None, command=None):
     folder = folder or config.result_folder / "embed"
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     padding = generator.padding
-    pixels, kept, problems = de.read_image_files(files, generator.image_shape, padding)
+    pixels, readable, problems = de.read_image_files(files, generator.image_shape, padding)
     for path, reason in problems:
         print(f"Skipped {path}: {reason}", file=sys.stderr)
-    if not kept:
+    if not readable:
         raise FileNotFoundError(f"None of the {len(files)} files can be read as an image.")
 
-    with tqdm(total=len(kept), desc="embed", unit="image", disable=len(kept) < 2) as bar:
+    with tqdm(total=len(readable), desc="embed", unit="image", disable=len(readable) < 2) as bar:
         embedding = embed_in_parts(generator, pixels, configured, bar, config.seed)
-    names = _unique_names(kept, folder)
+    names = _unique_names(readable, folder)
     inner = crop_padding(embedding.reconstruction, padding)
     for name, reconstruction in zip(names, inner, strict=True):
         _save_png(folder / name, reconstruction)
-    arrays = {"latents": embedding.latents, "files": np.array([*map(str, kept)])}
+    arrays = {"latents": embedding.latents, "files": np.array([*map(str, readable)])}
     if embedding.partner is not None:
         arrays["partner"] = embedding.partner
-    with results.replacing(folder / "latents.npz") as path:
+    with replacing(folder / "latents.npz") as path:
         np.savez_compressed(path, **arrays)
-    rows = _rows(kept, names, pixels, embedding, padding) + [
+    rows = _rows(readable, names, pixels, embedding, padding) + [
         {"file": str(path), "error": reason} for path, reason in problems
     ]
     _save_csv(folder / "errors.csv", rows)
@@ -70,23 +70,23 @@ def embed_files(config, files, method, folder=None, command=None):
         folder / "embed.json", {"method": method, **results.provenance(config, command)}
     )
     print(
-        f"{folder}: {len(kept)} of {len(files)} images, "
+        f"{folder}: {len(readable)} of {len(files)} images, "
         f"mean squared error {embedding.mse.mean():.5f}"
     )
     return rows
 
 
 def _configured(config, method):
-    """The method with its weights loaded, so that they are loaded once."""
+    """Returns the method with its weights loaded, so that they are loaded once."""
     if method in NETWORKS:
         return de.Network(method, embedder=de.load_embedder(config.name, method, config.weights))
     return inputs.configured(config, method)
 
 
 def _unique_names(paths, folder):
-    """`<stem>.png` for each path, numbered where stems collide; no file that is read is replaced.
+    """Returns `<stem>.png` for each path, numbered where names collide, also with input files.
 
-    Compared without case, as some file systems do.
+    Names are compared without case, as on some file systems.
     """
     taken = {str(Path(path).resolve()).casefold() for path in paths}
     names = []
@@ -118,14 +118,14 @@ def _rows(paths, names, pixels, embedding, padding):
 
 def _save_png(path, pixels):
     image = np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
-    with results.replacing(path) as temporary:
+    with replacing(path) as temporary:
         Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(temporary)
 
 
 def _save_csv(path, rows):
-    # A file name may hold bytes that are no text; they come back as they were.
+    # A file name may hold bytes that are not UTF-8; they are written unchanged.
     with (
-        results.replacing(path) as temporary,
+        replacing(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.DictWriter(file, COLUMNS, restval="")

@@ -1,4 +1,4 @@
-"""What the verbs that edit images have in common: images, methods, and the notes of a result."""
+"""Images, masks, methods and the provenance of the verbs that edit images."""
 
 import dataclasses
 
@@ -6,26 +6,26 @@ import numpy as np
 
 import ddim_embed as de
 from ddim_embed.data import crop_padding
-from experiments.configuration import UsageError
 from experiments.toolkit import results, sources
+from experiments.toolkit.command_line import UsageError
 
 # Iterations of a smoke run.
 _FEW = 2
 
 
 def read(generator, files, channels=None):
-    """A user's images, as the generator takes them.
+    """Reads image files for a generator.
 
     Args:
         generator: a `Generator`.
         files: paths; each image is cropped to its centre, resized, and padded as the data are.
-        channels: None for the generator's own.
+        channels: number of channels; None for the generator's.
 
     Returns:
         Pixels, float32 `(n, height, width, channels)`.
 
     Raises:
-        FileNotFoundError: if one of them cannot be read; says which, and why.
+        FileNotFoundError: if a file cannot be read; says which, and why.
     """
     height, width, own = generator.image_shape
     shape = (height, width, channels or own)
@@ -37,20 +37,20 @@ def read(generator, files, channels=None):
 
 
 def read_mask(generator, file, image):
-    """A mask of a user's, cut and resized as the image is: white, or transparent, is free.
+    """Reads a mask, cropped and resized as its image: white, or transparent, is free.
 
     Args:
         generator: a `Generator`.
-        file: its path.
+        file: path of the mask.
         image: path of the image that it belongs to.
 
     Returns:
-        bool `(1, height, width)`; the padding is held.
+        bool `(1, height, width)`, True where pixels are free; the padding is not.
 
     Raises:
-        FileNotFoundError: if it cannot be read.
-        UsageError: if its sides are not in the proportion of the image's, so that it would be cut
-            elsewhere; or if it leaves nothing of the image, or all of it.
+        FileNotFoundError: if a file cannot be read.
+        UsageError: if its aspect ratio is not the image's, so that it would be cropped differently;
+            or if it is all white or all black.
     """
     mask = read(generator, [file], channels=1) > 0.5
     sizes = [_size(path) for path in (file, image)]
@@ -74,28 +74,28 @@ def _size(path):
 
 
 def test_images(config, count):
-    """The first test images, and their labels.
+    """Loads the first test images and their labels.
 
     Args:
-        config: an `Experiment`; the images come from where those of a report do.
-        count: how many.
+        config: an `Experiment`; the images come from the source of those of a report.
+        count: number of images.
 
     Raises:
-        ConnectionError: if the data are not there and cannot be fetched.
-        UsageError: if there are fewer.
+        ConnectionError: if the data are missing and cannot be downloaded.
+        UsageError: if there are fewer images.
     """
-    found = sources.load_labelled(sources.reported(config), "test", count)
-    if len(found[0]) < count:
-        raise UsageError(f"There are {len(found[0])} test images, not {count}.")
-    return found
+    pixels, labels = sources.load_labelled(sources.reported(config), "test", count)
+    if len(pixels) < count:
+        raise UsageError(f"There are {len(pixels)} test images, not {count}.")
+    return pixels, labels
 
 
 def configured(config, name):
-    """A method by its name, with a progress bar; in a smoke run of few iterations.
+    """Returns a method with a progress bar; in a smoke run, with few iterations.
 
     Args:
         config: an `Experiment`.
-        name: of `de.METHODS`.
+        name: a name of `de.METHODS`.
     """
     method = de.METHODS[name]()
     if isinstance(method, de.Hybrid):
@@ -112,21 +112,21 @@ def _with_bar(config, method):
 
 
 def unet(config):
-    """The U-Net of the experiment as a method, or None without its weights; says so."""
+    """Returns the U-Net of the experiment as a method; None, with a message, without weights."""
     try:
         return de.Network("unet", de.load_embedder(config.name, "unet", config.weights))
     except FileNotFoundError as error:
-        print(f"Left out: what the U-Net makes of images. {error}")
+        print(f"Left out: the U-Net. {error}")
         return None
 
 
 def unlikeness(generator, pixels, network):
-    """By how much the U-Net fails to embed images: it has learnt those of its data only.
+    """Returns the error of embedding images with the U-Net, which has learnt its data only.
 
     Args:
         generator: a `Generator`.
         pixels: `(n, height, width, channels)`, clipped here.
-        network: what `unet` gives.
+        network: the result of `unet`.
 
     Returns:
         Mean squared error of each image, `(n,)`.
@@ -134,15 +134,7 @@ def unlikeness(generator, pixels, network):
     return de.embed(generator, np.clip(pixels, 0, 1), network).mse
 
 
-def notes(config, command, **options):
-    """How a result was made, for its JSON file.
-
-    Args:
-        config: an `Experiment`.
-        command: what a user would type to repeat it.
-        **options: those of the verb.
-    """
-    return {
-        "options": results.plain(options),
-        **results.provenance(config, command, "scikit-learn", "scipy", "pillow"),
-    }
+def provenance(verb):
+    """Returns how the result of a verb was made, with the verb's options, for its JSON file."""
+    packages = ("scikit-learn", "scipy", "pillow")
+    return {"options": verb.options} | results.provenance(verb.config, verb.command, *packages)

@@ -1,4 +1,4 @@
-"""The verb `interpolate`: from one image to another, in latents and in pixels (Fig. 19)."""
+"""The verb `interpolate`: between two images, in latents and in pixels (Fig. 19)."""
 
 import numpy as np
 from PIL import Image
@@ -7,59 +7,53 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed.analysis import editing
 from ddim_embed.data import crop_padding
-from experiments.configuration import UsageError, require
+from ddim_embed.store.atomic import replacing
 from experiments.embedding import inputs
-from experiments.toolkit import markup, page, results, sources
+from experiments.embedding.sections import interpolation_tables
+from experiments.toolkit import results, sources, tables
+from experiments.toolkit.command_line import UsageError, require
 
-# Distances on the way that is shown, and on each of several.
+# Samples of the path length of the interpolation that is shown, and of each of several.
 _SAMPLES, _FEW_SAMPLES = 64, 8
-# Among so many test images at least two unlike ones are looked for.
-_LOOKED_AT = 16
-# Milliseconds of a frame of the animation and of its ends, and pixels of its smaller side at least.
+# Number of test images among which two of different classes are searched, at least.
+_CANDIDATES = 16
+# Milliseconds of a frame of the animation and of its ends; pixels of its smaller side, at least.
 _FRAME, _PAUSE, _SIDE = 90, 700, 160
 
 
-def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
+def run(verb):
     """Interpolates between two images; writes `interpolate.json`, a strip and an animation.
 
     Args:
-        config: an `Experiment`.
-        command: what a user would type to repeat it.
-        files: paths of two images; none for the first test image and the next of another class.
-        method: name of the method that embeds them.
-        frames: images on the way, both ends included.
-        ways: between pairs of other test images, embedded by the U-Net, that are measured, too; 0
-            for none. Not with files.
-
-    Returns:
-        What is in `interpolate.json`.
+        verb: an `Interpolate`.
 
     Raises:
-        UsageError: for another number of files, a coupled method, fewer than 2 frames, or more ways
-            than there are images.
+        UsageError: for another number of files, a coupled method, fewer than 2 frames, or more
+            interpolations than there are images.
         FileNotFoundError: if a file cannot be read, or weights are missing.
-        ConnectionError: if the data are not there and cannot be fetched.
+        ConnectionError: if the data are missing and cannot be downloaded.
     """
+    config, files, frames, ways = verb.config, verb.files, verb.frames, verb.ways
     if len(files) not in (0, 2):
         raise UsageError(f"`interpolate` takes two images, or none. Received: {len(files)}")
     require(frames >= 2, "frames", "at least 2", frames)
     require(ways >= 0, "ways", "at least 0", ways)
-    chosen = inputs.configured(config, method)
-    if isinstance(chosen, de.EDICT | de.BDIA):
-        raise UsageError(f"--method must find single latents; those of {method} come in pairs.")
+    method = inputs.configured(config, verb.method)
+    if isinstance(method, de.EDICT | de.BDIA):
+        raise UsageError(f"--method must find single latents; those of {verb.method} are pairs.")
     generator = sources.load_generator(config)
     others = None
     if files:
         pixels = inputs.read(generator, files)
     else:
-        loaded, labels = inputs.test_images(config, max(_LOOKED_AT, 2 + 2 * ways))
+        loaded, labels = inputs.test_images(config, max(_CANDIDATES, 2 + 2 * ways))
         both = _unlike(labels)
         pixels, others = loaded[both], np.delete(loaded, both, axis=0)[: 2 * ways]
     network = inputs.unet(config)
 
     total = 8 if ways and not files else 4
     with tqdm(total=total, desc="interpolate", disable=not config.progress) as bar:
-        embedding = de.embed(generator, pixels, chosen, seed=config.seed)
+        embedding = de.embed(generator, pixels, method, seed=config.seed)
         bar.update()
         ends = embedding.latents[:1], embedding.latents[1:]
         strips, shown = {}, {}
@@ -80,31 +74,29 @@ def interpolate(config, command, files=(), method="hybrid", frames=9, ways=16):
 
     contents = {
         "dataset": config.name,
-        "method": method,
+        "method": verb.method,
         "mse": embedding.mse.tolist(),
         "latents_std": embedding.latents_std.tolist(),
         "shown": shown,
         "ways": ways if several else 0,
         "several": several,
-        **inputs.notes(config, command, files=files, method=method, frames=frames, ways=ways),
+        **inputs.provenance(verb),
     }
     folder = config.result_folder
     results.save_json(folder / "interpolate.json", contents)
-    results.save_figure(folder / "fig19_interpolation.png", _figure(ends, frames, strips))
+    results.save_figures(folder, {"fig19_interpolation.png": _figure(ends, frames, strips)})
     _save_animation(folder / "interpolation.gif", strips, generator.padding)
-    _print(contents)
-    print(f"The page is {page.write_page(folder)}")
-    return contents
+    tables.show(*interpolation_tables(contents).values())
 
 
 def _unlike(labels):
-    """The indices of the first image, and of the next of another class if there is one."""
+    """Returns the indices of the first image and of the next one of another class, if any."""
     differs = (labels != labels[0]).reshape(len(labels), -1).any(axis=1)
     return [0, int(differs.argmax()) or 1]
 
 
 def smoothness(generator, strip, network=None):
-    """How even the frames of one way are, and how near to images of the data.
+    """Returns how evenly an interpolation proceeds, and how well a network embeds its frames.
 
     Args:
         generator: a `Generator`.
@@ -112,9 +104,8 @@ def smoothness(generator, strip, network=None):
         network: a `Network`, or None.
 
     Returns:
-        A dict: `steps`, LPIPS between neighbours; `largest_share`, of the largest step in the sum
-        of all, which for an even way is one over their number; `network_mse`, by how much the
-        network fails to embed each frame, or None: it has only learnt images.
+        A dict: `steps`, LPIPS between neighbours; `largest_share`, the largest step over the sum of
+        all; `network_mse`, the error of embedding each frame, or None without a network.
     """
     steps = de.lpips(strip[:-1], strip[1:], generator.padding)
     return {
@@ -127,18 +118,18 @@ def smoothness(generator, strip, network=None):
 
 
 def _length(generator, ends, kind, samples, seed):
-    found = editing.path_length(generator, *ends, kind, samples, seed=seed)
-    return {"path_length": {"mean": found.mean, "interval": found.interval}}
+    length = editing.path_length(generator, *ends, kind, samples, seed=seed)
+    return {"path_length": {"mean": length.mean, "interval": length.interval}}
 
 
 def _several(generator, latents, kind, seed, network):
-    """Means over pairs of images: the length of the way, and how unlike an image its middle is."""
+    """Returns means over pairs of images: path length, and the network's error in the middle."""
     first, second = latents[0::2], latents[1::2]
-    found = editing.path_length(generator, first, second, kind, _FEW_SAMPLES, seed=seed)
+    length = editing.path_length(generator, first, second, kind, _FEW_SAMPLES, seed=seed)
     middle = editing.interpolate(generator, first, second, 3, kind)[:, 1]
     return {
-        "path_length": {"mean": found.mean, "interval": found.interval},
-        "path_length_median": float(np.median(found.each)),
+        "path_length": {"mean": length.mean, "interval": length.interval},
+        "path_length_median": float(np.median(length.each)),
         "middle_network_mse": results.estimate(inputs.unlikeness(generator, middle, network)),
     }
 
@@ -161,7 +152,7 @@ def _figure(ends, frames, strips):
 
 
 def _save_animation(path, strips, padding):
-    """There and back: the cross-fade on the left, spherical on the right."""
+    """Writes an animation, forward and back: cross-fade on the left, spherical on the right."""
     frames = np.concatenate(
         [crop_padding(strips[kind], padding) for kind in ("pixels", "spherical")], axis=2
     )
@@ -171,17 +162,7 @@ def _save_animation(path, strips, padding):
     pictures = [Image.fromarray(f.squeeze(-1) if f.shape[-1] == 1 else f) for f in frames]
     pictures += pictures[-2:0:-1]
     pauses = [_PAUSE if i in (0, len(frames) - 1) else _FRAME for i in range(len(pictures))]
-    with results.replacing(path) as temporary:
+    with replacing(path) as temporary:
         pictures[0].save(
             temporary, save_all=True, append_images=pictures[1:], duration=pauses, loop=0
         )
-
-
-def _print(contents):
-    errors = ", ".join(f"{value:.6f}" for value in contents["mse"])
-    print(f"\nEmbedded by {contents['method']}: mean squared errors {errors}")
-    for name in ("shown", "several"):
-        for kind, row in (contents[name] or {}).items():
-            words = "this way" if name == "shown" else f"{contents['ways']} ways"
-            print(f"{words:10}{kind:12}path length {markup.interval(row['path_length'], 2)}")
-    print()

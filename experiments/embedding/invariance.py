@@ -9,18 +9,21 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer, dtype_policy
 from ddim_embed.process import sampling
-from experiments.configuration import UsageError, require
+from ddim_embed.store.atomic import replacing
 from experiments.embedding import invariance_figures, training
-from experiments.toolkit import page, results, sources
+from experiments.embedding.claims import invariance_verdict
+from experiments.embedding.sections import invariance_tables
+from experiments.toolkit import results, sources, tables
+from experiments.toolkit.command_line import UsageError, require
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A small generator; its own seed gives it weights and noise that no other has.
+    """A small generator, with weights and noise of its own seed.
 
     Attributes:
-        widths, block_depth, attention: of the denoiser, as for `UNet`.
-        seed: added to the experiment's.
+        widths, block_depth, attention: options of the denoiser, a `UNet`.
+        seed: random seed, added to the experiment's.
         memorises: whether it is trained on the few images of the exact denoiser only.
     """
 
@@ -42,44 +45,39 @@ VARIANTS = {
 }
 SHIPPED = "the shipped generator"
 EXACT = "exact denoiser of few"
-# Shares of the training after which images are made.
+# Shares of the training after which latents are decoded.
 _MILESTONES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 _SAMPLER_STEPS = (1, 2, 5, 10, 20, 50)
 _BATCH = 100  # latents decoded at a time
 
 
-def invariance(config, command, latents=500, few=500, steps=4000, networks=()):
-    """Trains small generators, decodes the same latents with all, and says how alike images are.
+def run(verb):
+    """Trains small generators, decodes the same latents with all, and compares the images.
 
-    Writes `invariance.json`, figures and the page. Training goes on after a kill.
+    Writes `invariance.json` and figures. A killed training resumes.
 
     Args:
-        config: an `Experiment`; `batch_size`, `learning_rate` and `precision` are of the training.
-        command: what a user would type to repeat it.
-        latents: how many are decoded.
-        few: training images that the exact denoiser, and the variant that memorises, knows.
-        steps: of training of each variant.
-        networks: names of `VARIANTS`; all by default.
-
-    Returns:
-        What is in `invariance.json`.
+        verb: an `Invariance`; `batch_size`, `learning_rate` and `precision` of its configuration
+            are those of the training.
 
     Raises:
         UsageError: for values out of their ranges, unknown names, or fewer than two networks that
             are trained on all images.
-        ConnectionError: if the data are not there and cannot be fetched.
+        ConnectionError: if the data are missing and cannot be downloaded.
     """
-    for name, value, least in (("latents", latents, 2), ("few", few, 1), ("steps", steps, 1)):
+    for name, least in (("latents", 2), ("few", 1), ("steps", 1)):
+        value = getattr(verb, name)
         require(value >= least, name, f"at least {least}", value)
-    networks = tuple(networks) or tuple(VARIANTS)
+    config, latents = verb.config, verb.latents
+    networks = verb.networks or tuple(VARIANTS)
     for name in networks:
         if name not in VARIANTS:
             raise UsageError(f"A network must be one of {tuple(VARIANTS)}. Received: {name!r}")
     if sum(not VARIANTS[name].memorises for name in networks) < 2:
         raise UsageError(f"At least two networks trained on all images are needed: {networks}")
     pixels = sources.load(config, "train", training.NORMALIZER_IMAGES)
-    subset = pixels[:few]
-    milestones = sorted({max(1, round(share * steps)) for share in _MILESTONES})
+    subset = pixels[: verb.few]
+    milestones = sorted({max(1, round(share * verb.steps)) for share in _MILESTONES})
     counts = sorted({count for count in _SAMPLER_STEPS if not config.smoke} | {config.num_steps})
     decoded = {}  # name -> (kind, number) -> images
     for name in networks:
@@ -96,12 +94,14 @@ def invariance(config, command, latents=500, few=500, steps=4000, networks=()):
     trained = [name for name in same_data if name != SHIPPED]
 
     def compare(names, key):
-        found = de.agreement(
+        agreement = de.agreement(
             np.stack([decoded[name][key] for name in names]), config.padding, seed=config.seed
         )
-        return {"ratio": found.ratio, "interval": list(found.interval)} | {
-            "same": found.same.tolist(),
-            "other": found.other.tolist(),
+        return {
+            "ratio": agreement.ratio,
+            "interval": list(agreement.interval),
+            "same": agreement.same.tolist(),
+            "other": agreement.other.tolist(),
         }
 
     contents = {
@@ -123,27 +123,18 @@ def invariance(config, command, latents=500, few=500, steps=4000, networks=()):
         ],
         "exact": {name: _pair(decoded[name][final], exact, config) for name in decoded},
     }
-    contents["verdict"] = verdict(contents["all"])
-    contents |= {
-        "options": {"latents": latents, "few": few, "steps": steps, "networks": list(networks)},
-        **results.provenance(config, command),
-    }
-    folder = config.result_folder
-    results.save_json(folder / "invariance.json", contents)
+    contents["verdict"] = invariance_verdict(contents["all"])
+    contents["options"] = verb.options
+    contents |= results.provenance(config, verb.command)
+    results.save_json(config.result_folder / "invariance.json", contents)
     images = {name: decoded[name][final] for name in decoded} | {EXACT: exact}
-    for name, figure in invariance_figures.figures(contents, images, config.shown).items():
-        results.save_figure(folder / name, figure)
-    show(contents)
-    print(f"The page is {page.write_page(folder)}")
-    return contents
-
-
-def verdict(found):
-    """What the ratio says of the paper's claim, two to three orders of magnitude: a word."""
-    low, high = found["interval"]
-    if low >= 100:
-        return "reproduced"
-    return "not reproduced" if high < 100 else "undecided"
+    figures = invariance_figures.figures(contents, images, config.shown)
+    results.save_figures(config.result_folder, figures)
+    tables.show(
+        *invariance_tables(contents).values(),
+        f"Ratio of distances: of random images over those of the same latents. The paper: 100 to "
+        f"1,000; {contents['verdict']}",
+    )
 
 
 def _memorises(name):
@@ -151,18 +142,18 @@ def _memorises(name):
 
 
 def _pair(images, exact, config):
-    """How close a network's images are to those of the exact denoiser of few images."""
-    found = de.agreement(np.stack([images, exact]), config.padding, seed=config.seed)
+    """Compares a network's images with those of the exact denoiser of few images: a dict."""
+    agreement = de.agreement(np.stack([images, exact]), config.padding, seed=config.seed)
     return {
-        "same": float(found.same[0, 1]),
-        "other": float(found.other[0, 1]),
-        "ratio": found.ratio,
-        "interval": list(found.interval),
+        "same": float(agreement.same[0, 1]),
+        "other": float(agreement.other[0, 1]),
+        "ratio": agreement.ratio,
+        "interval": list(agreement.interval),
     }
 
 
 def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
-    """Images of one variant, as kept by an earlier run or made now: (kind, number) -> array."""
+    """Returns images of one variant, cached or new: a dict from (kind, number) to an array."""
     variant = VARIANTS[name]
     folder = config.run_folder / "invariance" / name.replace(" ", "_")
     identity = (
@@ -171,25 +162,25 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     )
     wanted = [("training_steps", step) for step in milestones]
     wanted += [("sampler_steps", number) for number in counts]
-    found = {
+    images_of = {
         key: _read(folder / f"{key[0]}-{key[1]}.npz", f"{identity} {config.num_steps} {count}")
         for key in wanted
     }
-    if all(images is not None for images in found.values()):
-        return found
+    if all(images is not None for images in images_of.values()):
+        return images_of
 
     model = _diffusion_model(config, variant)
     model.normalizer.adapt(pixels)
     model.compile(training.adam(config.learning_rate, milestones[-1]))
 
-    def keep(key, num_steps):
+    def decode(key, num_steps):
         generator = de.Generator.from_diffusion(model, config.image_shape)
         images = _decode(generator, count, config.seed, num_steps)
-        with results.replacing(folder / f"{key[0]}-{key[1]}.npz") as path:
+        with replacing(folder / f"{key[0]}-{key[1]}.npz") as path:
             np.savez_compressed(
                 path, identity=f"{identity} {config.num_steps} {count}", images=images
             )
-        found[key] = images
+        images_of[key] = images
 
     def batches(step):
         if not variant.memorises:
@@ -210,18 +201,18 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
             identity=identity,
             description=f"{name}, {step} of {milestones[-1]}",
         )
-        if int(model.optimizer.iterations) == step and found[("training_steps", step)] is None:
-            keep(("training_steps", step), config.num_steps)
-    missing = [key for key, images in found.items() if images is None]
+        if int(model.optimizer.iterations) == step and images_of[("training_steps", step)] is None:
+            decode(("training_steps", step), config.num_steps)
+    missing = [key for key, images in images_of.items() if images is None]
     if any(kind == "training_steps" for kind, _ in missing):
         raise UsageError(f"Images made in training are missing from {folder}: delete it.")
     for key in tqdm(missing, desc=f"{name}, sampler steps", disable=not config.progress):
-        keep(key, key[1])
-    return found
+        decode(key, key[1])
+    return images_of
 
 
 def _diffusion_model(config, variant):
-    """A variant's, untrained; it will learn what the configuration says, by the loss there."""
+    """Returns the untrained `DiffusionModel` of a variant, with the configuration's loss."""
     keras.utils.set_random_seed(config.seed + variant.seed)
     network = de.UNet(
         config.channels,
@@ -239,7 +230,7 @@ def _diffusion_model(config, variant):
 
 
 def _batches(pixels, batch_size, seed, step):
-    """Endless batches of few images, a function of seed and step alone."""
+    """Yields endless batches of few images, a function of seed and step alone."""
     while True:
         rng = np.random.default_rng((seed, step))
         yield pixels[rng.integers(0, len(pixels), batch_size)]
@@ -247,10 +238,10 @@ def _batches(pixels, batch_size, seed, step):
 
 
 def _decode(generator, count, seed, num_steps):
-    """Clipped pixels of the first `count` latents of a seed; float16 is finer than 8 bits.
+    """Decodes the first `count` latents of a seed to clipped pixels, float16.
 
-    As `Generator.decode`, but by a graph of one step: many generators decode here, once each, and
-    a graph of all steps takes longer to make than it saves.
+    `Generator.decode` traces a graph of all steps. Each of the many generators decodes only once
+    here, so that a graph of one step is faster.
     """
     denoise = generator.denoiser("float32", num_steps).compiled
     parts = []
@@ -268,7 +259,7 @@ def _read(path, identity):
 
 
 def _shipped(config, count, counts):
-    """Images of the generator of the experiment, if there is one."""
+    """Returns images of the generator of the experiment, or None without weights."""
     try:
         generator = de.load_generator(config.name, config.weights)
     except FileNotFoundError as error:
@@ -281,34 +272,10 @@ def _shipped(config, count, counts):
 
 
 def _exact(config, subset, normalizer, count):
-    """Images of the best denoiser of a few images, from the same latents."""
+    """Returns images of the exact denoiser of a few images, from the same latents."""
     generator = de.Generator(config.image_shape, (8,), 1, num_steps=config.num_steps)
     denoise = de.EmpiricalDenoiser(normalizer(subset).numpy())
     images = sampling.sample(
         denoise, generator.schedule, generator.latents(count, config.seed), config.num_steps
     )
     return np.clip(normalizer.inverse(images).numpy(), 0, 1).astype(np.float16)
-
-
-def show(contents):
-    """Prints what was found."""
-    print(
-        f"\nImages of the same {contents['latents']} latents by {len(contents['names'])} networks"
-    )
-    header = f"{'':34}{'ratio':>9}{'95% interval':>24}"
-
-    def line(words, found):
-        low, high = found["interval"]
-        print(f"{words:34}{found['ratio']:9.3g}{f'{low:.3g} .. {high:.3g}':>24}")
-
-    print(f"random images apart / the same latents'\n{header}")
-    line("all networks, trained", contents["all"])
-    for found in contents["training"]:
-        line(f"after {found['images']:,} training images", found)
-    for found in contents["sampler_steps"]:
-        line(f"{found['num_steps']} sampler steps", found)
-    print(f"the paper: 100 to 1,000; {contents['verdict']}\n")
-    print(f"the same, beside the exact denoiser of {contents['few']} images\n{header}")
-    for name, found in contents["exact"].items():
-        line(name, found)
-    print()

@@ -8,10 +8,11 @@ import numpy as np
 import ddim_embed as de
 from ddim_embed.data import crop_padding
 from ddim_embed.store.weights import read_manifest
-from experiments.configuration import NETWORKS, UsageError
+from experiments.configuration import NETWORKS
 from experiments.embedding.training import record_embedder, record_generator, spent_before
 from experiments.jax_port.trees import IMAGES, SETTINGS, TRAINED, load_tree, save_tree
 from experiments.toolkit import results, sources
+from experiments.toolkit.command_line import UsageError
 
 
 def pack(config, folder, command=None):

@@ -1,47 +1,41 @@
-"""The verb `project`: edited images, taken to the nearest that the generator makes (Figs. 4, 5)."""
+"""The verb `project`: edited images, projected to the nearest generated ones (Figs. 4, 5)."""
 
 import numpy as np
 from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from experiments.configuration import UsageError
 from experiments.embedding import inputs
-from experiments.toolkit import markup, page, results, sources
+from experiments.embedding.sections import projection_tables
+from experiments.toolkit import results, sources, tables
+from experiments.toolkit.command_line import UsageError
 
-# Lines that are drawn across each test image, corners of each, and their width as a share of the
-# image's.
+# Lines that are drawn across each test image, corners of a line, and its width over the image's.
 _LINES, _CORNERS, _WIDTH = 2, 3, 0.09
 
 
-def project(config, command, files=(), mask=None, method="hybrid"):
+def run(verb):
     """Projects a user's images, or test images with lines drawn on them.
 
-    Writes the page, and `project.json` and `fig05_projection.png`, or of a user's images
-    `project_files.json` and `fig04_projection.png`.
+    Writes `project.json` and `fig05_projection.png`, or for a user's images `project_files.json`
+    and `fig04_projection.png`.
 
     Args:
-        config: an `Experiment`; `shown` test images are taken if there is no file.
-        command: what a user would type to repeat it.
-        files: paths of images, or none.
-        mask: path of a picture of the size of the one image, white where it was edited, or None.
-        method: name of a method; with a mask one that takes it.
-
-    Returns:
-        What is in `project.json`.
+        verb: a `Project`.
 
     Raises:
         UsageError: for a method that takes no mask, or a mask that does not fit.
         FileNotFoundError: if a file cannot be read, or weights are missing.
-        ConnectionError: if the data are not there and cannot be fetched.
+        ConnectionError: if the data are missing and cannot be downloaded.
     """
-    chosen = inputs.configured(config, method)
+    config, files, mask = verb.config, verb.files, verb.mask
+    method = inputs.configured(config, verb.method)
     if mask is not None and len(files) != 1:
         raise UsageError(
             f"--mask belongs to one image: project FILE --mask FILE. Received images: {len(files)}"
         )
-    if mask is not None and not chosen.takes_mask:
-        raise UsageError(f"--method must be one that takes a mask. Received: {method}")
+    if mask is not None and not method.takes_mask:
+        raise UsageError(f"--method must be one that takes a mask. Received: {verb.method}")
     generator = sources.load_generator(config)
     original, free = None, None
     if files:
@@ -54,10 +48,10 @@ def project(config, command, files=(), mask=None, method="hybrid"):
 
     network = inputs.unet(config)
     runs = {} if network is None else {"network": (network, None)}
-    runs["whole"] = (chosen, None)
-    if free is not None and chosen.takes_mask:
-        runs["masked"] = (chosen, free)
-    found = {
+    runs["whole"] = (method, None)
+    if free is not None and method.takes_mask:
+        runs["masked"] = (method, free)
+    embeddings = {
         name: de.project(generator, edited, way, region, config.seed)
         for name, (way, region) in tqdm(runs.items(), desc="project", disable=not config.progress)
     }
@@ -66,42 +60,40 @@ def project(config, command, files=(), mask=None, method="hybrid"):
         "dataset": config.name,
         "images": len(edited),
         "free": None if free is None else float(free.mean()),
-        "method": method,
+        "method": verb.method,
         "projections": [
             measure(generator, name, edited, free, original, embedding)
-            for name, embedding in found.items()
+            for name, embedding in embeddings.items()
         ],
     }
     if original is not None:
         contents["edit"] = _under_mask(generator, edited, free, original)
     if network is not None:
-        seen = [("edited", edited)]
-        seen += [(name, embedding.reconstruction) for name, embedding in found.items()]
+        images = {"edited": edited}
+        images |= {name: embedding.reconstruction for name, embedding in embeddings.items()}
         contents["network_mse"] = {
             name: results.estimate(inputs.unlikeness(generator, pixels, network))
-            for name, pixels in seen
+            for name, pixels in images.items()
         }
-    contents |= inputs.notes(config, command, files=files, mask=mask, method=method)
-    folder = config.result_folder
+    contents |= inputs.provenance(verb)
     file, figure = (
         ("project_files.json", "fig04_projection.png")
         if files
         else ("project.json", "fig05_projection.png")
     )
-    results.save_json(folder / file, contents)
-    results.save_figure(folder / figure, _figure(original, edited, free, found, method))
-    _print(contents)
-    print(f"The page is {page.write_page(folder)}")
-    return contents
+    results.save_json(config.result_folder / file, contents)
+    drawn = _figure(original, edited, free, embeddings, verb.method)
+    results.save_figures(config.result_folder, {figure: drawn})
+    tables.show(*projection_tables(contents).values())
 
 
 def draw(pixels, padding, seed):
-    """Draws lines across images, others on each: white, black or grey, or of any colour.
+    """Draws random lines across images: white, black or grey, or on colour images of any colour.
 
     Args:
         pixels: `(n, height, width, channels)`.
-        padding: rows and columns at each border that are left alone.
-        seed: integer; the lines depend on it alone.
+        padding: rows and columns at each border without lines.
+        seed: integer, the random seed of the lines.
 
     Returns:
         The pixels with lines; bool `(n, height, width)`, True where there are lines.
@@ -127,12 +119,14 @@ def draw(pixels, padding, seed):
 
 
 def measure(generator, name, edited, free, original, embedding):
-    """What is reported of one way to project: numbers with 95% intervals over images.
+    """Returns the results of one projection, with 95% intervals over images: a dict.
 
     Args:
         generator: a `Generator`.
-        name: of the way.
-        edited, free, original: images, their masks or None, and what they were before or None.
+        name: name of the projection.
+        edited: pixels of the edited images.
+        free: bool `(n, height, width)`, True where images were edited, or None.
+        original: pixels of the images before they were edited, or None.
         embedding: an `Embedding` of the edited images.
     """
     decoded = embedding.reconstruction
@@ -150,7 +144,7 @@ def measure(generator, name, edited, free, original, embedding):
 
 
 def _under_mask(generator, pixels, free, original):
-    """How near images are to what they were before they were edited."""
+    """Returns errors from the images before they were edited."""
     drawn = np.repeat(free[..., None], original.shape[-1], 3)
     return {
         "free_mse": results.estimate(metrics.mse(original, pixels, generator.padding, drawn)),
@@ -158,21 +152,11 @@ def _under_mask(generator, pixels, free, original):
     }
 
 
-def _figure(original, edited, free, found, method):
+def _figure(original, edited, free, embeddings, method):
     rows = {} if original is None else {"original": original}
     rows["edited"] = edited
     if free is not None:
         rows["free"] = free[..., None].astype(np.float32)
     words = {"network": "unet", "whole": method, "masked": f"{method},\nmask"}
-    rows |= {words[name]: np.clip(e.reconstruction, 0, 1) for name, e in found.items()}
+    rows |= {words[name]: np.clip(e.reconstruction, 0, 1) for name, e in embeddings.items()}
     return de.image_grid([*rows.values()], [*rows])
-
-
-def _print(contents):
-    print(f"\nProjections of {contents['images']} images by {contents['method']}")
-    columns = {"held_mse": 6, "free_mse": 4, "lpips": 4, "latents_std": 3}
-    print(f"{'':12}" + "".join(f"{key.replace('_', ' '):>22}" for key in columns))
-    for row in contents["projections"]:
-        cells = [markup.interval(row.get(key), digits) for key, digits in columns.items()]
-        print(f"{row['name']:12}" + "".join(f"{cell:>22}" for cell in cells))
-    print()

@@ -1,4 +1,4 @@
-"""The verb `structure`: many latents of one image, how far they are apart, in which directions."""
+"""The verb `structure`: the cloud of all latents of one image (Secs. 5.1 and 5.1.1)."""
 
 import dataclasses
 import functools
@@ -13,66 +13,50 @@ from ddim_embed import metrics
 from ddim_embed.analysis import clouds, jacobian
 from ddim_embed.methods.protocol import CONVERGED_MSE, concatenate
 from experiments import kept
-from experiments.configuration import UsageError, require
-from experiments.embedding import structure_figures, structure_verdicts
-from experiments.toolkit import page, results, sources
+from experiments.embedding import structure_figures
+from experiments.embedding.cloud_claims import cloud_claims
+from experiments.embedding.sections import structure_tables
+from experiments.toolkit import results, sources, tables
+from experiments.toolkit.command_line import UsageError, require
 
-# A cloud's shape must be that of emb(x): L-BFGS that prefers some frequencies would add its own.
+# Without the preference of L-BFGS for some frequencies, which would shape the cloud.
 FINDERS = {"descent": de.Descent, "lbfgs": functools.partial(de.LBFGS, laplacian=0.0)}
-# Combinations: of all members, and of two, which are far from the mean.
+# Kinds of combinations: of all members, and of two, which are far from the mean.
 _COMBINED = (("convex", None), ("affine", None), ("convex", 2), ("affine", 2))
 _COMBINATIONS = 100
 _CONTROLS = 64
-# A reconstruction of 20 dB is still seen to be of the same image.
+# At 20 dB a reconstruction is still recognised as the same image.
 _SAME_MSE = 1e-2
-# Components, at most, that the change of the image is measured along.
+# Maximum number of components along which the change of the image is measured.
 _MEASURED = 128
-# Beyond so many dimensions only so many singular vectors are computed.
+# With more dimensions than this, only this number of singular vectors is computed.
 _ALL_DIRECTIONS, _SOME_DIRECTIONS = 4096, 256
 
 
-def structure(
-    config,
-    command,
-    image=0,
-    members=2000,
-    method="descent",
-    iterations=1500,
-    at_a_time=25,
-    tolerance=None,
-):
-    """Finds latents of one test image; writes `structure.json`, figures 11 to 14, and the page.
+def run(verb):
+    """Finds latents of one test image; writes `structure.json` and figures 11 to 14.
 
-    What is found is kept in `config.run_folder`, `at_a_time` members in a file; after a kill the
-    same command goes on from there, and one for more members begins with those.
+    Members are cached in `config.run_folder`, `at_a_time` in a file; a killed run resumes, and a
+    run for more members starts with the existing ones.
 
     Args:
-        config: an `Experiment`.
-        command: what a user would type to repeat it.
-        image: index of the test image.
-        members: descents from Gaussian latents.
-        method: what descends, a name of `FINDERS`.
-        iterations: of each descent, at most.
-        at_a_time: members that are worked on, and kept, at a time.
-        tolerance: members of a larger mean squared error are left out; None keeps all.
-
-    Returns:
-        What is in `structure.json`.
+        verb: a `Structure`.
 
     Raises:
         UsageError: for values out of their ranges, or fewer than 8 members within the tolerance.
         FileNotFoundError: if there is no generator.
-        ConnectionError: if the data are not there and cannot be fetched.
+        ConnectionError: if the data are missing and cannot be downloaded.
     """
+    config, image, members, tolerance = verb.config, verb.image, verb.members, verb.tolerance
     require(image >= 0, "image", "at least 0", image)
     require(members >= 8, "members", "at least 8", members)
-    require(iterations >= 1, "iterations", "at least 1", iterations)
-    require(at_a_time >= 1, "at_a_time", "at least 1", at_a_time)
+    require(verb.iterations >= 1, "iterations", "at least 1", verb.iterations)
+    require(verb.at_a_time >= 1, "at_a_time", "at least 1", verb.at_a_time)
     require(tolerance is None or tolerance > 0, "tolerance", "positive", tolerance)
     generator = sources.load_generator(config)
     pixels = _image(config, image)
-    finder = FINDERS[method](num_steps=iterations, batch_size=at_a_time)
-    folder = config.run_folder / "structure" / f"image{image}-{method}"
+    finder = FINDERS[verb.method](num_steps=verb.iterations, batch_size=verb.at_a_time)
+    folder = config.run_folder / "structure" / f"image{image}-{verb.method}"
     found = find(config, generator, pixels, finder, members, folder)
     inside = found.mse <= (np.inf if tolerance is None else tolerance)
     if inside.sum() < 8:
@@ -96,41 +80,37 @@ def structure(
         },
         **contents,
     }
-    contents["verdicts"] = structure_verdicts.verdicts(contents)
-    contents |= {
-        "options": {
-            "image": image,
-            "members": members,
-            "method": method,
-            "iterations": iterations,
-            "at_a_time": at_a_time,
-            "tolerance": tolerance,
-        },
-        **results.provenance(config, command, "scipy", "scikit-learn"),
-    }
-    folder = config.result_folder
-    results.save_json(folder / "structure.json", contents)
+    contents["verdicts"] = cloud_claims(contents)
+    contents["options"] = verb.options
+    contents |= results.provenance(config, verb.command, "scipy", "scikit-learn")
+    results.save_json(config.result_folder / "structure.json", contents)
     drawn |= {"pixels": pixels, "latents": latents, "decoded": found.reconstruction[inside]}
-    for name, figure in structure_figures.figures(contents, drawn, config.shown).items():
-        results.save_figure(folder / name, figure)
-    structure_verdicts.show(contents)
-    print(f"The page is {page.write_page(folder)}")
-    return contents
+    figures = structure_figures.figures(contents, drawn, config.shown)
+    results.save_figures(config.result_folder, figures)
+    mse = contents["mse"]
+    tables.show(
+        f"Image {image} of {config.name}: {inside.sum():,} of {members:,} latents by {finder!r}\n"
+        f"mean squared error {mse['mean']:.6f} (median {mse['median']:.6f}; unrelated images "
+        f"{mse['control']:.4f}), {contents['found']['converged']:.0%} above 30 dB, "
+        f"{found.seconds:,.0f} s, deviation of latents {contents['latents_std']:.3f}",
+        *structure_tables(contents).values(),
+    )
 
 
 def find(config, generator, pixels, finder, members, folder):
-    """Latents of one image by descents from Gaussian ones, or what is left of an earlier run.
+    """Finds latents of one image by descents from Gaussian ones; reads those of earlier runs.
 
     Args:
         config: an `Experiment`.
         generator: a `Generator`.
         pixels: the image, `(1, height, width, channels)`.
-        finder: a method that `refines`; its `batch_size` members are found, and kept, at a time.
-        members: how many.
-        folder: where they are kept.
+        finder: a method that `refines`; its `batch_size` members are computed, and cached, at a
+            time.
+        members: number of latents.
+        folder: folder of the cache.
 
     Returns:
-        An `Embedding` of so many times the image.
+        An `Embedding` of `members` copies of the image.
     """
     starts = generator.latents(members, config.seed)
     parts = []
@@ -144,10 +124,10 @@ def find(config, generator, pixels, finder, members, folder):
 
 
 def study(config, generator, pixels, latents, mse, canonical=None):
-    """Everything that is measured of a cloud.
+    """Measures a cloud.
 
     Args:
-        config: an `Experiment`; its `seed` is of the random combinations.
+        config: an `Experiment`, with the `seed` of the random combinations.
         generator: a `Generator`.
         pixels: the image, `(height, width, channels)`.
         latents: the members, `(n, height, width, channels)`, n at least 8.
@@ -155,11 +135,11 @@ def study(config, generator, pixels, latents, mse, canonical=None):
         canonical: the U-Net's latents of the image, or None.
 
     Returns:
-        A dict of numbers for `structure.json`; a dict of what figures show, images and curves.
+        A dict of numbers for `structure.json`; a dict of the images and curves of the figures.
     """
     fitted = de.LatentCloud().fit(latents)
     counts, means = clouds.running_means(latents)
-    # The U-Net's latents owe nothing to the members, and cost no descent.
+    # The U-Net's latents are independent of the members, and cost no descent.
     point = latents[np.argmin(mse)] if canonical is None else canonical
     singular = _singular_vectors(generator, point)
     walks = _walks(fitted, point, singular)
@@ -171,7 +151,7 @@ def study(config, generator, pixels, latents, mse, canonical=None):
     }
     parts |= {"gaussian": fitted.sample(_CONTROLS, config.seed)}
     combined = [*parts]
-    # `control`: what unrelated images make of the same error.
+    # `control`: unrelated images.
     parts |= {"means": means, "control": generator.latents(_CONTROLS, config.seed + 1), **walks}
     if canonical is not None:
         parts["canonical"] = canonical[None]
@@ -230,14 +210,14 @@ def _canonical(config, generator, pixels):
 
 
 def _decode_all(generator, parts):
-    """Name -> latents to name -> pixels, in one call, which traces few sizes of batches."""
+    """Decodes a dict of latents in one call, which traces few batch sizes; returns a dict."""
     decoded = generator.decode(np.concatenate([*parts.values()]), precision="float32").numpy()
     ends = np.cumsum([len(part) for part in parts.values()])
     return dict(zip(parts, np.split(decoded, ends[:-1]), strict=True))
 
 
 def _walks(fitted, point, singular):
-    """Latents along the first directions, the middle one and the last, by (kind, index).
+    """Returns latents along the first, middle and last directions: a dict by (kind, index).
 
     The kinds are "own" and "equal": components, from the mean, in steps of their own deviation and
     of the largest; and "singular": singular vectors, from the point, in steps of length 1.
@@ -260,8 +240,7 @@ def _shown(count):
 
 
 def _summary(latents, errors):
-    """Errors, the share that is of the same image, and the deviation of latents: that of members
-    is about 1, and decoding expects it."""
+    """Returns errors, the share of the same image, and the deviation of latents, ideally 1."""
     return {
         "mse": float(errors.mean()),
         "largest": float(errors.max()),
@@ -271,7 +250,7 @@ def _summary(latents, errors):
 
 
 def _settling(generator, pixels, counts, decoded, error):
-    """Errors and blur of decoded means, and how far each is from the one before."""
+    """Returns errors and blur of decoded means, and the distance of each from the previous one."""
     changes = [
         float(metrics.mse(after[None], before[None], generator.padding)[0])
         for before, after in itertools.pairwise(decoded)
@@ -286,32 +265,31 @@ def _settling(generator, pixels, counts, decoded, error):
 
 
 def _variation(generator, images):
-    """Total variation of each image: what a blur takes away."""
+    """Returns the total variation of each image, which a blur reduces."""
     images, _ = metrics.content(images, images, generator.padding, np.float64)
     return sum(np.abs(np.diff(images, axis=axis)).mean(axis=(1, 2, 3)) for axis in (1, 2))
 
 
 def _border(fitted, latents, mse):
-    """Quartiles by distance, in latents and in deviations; the latter only where it tells them
-    apart."""
+    """Returns quartiles by Euclidean distance and, with enough members, by Mahalanobis distance."""
     measures = {"euclidean": clouds.distances_to(latents, fitted.mean_)}
     if len(latents) >= 1.5 * fitted.mean_.size:
         measures["mahalanobis"] = fitted.mahalanobis(latents)
     border = {}
     for name, distances in measures.items():
-        found = clouds.border_quartiles(distances, mse)
-        border[name] = dataclasses.asdict(found) | {
-            "distances": found.distances.tolist(),
-            "errors": found.errors.tolist(),
+        quartiles = clouds.border_quartiles(distances, mse)
+        border[name] = dataclasses.asdict(quartiles) | {
+            "distances": quartiles.distances.tolist(),
+            "errors": quartiles.errors.tolist(),
         }
     return border
 
 
 def _spectrum(fitted, generator, latents, seed):
-    """Eigenvalues, beside those of as many Gaussian latents; and of held-out members.
+    """Returns eigenvalues of the members, of as many Gaussian latents, and of held-out members.
 
-    Components are the directions in which these very members happen to vary least and most. Those
-    of one half, and the variance of the other half along them, know nothing of each other.
+    Eigenvalues are biased: components are fitted to the members whose variance they are. The
+    variance of one half along the components of the other half is not.
     """
     gaussian = de.LatentCloud().fit(generator.latents(len(latents), seed))
     half = len(latents) // 2
@@ -327,7 +305,7 @@ def _spectrum(fitted, generator, latents, seed):
 
 
 def _changes(generator, fitted):
-    """How much the image changes along components: per unit of distance, and per deviation."""
+    """Returns the change of the image along components, per unit of distance and per deviation."""
     last = len(fitted.components_) - 1
     chosen = np.unique(np.linspace(0, last, _MEASURED).astype(int))
     directions = fitted.components_[chosen]
@@ -347,7 +325,7 @@ def _singular_vectors(generator, point):
 
 
 def _jacobian(fitted, latents, singular):
-    """What one linearisation tells of the cloud: variances along singular vectors, and angles."""
+    """Returns variances of the cloud along singular vectors, and angles with components."""
     rows = (latents - fitted.mean_).reshape(len(latents), -1)
     directions = singular.latents.reshape(len(singular.values), -1)
     variances = (rows @ directions.T).var(axis=0, ddof=1)
@@ -360,13 +338,13 @@ def _jacobian(fitted, latents, singular):
         pairs["ignored and major"] = (ignored, fitted.components_[:half])
     angles = {}
     for name, (first, second) in pairs.items():
-        found = de.principal_angles(first, second)
+        degrees = de.principal_angles(first, second)
         angles[name] = {
             "vectors": len(first),
             "components": len(second),
-            "degrees": found.tolist(),
-            # The share of the vectors' square that lies in the components' span.
-            "overlap": float(np.sum(np.cos(np.deg2rad(found)) ** 2) / len(first)),
+            "degrees": degrees.tolist(),
+            # The share of the vectors' squared length in the span of the components.
+            "overlap": float(np.sum(np.cos(np.deg2rad(degrees)) ** 2) / len(first)),
             "overlap_by_chance": len(second) / fitted.mean_.size,
         }
     return {

@@ -9,8 +9,9 @@ from ddim_embed import metrics
 from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.store.weights import find_weights, load_weights
 from ddim_embed.training.loop import CheckpointError
-from experiments.configuration import NETWORKS, UsageError
+from experiments.configuration import NETWORKS
 from experiments.toolkit import sources
+from experiments.toolkit.command_line import UsageError
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
 NORMALIZER_IMAGES = 60_000

@@ -1,272 +1,301 @@
-"""The verbs of an experiment: the flags that each takes, and the function that it calls.
-
-That is named, and imported when it is called: `--help` and a wrong flag need not wait for
-TensorFlow.
-"""
+"""The verbs of image embedding. Each imports its implementation, and TensorFlow, when it runs."""
 
 import dataclasses
-import importlib
-from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 import tyro
+from tyro.conf import Positional
 
-from experiments.configuration import METHODS, NETWORKS, Experiment, UsageError
+from experiments.configuration import METHODS, NETWORKS, Verb
+from experiments.embedding import sections
+from experiments.toolkit.command_line import UsageError
 
-# The number of images of `compare`, unless --images says another.
-COMPARED_IMAGES = 200
+_dataclass = dataclasses.dataclass(frozen=True, kw_only=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """A verb whose flags have been read.
+@_dataclass
+class Report(Verb):
+    """Embeds test images with every network: tables, figures and a page (the default)."""
+
+    smoke_networks: ClassVar = NETWORKS
+    sections: ClassVar = (sections.REPORT,)
+
+    def run(self):
+        from experiments.embedding import reporting
+
+        reporting.report(self)
+
+
+@_dataclass
+class Train(Verb):
+    """Trains the generator. A killed run resumes from its last checkpoint."""
+
+    # A training step is no sequence of small operations: all cores share each of them.
+    one_core_per_operation: ClassVar = False
+
+    def run(self):
+        from experiments.embedding import training
+
+        training.train(self.config, self.command)
+
+
+@_dataclass
+class TrainEmbedders(Verb):
+    """Trains embedding networks through the frozen generator. A killed run resumes.
 
     Attributes:
-        config: an `Experiment`.
-        function: what runs it, as "module.name" within `experiments`; it takes the configuration,
-            the command, and the options.
-        options: flags of this verb alone.
-        smoke: networks that a smoke run trains, after a generator, unless it has one of them; None
-            where it needs no weights.
-        one_core_per_operation: how TensorFlow uses the cores, as for `import_tensorflow`.
+        networks: names of networks.
     """
 
-    config: Experiment
-    function: str
-    options: dict = dataclasses.field(default_factory=dict)
-    smoke: Collection[str] | None = None
-    one_core_per_operation: bool = True
+    smoke_networks: ClassVar = ()
 
-    def run(self, command):
-        """Runs it.
+    networks: Positional[tuple[Literal[NETWORKS], ...]] = NETWORKS
 
-        Args:
-            command: what a user would type to repeat it.
-        """
-        if self.config.smoke and self.smoke is not None:
-            _make_smoke_weights(self.config, self.smoke)
-        module, name = self.function.rsplit(".", 1)
-        function = getattr(importlib.import_module(f"experiments.{module}"), name)
-        function(self.config, command=command, **self.options)
+    def run(self):
+        from experiments.embedding import training
+
+        training.train_embedders(self.config, self.networks or NETWORKS, self.command)
 
 
-def verbs(config):
-    """Functions from flags to a `Call`, by the names of the verbs; the first is the default.
+@_dataclass
+class _Folder(Verb):
+    smoke_networks: ClassVar = ()
 
-    Args:
-        config: an `Experiment`, whose values are the flags' defaults.
+    folder: Positional[Path]
 
-    Returns:
-        Dict from a name to a function, whose signature and docstring are the command line. Called
-        with what cannot be, it raises `UsageError`.
+    @classmethod
+    def defaults(cls, config):
+        return cls(config=config, folder=tyro.MISSING)
+
+
+@_dataclass
+class Pack(_Folder):
+    """Writes images and weights for training with JAX: see `python -m experiments.jax_port -h`.
+
+    Attributes:
+        folder: folder to write to; the files are in `<folder>/<name>/`.
     """
-    flags = Annotated[Experiment, tyro.conf.arg(name="")]
 
-    def report(config: flags = config):
-        """Embeds test images with every network: tables, figures and a page (the default)."""
-        return Call(config, "embedding.reporting.report", smoke=NETWORKS)
+    def run(self):
+        from experiments.embedding import packing
 
-    def train(config: flags = config):
-        """Trains the generator. A killed run goes on from its last checkpoint."""
-        # Its step is no sequence of small parts: all cores share its operations.
-        return Call(config, "embedding.training.train", one_core_per_operation=False)
+        packing.pack(self.config, self.folder)
 
-    def train_embedders(
-        networks: tyro.conf.Positional[tuple[str, ...]] = NETWORKS, config: flags = config
-    ):
-        """Trains embedding networks through the frozen generator. A killed run goes on.
 
-        Args:
-            networks: which of them.
-        """
-        for network in networks:
-            if network not in NETWORKS:
-                names = ", ".join(NETWORKS)
-                raise UsageError(f"A network must be one of {names}. Received: {network}")
-        options = {"networks": networks or NETWORKS}
-        return Call(config, "embedding.training.train_embedders", options, ())
+@_dataclass
+class Unpack(_Folder):
+    """Measures what was trained with JAX, and records its weights.
 
-    def pack(folder: tyro.conf.Positional[Path], config: flags = config):
-        """Writes images and weights for training with JAX: see `python -m experiments.jax_port -h`.
+    Attributes:
+        folder: folder of `pack`.
+    """
 
-        Args:
-            folder: where; `<folder>/<name>/` is written to.
-        """
-        return Call(config, "embedding.packing.pack", {"folder": folder}, ())
+    def run(self):
+        from experiments.embedding import packing
 
-    def unpack(folder: tyro.conf.Positional[Path], config: flags = config):
-        """Measures what was trained with JAX, and records its weights.
+        packing.unpack(self.config, self.folder)
 
-        Args:
-            folder: that of `pack`.
-        """
-        return Call(config, "embedding.packing.unpack", {"folder": folder}, ())
 
-    def sample(config: flags = config):
-        """Generates images: the number is --images, the first ones are shown in a picture."""
-        return Call(config, "embedding.reporting.sample", smoke=())
+@_dataclass
+class Sample(Verb):
+    """Generates images: their number is --images, a figure shows the first ones."""
 
-    def embed(
-        files: tyro.conf.Positional[tuple[Path, ...]],
-        method: Literal[METHODS] = "unet",
-        out: Path | None = None,
-        config: flags = config,
-    ):
-        """Embeds images of your own: latents, reconstructions and a table of errors.
+    smoke_networks: ClassVar = ()
 
-        Args:
-            files: images in any usual format; cropped to the central square and resized.
-            method: an embedding network, or another of the library's methods.
-            out: folder for what is found; None for `<results>/<name>/embed`.
-        """
-        if not files:
+    def run(self):
+        from experiments.embedding import reporting
+
+        reporting.sample(self)
+
+
+@_dataclass
+class Embed(Verb):
+    """Embeds your own images: latents, reconstructions and a table of errors.
+
+    Attributes:
+        files: images in any usual format; they are cropped to the central square and resized.
+        method: an embedding network, or another method of the library.
+        out: folder of the results; None for `<results>/<name>/embed`.
+    """
+
+    files: Positional[tuple[Path, ...]] = ()
+    method: Literal[METHODS] = "unet"
+    out: Path | None = None
+
+    @property
+    def smoke_networks(self):
+        return {self.method} & {*NETWORKS}
+
+    def check(self):
+        super().check()
+        if not self.files:
             raise UsageError("`embed` needs at least one image: embed FILES... --method unet")
-        options = {"files": files, "method": method, "folder": out}
-        return Call(config, "embedding.files.embed_files", options, {method} & {*NETWORKS})
 
-    fewer = dataclasses.replace(config, images=min(config.images, COMPARED_IMAGES))
+    def run(self):
+        from experiments.embedding import files
 
-    def compare(
-        methods: tyro.conf.Positional[tuple[str, ...]] = (),
-        config: flags = fewer,
-    ):
-        """Embeds the same images with every method: error against what it costs, with a plot.
-
-        A killed run goes on.
-
-        Args:
-            methods: which of them; all by default.
-        """
-        return Call(config, "inversion.comparison.compare", {"methods": methods}, NETWORKS)
-
-    tiny = config.smoke
-
-    def structure(
-        image: int = 0,
-        members: int = 10 if tiny else 2000,
-        method: Literal["descent", "lbfgs"] = "descent",
-        iterations: int = 2 if tiny else 1500,
-        at_a_time: int = 5 if tiny else 25,
-        tolerance: float | None = None,
-        config: flags = config,
-    ):
-        """Finds many latents of one image: their spread, combinations, mean and components.
-
-        A killed run goes on, and one for more members begins with those that there are.
-
-        Args:
-            image: which of the test images.
-            members: descents from Gaussian latents.
-            method: what descends: the paper's method, or a faster one.
-            iterations: of each descent, at most.
-            at_a_time: members that are worked on, and kept, at a time.
-            tolerance: leaves out members of a larger mean squared error; None keeps all.
-        """
-        options = {
-            "image": image,
-            "members": members,
-            "method": method,
-            "iterations": iterations,
-            "at_a_time": at_a_time,
-            "tolerance": tolerance,
-        }
-        return Call(config, "embedding.structure.structure", options, NETWORKS)
-
-    def interpolate(
-        files: tyro.conf.Positional[tuple[Path, ...]] = (),
-        method: Literal[METHODS] = "hybrid",
-        frames: int = 9,
-        ways: int = 2 if tiny else 16,
-        config: flags = config,
-    ):
-        """Goes from one image to another, in latents and in pixels: a strip, an animation, numbers.
-
-        Args:
-            files: two images in any usual format; without them, two test images.
-            method: how they are embedded, one of the library's methods.
-            frames: images on the way, both ends included.
-            ways: between other test images, that are measured as well; not with files.
-        """
-        options = {"files": files, "method": method, "frames": frames, "ways": ways}
-        return Call(config, "embedding.interpolation.interpolate", options, ("unet",))
-
-    def project(
-        files: tyro.conf.Positional[tuple[Path, ...]] = (),
-        mask: Path | None = None,
-        method: Literal[METHODS] = "hybrid",
-        config: flags = config,
-    ):
-        """Takes edited images, or paintings, to the nearest that the generator makes.
-
-        Args:
-            files: images in any usual format; without them, test images with lines drawn on them.
-            mask: of one image, a picture of its size, white where it was edited; there it is free.
-            method: one of the library's methods; with a mask one that takes it.
-        """
-        options = {"files": files, "mask": mask, "method": method}
-        return Call(config, "embedding.projection.project", options, ("unet",))
-
-    many = dataclasses.replace(config, images=60) if tiny else config
-
-    def directions(length: float | None = None, config: flags = many):
-        """Finds directions in latents along which images change: of classes, principal ones, ...
-
-        Embeds --images training images with the U-Net, of the sample where a report uses it.
-
-        Args:
-            length: of the steps that are measured; None for 0.3 times that of Gaussian latents.
-        """
-        return Call(config, "embedding.directions.directions", {"length": length}, ("unet",))
-
-    larger = dataclasses.replace(config, batch_size=8 if tiny else 64)
-
-    def invariance(
-        networks: tyro.conf.Positional[tuple[str, ...]] = (),
-        latents: int = 8 if tiny else 500,
-        few: int = 8 if tiny else 500,
-        steps: int = 2 if tiny else 4000,
-        config: flags = larger,
-    ):
-        """Trains small generators: do they make the same image of the same latents?
-
-        A killed run goes on.
-
-        Args:
-            networks: which of them; all by default.
-            latents: how many are decoded by all networks.
-            few: training images whose exact denoiser the networks are compared with.
-            steps: of the training of each network.
-        """
-        options = {"networks": networks, "latents": latents, "few": few, "steps": steps}
-        return Call(
-            config, "embedding.invariance.invariance", options, (), one_core_per_operation=False
-        )
-
-    return {
-        "report": report,
-        "train": train,
-        "train-embedders": train_embedders,
-        "pack": pack,
-        "unpack": unpack,
-        "sample": sample,
-        "embed": embed,
-        "compare": compare,
-        "structure": structure,
-        "interpolate": interpolate,
-        "project": project,
-        "directions": directions,
-        "invariance": invariance,
-    }
+        files.embed_files(self.config, self.files, self.method, self.out, self.command)
 
 
-def _make_smoke_weights(config, networks):
-    """Trains, for seconds, what a smoke run needs: a generator, and some of these networks."""
-    from ddim_embed.store.weights import read_manifest
-    from experiments.embedding import training
+@_dataclass
+class Structure(Verb):
+    """Finds many latents of one image: their spread, combinations, mean and components.
 
-    made = read_manifest(config.weights)
-    if f"{config.name}/generator" not in made:
-        training.train(config)
-    if networks and not any(f"{config.name}/{network}" in made for network in networks):
-        training.train_embedders(config, networks)
+    A killed run resumes, and a run for more members starts with the existing ones.
+
+    Attributes:
+        image: index of the test image.
+        members: number of descents, each from its own Gaussian latents.
+        method: method of the descents: the paper's, or a faster one.
+        iterations: maximum number of iterations of each descent.
+        at_a_time: members that are computed, and cached, at a time.
+        tolerance: maximum mean squared error of a member; None for no limit.
+    """
+
+    smoke_networks: ClassVar = NETWORKS
+    sections: ClassVar = (sections.STRUCTURE,)
+
+    image: int = 0
+    members: int = 2000
+    method: Literal["descent", "lbfgs"] = "descent"
+    iterations: int = 1500
+    at_a_time: int = 25
+    tolerance: float | None = None
+
+    @classmethod
+    def defaults(cls, config):
+        tiny = {"members": 10, "iterations": 2, "at_a_time": 5}
+        return cls(config=config, **(tiny if config.smoke else {}))
+
+    def run(self):
+        from experiments.embedding import structure
+
+        structure.run(self)
+
+
+@_dataclass
+class Interpolate(Verb):
+    """Interpolates between two images, in latents and in pixels: a strip, an animation, numbers.
+
+    Attributes:
+        files: two images in any usual format; without them, two test images.
+        method: method of the library that embeds them.
+        frames: images of the interpolation, including both ends.
+        ways: interpolations between other test images that are measured, too; not with files.
+    """
+
+    smoke_networks: ClassVar = ("unet",)
+    sections: ClassVar = (sections.INTERPOLATION,)
+
+    files: Positional[tuple[Path, ...]] = ()
+    method: Literal[METHODS] = "hybrid"
+    frames: int = 9
+    ways: int = 16
+
+    @classmethod
+    def defaults(cls, config):
+        return cls(config=config, **({"ways": 2} if config.smoke else {}))
+
+    def run(self):
+        from experiments.embedding import interpolation
+
+        interpolation.run(self)
+
+
+@_dataclass
+class Project(Verb):
+    """Projects edited images, or paintings, to the nearest images of the generator.
+
+    Attributes:
+        files: images in any usual format; without them, test images with lines drawn on them.
+        mask: mask of one image, of its size, white where it was edited; there any value is allowed.
+        method: method of the library; with a mask, one that takes masks.
+    """
+
+    smoke_networks: ClassVar = ("unet",)
+    sections: ClassVar = (sections.PROJECTION, sections.PROJECTION_OF_FILES)
+
+    files: Positional[tuple[Path, ...]] = ()
+    mask: Path | None = None
+    method: Literal[METHODS] = "hybrid"
+
+    def run(self):
+        from experiments.embedding import projection
+
+        projection.run(self)
+
+
+@_dataclass
+class Directions(Verb):
+    """Finds directions in latents along which images change: of classes, principal ones, ...
+
+    Embeds --images training images with the U-Net; images of the sample if a report uses it.
+
+    Attributes:
+        length: length of the steps that are measured; None for 0.3 times that of Gaussian latents.
+    """
+
+    smoke_networks: ClassVar = ("unet",)
+    sections: ClassVar = (sections.DIRECTIONS,)
+
+    length: float | None = None
+
+    @classmethod
+    def defaults(cls, config):
+        return cls(config=dataclasses.replace(config, images=60) if config.smoke else config)
+
+    def run(self):
+        from experiments.embedding import directions
+
+        directions.run(self)
+
+
+@_dataclass
+class Invariance(Verb):
+    """Trains small generators: do they make the same image of the same latents?
+
+    A killed run resumes.
+
+    Attributes:
+        networks: names of networks; all by default.
+        latents: number of latents that all networks decode.
+        few: training images of the exact denoiser that the networks are compared with.
+        steps: training steps of each network.
+    """
+
+    one_core_per_operation: ClassVar = False
+    smoke_networks: ClassVar = ()
+    sections: ClassVar = (sections.INVARIANCE,)
+
+    networks: Positional[tuple[str, ...]] = ()
+    latents: int = 500
+    few: int = 500
+    steps: int = 4000
+
+    @classmethod
+    def defaults(cls, config):
+        tiny = {"latents": 8, "few": 8, "steps": 2}
+        config = dataclasses.replace(config, batch_size=8 if config.smoke else 64)
+        return cls(config=config, **(tiny if config.smoke else {}))
+
+    def run(self):
+        from experiments.embedding import invariance
+
+        invariance.run(self)
+
+
+VERBS = {
+    "report": Report,
+    "train": Train,
+    "train-embedders": TrainEmbedders,
+    "pack": Pack,
+    "unpack": Unpack,
+    "sample": Sample,
+    "embed": Embed,
+    "structure": Structure,
+    "interpolate": Interpolate,
+    "project": Project,
+    "directions": Directions,
+    "invariance": Invariance,
+}

@@ -1,4 +1,4 @@
-"""The verb `compare`: every method on the same images, error against what it costs."""
+"""The verb `compare`: every method on the same images, error against cost."""
 
 import dataclasses
 
@@ -10,13 +10,14 @@ from ddim_embed import metrics
 from ddim_embed.methods.protocol import Trace, concatenate
 from ddim_embed.process import sampling
 from experiments import kept
-from experiments.configuration import NETWORKS, UsageError
+from experiments.configuration import NETWORKS
 from experiments.inversion import comparison_figures
-from experiments.toolkit import page, results, sources
-from experiments.toolkit.markup import number
+from experiments.inversion.sections import comparison_tables
+from experiments.toolkit import results, sources, tables
+from experiments.toolkit.command_line import UsageError
 
-# Images that are embedded, and checkpointed, at a time. A divisor of the default number, so that
-# each method is traced for one shape.
+# Images that are embedded, and cached, at a time; it divides the default number, so that each
+# method is traced for one shape.
 _CHUNK = 40
 _REFINING = de.Descent(num_steps=150, loss="l2", penalty=0.0, decay=True)
 # Name -> method; those that start from a network need its weights.
@@ -37,38 +38,34 @@ COMPARED = {network: de.Network(network) for network in NETWORKS} | {
     "edict": de.EDICT(),
     "bdia": de.BDIA(),
 }
-# Generated images that go from latents to pixels and back, and latents that are decoded twice.
+# Number of latents of the controls, and of images whose residuals are measured.
 _CONTROLS = 32
-# Of each step of implicit inversion, where its residuals are shown; and below which it is solved.
+# Iterations of each step of implicit inversion, and the residual below which a step is solved.
 _ITERATIONS = 30
 _SOLVED = 1e-4
 
 
-def compare(config, command, methods=()):
-    """Embeds test images with every method; writes `compare.json`, a plot, and the page.
+def run(verb):
+    """Embeds test images with every method; writes `compare.json` and figures.
 
-    Each method's results are kept in `config.run_folder`, 40 images at a time; after a kill the
-    same command goes on from there.
+    Results are cached in `config.run_folder`, 40 images at a time; a killed run resumes.
 
     Args:
-        config: an `Experiment`; `images` of its test images are embedded.
-        command: what a user would type to repeat it.
-        methods: names of `COMPARED`; all by default.
-
-    Returns:
-        What is in `compare.json`.
+        verb: a `Compare`; `config.images` test images are embedded.
 
     Raises:
+        UsageError: for an unknown method.
         FileNotFoundError: if there is no generator.
-        ConnectionError: if the data are not there and cannot be fetched.
+        ConnectionError: if the data are missing and cannot be downloaded.
     """
-    for name in methods:
+    config = verb.config
+    for name in verb.methods:
         if name not in COMPARED:
             raise UsageError(f"A method must be one of {tuple(COMPARED)}. Received: {name!r}")
     generator = sources.load_generator(config)
     pixels = sources.load(sources.reported(config), "test", config.images)
     rows, embeddings = [], {}
-    for name in methods or COMPARED:
+    for name in verb.methods or COMPARED:
         method = _sized(COMPARED[name], config)
         try:
             embedding = _embed(config, generator, pixels, name, method)
@@ -83,29 +80,20 @@ def compare(config, command, methods=()):
         "methods": rows,
         "controls": controls(config, generator, rows),
         "residuals": residuals(config, pixels),
-        **results.provenance(config, command),
+        **results.provenance(config, verb.command),
     }
-    folder = config.result_folder
-    results.save_json(folder / "compare.json", contents)
+    results.save_json(config.result_folder / "compare.json", contents)
     figures = {
         "compare.png": comparison_figures.cost(rows),
         "fig18_refined.png": comparison_figures.refined(pixels, embeddings, config.shown),
         "compare_residuals.png": comparison_figures.residuals(contents["residuals"]),
     }
-    for name, figure in figures.items():
-        if figure is None:
-            (folder / name).unlink(missing_ok=True)
-        else:
-            results.save_figure(folder / name, figure)
-    print_table(rows, len(pixels))
-    print_controls(contents["controls"])
-    print_residuals(contents["residuals"])
-    print(f"The page is {page.write_page(folder)}")
-    return contents
+    results.save_figures(config.result_folder, figures)
+    tables.show(*comparison_tables(contents).values())
 
 
 def _sized(method, config):
-    """The method as it is run here: one batch per chunk; in a smoke run few iterations."""
+    """Returns the method with one batch per chunk and, in a smoke run, few iterations."""
     if isinstance(method, de.Hybrid):
         start = COMPARED[method.start] if isinstance(method.start, str) else method.start
         return dataclasses.replace(
@@ -122,7 +110,7 @@ def _iterates(method):
 
 
 def _traced(method):
-    """The method with so few iterations that it costs little but the tracing of its graph."""
+    """Returns the method with few iterations, which costs little more than tracing its graph."""
     if isinstance(method, de.Hybrid):
         return dataclasses.replace(
             method, start=_traced(method.start), finish=_traced(method.finish)
@@ -140,10 +128,10 @@ def _embed(config, generator, pixels, name, method):
         identity = kept.identity(generator, chunk, method, config.seed)
         part = kept.read(path, identity)
         if part is None:
-            if len(chunk) not in traced:  # so that no second of tracing counts as the method's
+            if len(chunk) not in traced:  # before its time is measured
                 de.embed(generator, chunk, _traced(method), seed=config.seed)
                 traced.add(len(chunk))
-            # Each chunk starts from latents of its own.
+            # Each chunk has its own initial latents.
             part = de.embed(generator, chunk, method, seed=config.seed + i)
             kept.write(path, identity, part)
         parts.append(part)
@@ -151,7 +139,7 @@ def _embed(config, generator, pixels, name, method):
 
 
 def _row(generator, pixels, name, method, embedding):
-    """What is reported of one method: means over images, with 95% intervals of the error."""
+    """Returns the results of one method: means over images, with a 95% interval of the error."""
     measured = (pixels, embedding.reconstruction, generator.padding)
     trace = None
     if embedding.trace is not None:
@@ -179,7 +167,7 @@ def _row(generator, pixels, name, method, embedding):
 
 
 def controls(config, generator, rows):
-    """What the table of methods does not show, in numbers.
+    """Measures what the table of methods does not show.
 
     Args:
         config: an `Experiment`.
@@ -187,7 +175,7 @@ def controls(config, generator, rows):
         rows: as in `compare.json`.
 
     Returns:
-        A dict from words to numbers.
+        A dict from descriptions to numbers.
     """
     count = min(_CONTROLS, config.images)
     latents = generator.latents(count, config.seed)
@@ -200,7 +188,7 @@ def controls(config, generator, rows):
         return generator.normalizer.inverse(images).numpy()
 
     padding = generator.padding
-    found = {
+    values = {
         "DDPM: mean squared difference of two images from the same latents": metrics.mse(
             ancestral(config.seed), ancestral(config.seed + 1), padding
         ),
@@ -212,52 +200,52 @@ def controls(config, generator, rows):
     }
     transfer = sources.load_generator(config, last_step="transfer")
     pixels = transfer.decode(latents).numpy()
-    # As they are: clipped, they would no longer be what the sampler returns.
+    # Not clipped: clipped pixels are not in the range of the sampler.
     for words, method in (
         ("implicit inversion", de.ImplicitInversion(iterations=30)),
         ("naive inversion", de.DDIMInversion()),
     ):
         again = method.solve(transfer, pixels, None, lambda: None).latents
-        found[f"transfer: {words}, root mean square error of generated images' latents"] = np.sqrt(
+        values[f"transfer: {words}, root mean square error of generated images' latents"] = np.sqrt(
             np.mean((again - latents) ** 2, axis=(1, 2, 3))
         )
-        found[f"transfer: {words}, mean squared error of generated images"] = np.mean(
+        values[f"transfer: {words}, mean squared error of generated images"] = np.mean(
             (transfer.decode(again).numpy() - pixels) ** 2, axis=(1, 2, 3)
         )
-    found = {words: float(np.mean(values)) for words, values in found.items()}
+    means = {words: float(np.mean(each)) for words, each in values.items()}
     errors = {row["name"]: row["mse"] for row in rows}
     if {"ddim_inversion", "unet"} <= errors.keys() and errors["unet"]:
-        found["error of naive inversion over that of the unet"] = (
+        means["error of naive inversion over that of the unet"] = (
             errors["ddim_inversion"] / errors["unet"]
         )
-    return found
+    return means
 
 
 def residuals(config, pixels):
-    """How the residuals of implicit inversion fall with its iterations, at each step.
+    """Measures how the residuals of implicit inversion fall with its iterations, at each step.
 
-    What a step of the sampler is iterated to is reached where the step is contractive; where the
-    residual stays, so does an error of the latents.
+    The iteration converges where the sampler's step is contractive; where a residual remains, so
+    does an error of the latents.
 
     Args:
         config: an `Experiment`.
-        pixels: images to invert; `_CONTROLS` of them are.
+        pixels: images, of which the first `_CONTROLS` are inverted.
 
     Returns:
-        Dict from a convention of the last step to a list, from the last step of the sampler to its
-        first, of dicts: "time" of the level that is solved for, "median" of the images' residuals
-        after each iteration, the best so far, and the share of the images that were "solved",
-        to 1e-4.
+        Dict from a convention of the last step to a list of dicts, from the sampler's last step to
+        its first: "time" of the level that is solved for, "median" over images of the smallest
+        residual after each iteration, and "solved", the share of images with a residual of at most
+        1e-4.
     """
     count = min(_CONTROLS, len(pixels))
-    found = {}
+    by_convention = {}
     for convention in sampling.LAST_STEPS:
         generator = sources.load_generator(config, last_step=convention)
         method = de.ImplicitInversion(iterations=2 if config.smoke else _ITERATIONS)
         start = method.initial_latents(generator, count, config.seed)
         steps = method.trajectory(generator, pixels[:count], start).residuals
         best = [np.minimum.accumulate(step, axis=0) for step in steps]
-        found[convention] = [
+        by_convention[convention] = [
             {
                 "time": (index + 1) / generator.num_steps,
                 "median": np.median(step, axis=1).tolist(),
@@ -265,34 +253,4 @@ def residuals(config, pixels):
             }
             for index, step in enumerate(best)
         ]
-    return found
-
-
-def print_table(rows, images):
-    """Prints the table of `compare.json`, the least error last."""
-    print(f"\nEvery method on {images} test images")
-    header = ("mse", "+-", "evaluations", "s/image", "psnr", "ssim", "lpips", "std", "converged")
-    print(f"{'':22}" + "".join(f"{word:>12}" for word in header))
-    for row in sorted(rows, key=lambda row: -row["mse"]):
-        print(
-            f"{row['name']:22}{number(row['mse'], 6):>12}{number(row['mse_interval'], 6):>12}"
-            f"{row['evaluations']:12.0f}{row['seconds_per_image']:12.3f}"
-            f"{number(row['psnr'], 2):>12}"
-            f"{row['ssim']:12.3f}{row['lpips']:12.4f}{row['latents_std']:12.3f}{row['converged']:12.1%}"
-        )
-    print()
-
-
-def print_controls(found):
-    """Prints the numbers of `controls`."""
-    for words, value in found.items():
-        print(f"{number(value, 6):>12}  {words}")
-    print()
-
-
-def print_residuals(found):
-    """Prints, of what `residuals` returns, where implicit inversion does not get to."""
-    for convention, steps in found.items():
-        words = ", ".join(f"{step['time']:.1f}: {step['solved']:.0%}" for step in steps)
-        print(f"implicit inversion, {convention}: share of images solved at t = {words}")
-    print()
+    return by_convention

@@ -4,14 +4,14 @@ import numpy as np
 
 import ddim_embed as de
 
-# Hybrids that Fig. 18 shows, beside what they started from.
+# Methods of Fig. 18.
 _REFINED = ("unet", "unet, descent", "unet, correction", "unet, lbfgs")
 
 
 def cost(rows):
-    """Error against evaluations and against seconds per image, both logarithmic.
+    """Draws error against evaluations and against seconds per image, both logarithmic.
 
-    Coupled methods, exact for their pairs, are there with the error of either latents alone.
+    Coupled methods, exact for their pairs, appear with the error of single latents.
 
     Args:
         rows: as in `compare.json`.
@@ -50,12 +50,12 @@ def cost(rows):
 
 
 def refined(pixels, embeddings, shown):
-    """Fig. 18: images, what the U-Net's latents decode to, and the same after refinement.
+    """Draws Fig. 18: images, and what the U-Net's latents decode to before and after refinement.
 
     Args:
         pixels: the images.
-        embeddings: dict from method's name to its `Embedding`.
-        shown: how many images.
+        embeddings: dict from a method's name to its `Embedding`.
+        shown: number of images.
 
     Returns:
         A `matplotlib.figure.Figure`, or None without the U-Net or without any refinement of it.
@@ -72,11 +72,11 @@ def refined(pixels, embeddings, shown):
     return de.image_grid(rows, labels)
 
 
-def residuals(found):
-    """How the residuals of implicit inversion fall, step by step of the sampler.
+def residuals(by_convention):
+    """Draws how the residuals of implicit inversion fall at each step of the sampler.
 
     Args:
-        found: as returned by `comparison.residuals`.
+        by_convention: as returned by `comparison.residuals`.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -85,8 +85,8 @@ def residuals(found):
     from matplotlib.figure import Figure
 
     figure = Figure((11, 4.5), layout="constrained")
-    panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
-    for axes, (convention, steps) in zip(panels, found.items(), strict=True):
+    panels = figure.subplots(1, len(by_convention), sharey=True, squeeze=False)[0]
+    for axes, (convention, steps) in zip(panels, by_convention.items(), strict=True):
         for index, step in enumerate(steps):
             axes.plot(
                 np.maximum(step["median"], 1e-9),

@@ -1,9 +1,9 @@
-"""Figures 6 and 7: the four diffusion schedules, as curves and as one image that they noise."""
+"""Figures 6 and 7: the four diffusion schedules, as curves and applied to one image."""
 
 import dataclasses
 from typing import ClassVar
 
-from experiments.configuration import require
+from experiments.toolkit.command_line import require
 from experiments.toolkit.study import Study, main
 
 
@@ -12,8 +12,8 @@ class Schedules(Study):
     """The settings of the study.
 
     Attributes:
-        image: which image of the bundled sample is noised.
-        times: diffusion times at which it is shown, evenly from 0 to 1.
+        image: index of an image of the bundled sample.
+        times: number of diffusion times, evenly from 0 to 1, at which it is shown.
     """
 
     name: ClassVar[str] = "schedules"
@@ -26,13 +26,11 @@ class Schedules(Study):
         require(0 <= self.image < 1000, "image", "from 0 to 999", self.image)
         require(2 <= self.times <= 50, "times", "from 2 to 50", self.times)
 
+    def run(self):
+        from experiments.schedules import figures
 
-def run(study, command):
-    """Writes `schedules.json`, two figures and `index.html`; returns the path of the page."""
-    from experiments.schedules import figures as schedule_figures
-
-    return schedule_figures.report(study, command)
+        figures.report(self)
 
 
 if __name__ == "__main__":
-    main(Schedules(), run)
+    main(Schedules())

@@ -1,47 +1,51 @@
-"""What `experiments.schedules` draws and writes."""
+"""Figures, table and page of the study of schedules."""
 
 import numpy as np
 import tensorflow as tf
 
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
-from experiments.toolkit import markup, results
+from experiments.toolkit import pages, results
+from experiments.toolkit.tables import Table, number, show
 
 SCHEDULES = de.schedules.SCHEDULES
-# A signal is gone where its share of the variance is below that.
+# The signal is gone where its share of the variance is below this.
 _GONE = 0.01
 _POINTS = 1001
 
 
-def report(study, command):
+def report(study):
     """Writes `schedules.json`, two figures and `index.html` to `study.result_folder`.
 
     Args:
         study: a `Schedules`.
-        command: what a user would type to repeat it.
-
-    Returns:
-        The path of the markup.
     """
     folder = study.result_folder
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample")
     contents = {
         "schedules": {name: summary(schedule) for name, schedule in SCHEDULES.items()},
-        **results.provenance(study, command),
+        **results.provenance(study, study.command),
     }
     results.save_json(folder / "schedules.json", contents)
-    results.save_figure(folder / "fig06_schedules.png", curves())
-    results.save_figure(
-        folder / "fig07_noised.png", noised(pixels, study.image, study.times, study.seed)
+    figures = {
+        "fig06_schedules.png": curves(),
+        "fig07_noised.png": noised(pixels, study.image, study.times, study.seed),
+    }
+    results.save_figures(folder, figures)
+    table = _table(contents)
+    path = pages.write(
+        folder,
+        "schedules/templates/schedules.html",
+        title="Diffusion schedules",
+        contents=contents,
+        gone=table,
     )
-    path = _write_page(folder, contents)
-    _print_table(contents)
+    show(table)
     print(f"The figures are in {path}")
-    return path
 
 
 def summary(schedule):
-    """What tells schedules apart, as a dict of numbers.
+    """Returns what distinguishes schedules, as a dict of numbers.
 
     Args:
         schedule: a function of `schedules`.
@@ -49,7 +53,7 @@ def summary(schedule):
     Returns:
         Signal rates at t = 0 and 1; the times when signal and noise are equal and when the signal's
         share of the variance falls below 1 percent (1 if it never does); and the share of the time
-        in which both have more than 1 percent, where a step of the sampler has something to do.
+        in which both have more than 1 percent, so that sampler steps change the image.
     """
     times = np.linspace(0, 1, _POINTS)
     signal, noise = (rate.numpy() for rate in schedule(tf.constant(times)))
@@ -64,7 +68,7 @@ def summary(schedule):
 
 
 def curves():
-    """Figure 6: signal and noise rates of the schedules against diffusion time."""
+    """Draws Figure 6: signal and noise rates of the schedules against diffusion time."""
     from matplotlib.figure import Figure  # not at the top: as in the library
 
     times = np.linspace(0, 1, _POINTS)
@@ -80,13 +84,13 @@ def curves():
 
 
 def noised(pixels, index, count, seed):
-    """Figure 7: one image with the same noise, as much of it as each schedule mixes in.
+    """Draws Figure 7: one image with the same noise, at the rates of each schedule.
 
     Args:
-        pixels: `(n, height, width, 1)` in [0, 1]; the normaliser's statistics are theirs.
-        index: which of them.
-        count: how many diffusion times.
-        seed: of the noise.
+        pixels: `(n, height, width, 1)` in [0, 1], which the normaliser is adapted to.
+        index: index of the image.
+        count: number of diffusion times.
+        seed: random seed of the noise.
     """
     from matplotlib.figure import Figure
 
@@ -109,53 +113,13 @@ def noised(pixels, index, count, seed):
     return figure
 
 
-def _rows(contents):
-    for name, row in contents["schedules"].items():
-        yield (name, *(markup.number(value, 3) for value in row.values()))
-
-
-_HEADER = (
-    "schedule", "signal rate at t=0", "at t=1", "signal = noise at t", "signal gone at t",
-    "share of time in between",
-)  # fmt: skip
-
-
-def _write_page(folder, contents):
-    gone = {name: row["gone_at"] for name, row in contents["schedules"].items()}
-    body = [
-        markup.paragraph(
-            "A schedule says how much signal and how much noise an image holds at each diffusion "
-            "time; the squares of the two rates add up to 1.",
-            faint=True,
-        ),
-        markup.figure(
-            "fig06_schedules.png",
-            "Figure 6: the schedules",
-            "Signal and noise rates. The continuous cosine schedule leaves a third of noise at "
-            "t=0 and a fiftieth of signal at t=1.",
-        ),
-        markup.figure(
-            "fig07_noised.png",
-            "Figure 7: one image, noised by each",
-            "The same image and the same noise in all of them; pixels are clipped for display.",
-        ),
-        markup.heading("Where the signal goes"),
-        markup.table(_HEADER, _rows(contents)),
-        markup.paragraph(
-            "The signal is gone where its share of the variance is below 1 percent: the times "
-            "after that hardly change an image. In between, both shares are above 1 percent. The "
-            "paper: the linear and quadratic schedules fall too steeply, the two cosines change "
-            "an image more evenly. Here the signal is gone at "
-            + ", ".join(f"t = {time:.2f} ({name})" for name, time in gone.items())
-            + "."
-        ),
-        markup.how(contents, "schedules.json"),
+def _table(contents):
+    header = (
+        "schedule", "signal rate at t=0", "at t=1", "signal = noise at t", "signal gone at t",
+        "share of time in between",
+    )  # fmt: skip
+    rows = [
+        (name, *(number(value, 3) for value in row.values()))
+        for name, row in contents["schedules"].items()
     ]
-    return markup.save(folder, "Diffusion schedules", body)
-
-
-def _print_table(contents):
-    lines = [_HEADER, *_rows(contents)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    return Table("Where the signal goes", header, rows)

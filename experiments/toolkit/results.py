@@ -1,4 +1,4 @@
-"""Result files: written whole or not at all, and with a note of what made them."""
+"""Result files, each written atomically and with its provenance."""
 
 import dataclasses
 import importlib.metadata
@@ -16,31 +16,41 @@ from ddim_embed.store.atomic import replacing
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def save_figure(path, figure):
-    """Writes a matplotlib figure as PNG."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+def save_figures(folder, figures):
+    """Writes figures as PNG files.
+
+    Args:
+        folder: where.
+        figures: dict from file name to a `matplotlib.figure.Figure`, or to None where an earlier
+            file of that name is to be deleted.
+    """
+    for name, figure in figures.items():
+        if figure is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        with replacing(folder / name) as temporary:
+            figure.savefig(temporary, dpi=100)
 
 
 def save_json(path, contents):
-    """Writes a dict as JSON; ValueError for NaN and infinity, for which JSON has no words."""
+    """Writes a dict as JSON; raises ValueError for NaN and infinity, which JSON does not have."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
 
 
 def plain(values):
-    """Values as JSON has them: paths become words, those in the home folder from `~` on."""
+    """Returns JSON-compatible values: paths become strings, those in the home folder with `~`."""
     home = json.dumps(f"{Path.home()}{os.sep}").removesuffix('"')
     return json.loads(json.dumps(values, default=str).replace(home, '"~/'))
 
 
 def finite(value):
-    """A number, or None where JSON has none, as for the PSNR of a perfect reconstruction."""
+    """Returns a float, or None if it is not finite, as the PSNR of a perfect reconstruction."""
     return float(value) if math.isfinite(value) else None
 
 
 def interval(values):
-    """Half of the 95% interval of a mean of independent values; None for a single one."""
+    """Returns the half width of the 95% interval of the mean of values; None for a single one."""
     values = np.asarray(values, np.float64)
     if len(values) < 2:
         return None
@@ -48,21 +58,23 @@ def interval(values):
 
 
 def estimate(values):
-    """The mean of one value per image and its `interval`: a dict."""
+    """Returns the mean of one value per image and its `interval`: a dict."""
     return {"mean": float(np.mean(values, dtype=np.float64)), "interval": interval(values)}
 
 
 def provenance(config, command, *packages):
-    """How results were made, for their JSON file: a dict.
+    """Returns how results were made, for their JSON file: a dict.
 
     Args:
         config: the configuration, a dataclass with a `seed`.
-        command: what a user would type to repeat it.
-        *packages: those that the numbers depend on, besides what `versions` names.
+        command: what a user types to repeat it.
+        *packages: packages that the numbers depend on, in addition to those of `versions`.
     """
+    settings = dataclasses.asdict(config)
+    settings.pop("command", None)  # of a study
     return {
         "command": command,
-        "config": plain(dataclasses.asdict(config)),
+        "config": plain(settings),
         "versions": versions(*packages),
         "seed": config.seed,
         "commit": commit(),
@@ -70,10 +82,10 @@ def provenance(config, command, *packages):
 
 
 def versions(*others):
-    """Versions of what numbers depend on: a dict from package to version.
+    """Returns the versions of what numbers depend on: a dict from package to version.
 
     Args:
-        others: packages besides those that all numbers depend on.
+        *others: packages in addition to those that all numbers depend on.
     """
     import ddim_embed
 
@@ -86,9 +98,9 @@ def versions(*others):
 
 
 def commit():
-    """The commit of this checkout, with "-dirty" if tracked files differ from it.
+    """Returns the commit of this checkout, with "-dirty" if tracked files differ from it.
 
-    None where the experiments are not in a checkout of their own, or git is missing.
+    None if the experiments are not in a checkout of their own, or git is not installed.
     """
     top = _git("rev-parse", "--show-toplevel")
     head = _git("rev-parse", "HEAD")
@@ -99,7 +111,7 @@ def commit():
 
 
 def _git(*arguments):
-    # Without the optional lock: a report must not disturb a git command that runs beside it.
+    # Without the optional lock, which would disturb a git command that runs at the same time.
     command = ["git", "--no-optional-locks", "-C", str(_ROOT), *arguments]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10)

@@ -1,22 +1,22 @@
-"""What experiments read: images of their data, and the weights that are shipped for them."""
+"""Images and weights of an experiment."""
 
 import contextlib
 import dataclasses
 
 import ddim_embed as de
-from experiments.configuration import UsageError
+from experiments.toolkit.command_line import UsageError
 
 
 def load_generator(config, precision="float32", **options):
-    """The experiment's generator.
+    """Loads the experiment's generator.
 
     Args:
         config: an `Experiment`.
         precision, **options: as for `de.load_generator`.
 
     Raises:
-        UsageError: if it makes images of another shape than the experiment's.
-        FileNotFoundError: if there is none.
+        UsageError: if the shape of its images differs from the experiment's.
+        FileNotFoundError: if there is no generator.
     """
     options = {"num_steps": config.num_steps, "precision": precision, **options}
     generator = de.load_generator(config.name, config.weights, **options)
@@ -30,7 +30,7 @@ def load_generator(config, precision="float32", **options):
 
 
 def load_classifier(config):
-    """The feature classifier of the experiment's data, or None if there is none for such images."""
+    """Loads the feature classifier of the experiment's data; None if there is none of its shape."""
     try:
         classifier = de.load_feature_classifier(config.name, config.weights)
     except FileNotFoundError:
@@ -39,18 +39,18 @@ def load_classifier(config):
 
 
 def load(config, split, limit=None):
-    """Pixels of the experiment's data, without labels; raises as `load_labelled` does."""
+    """Loads pixels of the experiment's data; raises as `load_labelled` does."""
     return load_labelled(config, split, limit)[0]
 
 
 def load_labelled(config, split, limit=None):
-    """Pixels and labels of the experiment's data.
+    """Loads pixels and labels of the experiment's data.
 
     Raises:
-        UsageError: for data that the flags name and `load_images` refuses.
-        ConnectionError: if they are not there and cannot be fetched.
+        UsageError: if `load_images` refuses what the flags ask for.
+        ConnectionError: if the data are missing and cannot be downloaded.
     """
-    with _refusals_in_words():
+    with _usage_errors():
         return de.load_images(
             config.data,
             part(config, split),
@@ -62,13 +62,13 @@ def load_labelled(config, split, limit=None):
 
 
 def reported(config):
-    """The configuration whose `source` is that of the images that results are reported on."""
+    """Returns the configuration whose `source` is that of the images of a report."""
     return dataclasses.replace(config, source=config.report_source or config.source)
 
 
 def stream(config, batch_size, start_step):
-    """Batches of training pixels from step `start_step` on; raises as `load` does."""
-    with _refusals_in_words():
+    """Yields batches of training pixels from step `start_step` on; raises as `load` does."""
+    with _usage_errors():
         return de.stream_images(
             config.data,
             part(config, "train"),
@@ -83,8 +83,8 @@ def stream(config, batch_size, start_step):
 
 
 @contextlib.contextmanager
-def _refusals_in_words():
-    """What the library refuses of what the flags name is a `UsageError`."""
+def _usage_errors():
+    """Turns a ValueError of the library about values of the flags into a `UsageError`."""
     try:
         yield
     except ValueError as error:
@@ -92,5 +92,5 @@ def _refusals_in_words():
 
 
 def part(config, split):
-    """The bundled sample has test images only; a smoke run makes do with them."""
+    """Returns the split to load: a smoke run has test images only, those of the bundled sample."""
     return "test" if config.smoke else split

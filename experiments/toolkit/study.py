@@ -1,7 +1,4 @@
-"""What studies have in common: one question each, a dataclass of flags, no verbs.
-
-As in `runner`, TensorFlow is imported by what a study runs: a wrong flag answers at once.
-"""
+"""A study answers one question: a dataclass of flags, without verbs."""
 
 import dataclasses
 import sys
@@ -10,17 +7,17 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from experiments.configuration import require
-from experiments.toolkit.command_line import command_line, errors_in_a_line, import_tensorflow
+from experiments.toolkit import command_line
+from experiments.toolkit.command_line import Command, require
 
 
-@dataclasses.dataclass(frozen=True)
-class Study:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study(Command):
     """The settings that every study has.
 
     Attributes:
-        seed: of everything random.
-        results: folder of results; `<results>/<name>/` is written to.
+        seed: random seed.
+        results: folder of results; files are written to `<results>/<name>/`.
         smoke: tiny sizes, to see in seconds that everything works.
     """
 
@@ -32,57 +29,51 @@ class Study:
 
     @property
     def result_folder(self):
-        """Where results of this study are written."""
+        """Folder of the results of this study."""
         return self.results / (f"{self.name}-smoke" if self.smoke else self.name)
 
     @property
     def progress(self):
-        """Whether to show bars: a smoke run is over before one is read."""
+        """Whether to show progress bars: a smoke run shows them on a terminal only."""
         return sys.stderr.isatty() or not self.smoke
 
     def shrink(self):
-        """The `--smoke` version of these settings."""
+        """Returns the `--smoke` version of these settings."""
         return dataclasses.replace(self, smoke=True)
 
     def check(self):
-        """Sees to it that values are in their ranges; raises UsageError, which names the flag."""
+        """Raises `UsageError` for a value out of its range; names the flag and the value."""
         require(self.seed >= 0, "seed", "at least 0", self.seed)
 
 
-def main(study, run, arguments=None):
+def main(study, arguments=None):
     """Runs a study from the command line.
 
     Args:
-        study: a `Study`, whose values are the flags' defaults.
-        run: `run(study, command)`, called with the settings that the flags make and with what a
-            user would type to repeat it.
-        arguments: list of words; by default those of the command line.
+        study: a `Study`, whose values are the defaults of the flags.
+        arguments: list of words; None for those of the command line.
 
     Raises:
-        SystemExit: with code 2 for a wrong flag or value, the reason on stderr.
+        SystemExit: with code 2 for a wrong flag or value; with code 1 where data or weights are
+            missing. The reason is printed to stderr.
     """
-    arguments = [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    parsed = _parse(study, arguments)
-    if parsed.smoke:
-        # Once more, so that tiny sizes are defaults, and flags still come before defaults.
-        parsed = _parse(study.shrink(), arguments)
-    with errors_in_a_line():
-        parsed.check()
-        import_tensorflow()
-        run(parsed, command_line(study.name, arguments))
-
-
-def _parse(study, arguments):
-    try:
-        return tyro.cli(
+    arguments = command_line.words(arguments)
+    with command_line.errors_in_one_line():
+        parsed = command_line.parse(
             Annotated[type(study), tyro.conf.arg(name="")],
+            hint=command_line.flags_hint(study),
+            args=arguments,
             prog=f"python -m experiments.{study.name}",
             description=sys.modules[type(study).__module__].__doc__,
-            args=arguments,
             default=study,
         )
-    except SystemExit as stop:
-        if stop.code == 2:  # tyro names the flags that look alike; here are all
-            names = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(study)]
-            print(f"Flags: {', '.join(names)}", file=sys.stderr)
-        raise
+        given = command_line.given(arguments, study)
+        study = study.shrink() if parsed.smoke else study
+        study = dataclasses.replace(
+            study,
+            command=command_line.command_of(study.name, arguments),
+            **{name: getattr(parsed, name) for name in given},
+        )
+        study.check()
+        command_line.import_tensorflow()
+        study.run()
