@@ -6,14 +6,13 @@ Nothing here imports TensorFlow: `--help` and the errors of the command line do 
 import dataclasses
 import math
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import tyro
 from tyro.conf import Suppress
 
-from experiments.toolkit.command_line import Command, require
+from experiments.toolkit.command_line import Command, Settings, require
 from experiments.toolkit.results import plain
 
 NETWORKS = ("conv1", "conv3_16", "conv3_64", "conv5_128", "unet")
@@ -32,7 +31,7 @@ _POSITIVE = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Experiment(Settings):
     """The configuration of one data set.
 
     Attributes:
@@ -127,16 +126,6 @@ class Experiment:
     def run_folder(self):
         """Folder of the checkpoints and caches of this experiment."""
         return self.runs / self.name
-
-    @property
-    def progress(self):
-        """Whether to show progress bars: a smoke run shows them on a terminal only."""
-        return sys.stderr.isatty() or not self.smoke
-
-    @property
-    def result_folder(self):
-        """Folder of the results of this experiment."""
-        return self.results / (f"{self.name}-smoke" if self.smoke else self.name)
 
     def shrink(self):
         """Returns the `--smoke` version: the bundled sample, tiny networks, few steps.
@@ -255,19 +244,21 @@ class Verb(Command):
         config: the experiment.
     """
 
-    # Networks that a smoke run trains before, after a generator, unless it has one of them; None
-    # where it needs no weights.
+    # Networks that a smoke run trains first, after a generator, unless one of them exists; None
+    # if the verb needs no weights.
     smoke_networks: ClassVar[tuple[str, ...] | None] = None
+    # Defaults of the flags in a smoke run.
+    tiny: ClassVar[dict] = {}
 
     config: Annotated[Experiment, tyro.conf.arg(name="")]
 
     @classmethod
     def defaults(cls, config):
         """Returns the verb with the default values of its flags for this configuration."""
-        return cls(config=config)
+        return cls(config=config, **(cls.tiny if config.smoke else {}))
 
     def check(self):
-        """Raises `UsageError` for values that TensorFlow is not needed to refuse."""
+        """Raises `UsageError` for values that can be refused without TensorFlow."""
         self.config.check()
 
     @property

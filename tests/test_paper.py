@@ -1,4 +1,4 @@
-"""The ledger: what it concludes from results, and that one command makes them."""
+"""The ledger: verdicts on results, and the command that computes and collects them."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ def make_edit():
 
 
 def one(rows, **words):
-    """The only row with these words."""
+    """The only claim with these values."""
     found = [row for row in rows if all(getattr(row, k) == v for k, v in words.items())]
     assert len(found) == 1, found
     return found[0]
@@ -58,11 +58,11 @@ def one(rows, **words):
         (0.0013, 0.0001, "not reproduced"),
     ],
 )
-def test_errors_beside_an_error_of_a_thousandth(ours, interval, verdict):
+def test_verdicts_on_errors(ours, interval, verdict):
     assert claims.compare_errors(ours, interval, 0.001) == verdict
 
 
-def test_table_1_has_a_row_for_each_network_and_says_what_is_missing():
+def test_table_1_has_a_row_for_each_network_with_or_without_weights():
     rows = list(claims.table1_claims(FASHION_MNIST, make_report(mse=0.00196)))
     assert [row.item for row in rows] == [f"Table 1, {name}" for name in FASHION_MNIST.paper_mse]
     unet = one(rows, item="Table 1, unet")
@@ -84,7 +84,7 @@ def test_table_2_needs_a_difference_beyond_the_intervals():
     assert not list(claims.table2_claims(FASHION_MNIST, None))  # the paper has no number of it
 
 
-def test_images_are_no_embeddings_where_their_error_is_far_above_the_networks():
+def test_images_are_no_embeddings_if_their_error_is_far_above_the_networks():
     rows = list(claims.no_embedding_claims("fashion_mnist", make_report()))
     assert [row.verdict for row in rows] == ["reproduced", "reproduced", "not reproduced"]
     assert "200 times" in rows[0].ours
@@ -123,7 +123,7 @@ def test_an_edit_is_blended_in_if_the_error_under_it_falls():
     assert one(claims.edit_claims("fashion_mnist", None)).verdict == "not measured"
 
 
-def test_edits_of_faces_go_before_others():
+def test_edits_of_faces_take_precedence():
     contents = make_edit()
     named = {name: {"project": contents} for name in ("mnist", "fashion_mnist", "celeba")}
     row = one(ledger.collect(EXPERIMENTS, named, {}, {}), item="Fig. 5")
@@ -141,7 +141,7 @@ def test_edits_of_faces_of_an_earlier_ledger_stay():
     assert (row.data.partition(",")[0], row.source) == ("celeba", "celeba/project")
 
 
-def test_a_painting_becomes_a_photograph_if_the_network_knows_it_better():
+def test_a_painting_becomes_a_photograph_if_the_network_embeds_it_better():
     def verdict(after):
         errors = {"edited": {"mean": 0.01, "interval": 0.002}, "network": after}
         contents = {"images": 7, "network_mse": errors}
@@ -152,7 +152,7 @@ def test_a_painting_becomes_a_photograph_if_the_network_knows_it_better():
     assert verdict({"mean": 0.009, "interval": 0.001}).verdict == "not reproduced"
 
 
-def test_commands_make_the_results_that_are_read():
+def test_commands_of_the_results_that_are_read():
     quick, full = (paper_report.commands(FASHION_MNIST, full) for full in (False, True))
     assert quick.items() < full.items() and "compare" not in quick
     assert all(words == [name] for name, words in full.items())
@@ -162,7 +162,7 @@ def test_commands_make_the_results_that_are_read():
     assert len(files) == 7 and all(Path(file).is_file() for file in files)
 
 
-def test_ways_are_told_apart_beyond_their_intervals():
+def test_interpolations_differ_beyond_their_intervals():
     def verdict(linear):
         several = {
             kind: {"middle_network_mse": {"mean": mean, "interval": 0.002}}
@@ -174,7 +174,7 @@ def test_ways_are_told_apart_beyond_their_intervals():
     assert verdict(0.001) == "reproduced" and verdict(0.027) == "not reproduced"
 
 
-def test_numbers_of_parameters_are_the_papers_but_for_its_misprint():
+def test_numbers_of_parameters_are_the_papers_except_its_misprint():
     rows = list(claims.parameter_claims(paper_report.parameters()))
     assert [row.verdict for row in rows] == ["not reproduced", *["reproduced"] * 4]
     assert "228" in rows[0].ours and "misprint" in rows[0].why
@@ -189,7 +189,7 @@ def test_without_any_result_nothing_is_claimed():
         assert f"Fig. {number}" in words
 
 
-def test_one_command_makes_what_is_missing(tmp_path, capsys):
+def test_one_command_computes_missing_results(tmp_path, capsys):
     arguments = ["--smoke", "--results", tmp_path]
     main(Paper(), arguments)
     folder = tmp_path / "paper-smoke"
@@ -216,7 +216,7 @@ def test_one_command_makes_what_is_missing(tmp_path, capsys):
 
 @pytest.fixture
 def ledgers(tmp_path):
-    """Writes the ledger of a folder of results, given earlier ones, and returns its contents."""
+    """Writes results and their ledger, and returns its path and contents."""
 
     def make(results, *flags):
         for path, contents in results.items():
@@ -231,7 +231,7 @@ def ledgers(tmp_path):
     return make
 
 
-def test_an_earlier_ledger_stands_for_what_is_not_here(ledgers):
+def test_an_earlier_ledger_replaces_missing_results(ledgers):
     shares = {"cosine": {"share_in_between": 0.9}, "linear": {"share_in_between": 0.6}}
     schedules = {"schedules": shares}
     results = {
@@ -241,7 +241,7 @@ def test_an_earlier_ledger_stands_for_what_is_not_here(ledgers):
     path, before = ledgers(results | {"before/fashion_mnist/report": make_report()})
     _, after = ledgers({"now/mnist/report": make_report(mse=0.0003)}, "--earlier", path)
 
-    # What is read anew is of now, what is not is of before, in the same order.
+    # New results replace earlier claims, in the same order.
     changed = {row["source"] for row in after["rows"] if row not in before["rows"]}
     assert changed == {"mnist/report"} and len(after["rows"]) == len(before["rows"])
     for old, new in zip(before["rows"], after["rows"], strict=True):
@@ -257,7 +257,7 @@ NO_LEDGERS = [None, "[]", "{}", "{", '{"rows": [{"item": 1}], "sources": []}',
 
 
 @pytest.mark.parametrize("text", NO_LEDGERS)
-def test_what_is_no_ledger_is_refused(tmp_path, capsys, text):
+def test_other_files_are_no_earlier_ledger(tmp_path, capsys, text):
     if text is not None:
         (tmp_path / "it.json").write_text(text)
     with pytest.raises(SystemExit) as stop:
@@ -266,7 +266,7 @@ def test_what_is_no_ledger_is_refused(tmp_path, capsys, text):
     assert not (tmp_path / "paper").exists()
 
 
-def test_markdown_keeps_its_columns_whatever_the_words():
+def test_markdown_escapes_column_separators():
     row = dataclasses.asdict(Claim("a", "b|c", "1", "2", "d", "better"))
     contents = {"rows": [row], "verdicts": {"better": 1}, "sources": [], "command": "x"}
     assert "| a | b\\|c | 1 | 2 | d | better |  |" in paper_report.markdown(contents).splitlines()
@@ -280,12 +280,12 @@ def test_markdown_keeps_its_columns_whatever_the_words():
         (None, "not a checkout"),
     ],
 )
-def test_markdown_names_the_code_of_each_result(commit, words):
+def test_markdown_names_the_commit_of_each_result(commit, words):
     source = {"source": "a/b", "command": "c", "commit": commit}
     contents = {"rows": [], "verdicts": {}, "sources": [source], "command": "x"}
     assert f"- `c` ({words})" in paper_report.markdown(contents).splitlines()
 
 
-def test_without_making_it_only_reads(tmp_path):
+def test_no_make_only_reads(tmp_path):
     main(Paper(), ["--no-make", "--results", tmp_path])
     assert [path.name for path in tmp_path.iterdir()] == ["paper"]

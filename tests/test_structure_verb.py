@@ -1,4 +1,4 @@
-"""The verb `structure`: what it writes and keeps, and what it says of the paper's statements."""
+"""The verb `structure`: its results and cache, and the verdicts on the paper's claims."""
 
 import json
 
@@ -18,7 +18,7 @@ from experiments.toolkit.claims import Verdict
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory, tiny_generator):
-    """Flags of a smoke run that has been, with a generator and a U-Net of random weights."""
+    """Flags of a finished smoke run, with a generator and a U-Net of random weights."""
     root = tmp_path_factory.mktemp("cloud")
     flags = ["--smoke", "--results", root]
     weights, notes = root / "fashion_mnist-smoke" / "weights", {"data": "", "budget": {}}
@@ -45,12 +45,12 @@ def contents(folder):
 
 
 def members(folder, name="image3-descent"):
-    """The members' latents, as they are kept."""
+    """The cached latents of the members."""
     files = sorted((folder / "runs" / "fashion_mnist" / "structure" / name).iterdir())
     return np.concatenate([np.load(file)["latents"] for file in files])
 
 
-def test_numbers_are_those_that_one_computes_by_hand(folder, contents):
+def test_numbers_equal_a_direct_computation(folder, contents):
     latents = members(folder)
     generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
     pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=4)
@@ -77,7 +77,7 @@ def test_numbers_are_those_that_one_computes_by_hand(folder, contents):
     assert list(contents["jacobian"]["angles"]) == ["sensitive and minor", "ignored and major"]
 
 
-def test_what_made_it_is_written_beside(contents):
+def test_provenance_is_recorded(contents):
     assert contents["command"].startswith("python -m experiments.fashion_mnist structure --smoke")
     assert contents["options"] == {
         "image": 3, "members": 10, "method": "descent", "iterations": 2, "at_a_time": 5,
@@ -87,7 +87,7 @@ def test_what_made_it_is_written_beside(contents):
     assert contents["seed"] == 0 and "commit" in contents and contents["config"]["smoke"]
 
 
-def test_page_shows_statements_and_figures(folder, contents):
+def test_page_shows_claims_and_figures(folder, contents):
     text = (folder / "index.html").read_text()
     figures = {path.name for path in folder.glob("*.png")}
     assert {name[:5] for name in figures} == {"fig11", "fig12", "fig13", "fig14", "cloud"}
@@ -101,8 +101,8 @@ def test_page_shows_statements_and_figures(folder, contents):
     assert "://" not in text and contents["command"] in text
 
 
-def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
-    """Finished batches are read, by whom they are of; a larger cloud begins with a smaller one."""
+def test_a_killed_run_resumes(folder, flags, monkeypatch, capsys):
+    """Finished batches are read from the cache; a larger cloud starts with a smaller one."""
     run = folder / "runs" / "fashion_mnist" / "structure" / "image3-descent"
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
     assert sorted(before) == ["0.npz", "5.npz"]
@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
         np.testing.assert_array_equal(getattr(find(0), field), getattr(first, field))
     np.testing.assert_array_equal(find(5).trace.mse, second.trace.mse)
     assert len(computed) == 2
-    # Another image, start, method or generator is another embedding.
+    # The key depends on image, initial latents, method and generator.
     find(0, pixels=images[::-1] * 0.5)
     find(0, method=de.Descent(num_steps=1, batch_size=5))
     other = de.load_generator("fashion_mnist", folder / "weights", num_steps=1)
@@ -237,14 +237,14 @@ def test_claims_of_the_ledger_are_decided_by_the_numbers(found):
         (["--image", "3", "--tolerance", "1e-9"], "which 0 of 10 reach"),
     ],
 )
-def test_wrong_words(option, words, flags, capsys):
+def test_usage_errors(option, words, flags, capsys):
     with pytest.raises(SystemExit) as stop:
         main(FASHION_MNIST, ["structure", *flags, *option])
     assert stop.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())
 
 
-def test_what_is_kept_is_of_the_networks_weights_at_the_time(folder, monkeypatch):
+def test_cache_keys_depend_on_the_weights_of_networks(folder, monkeypatch):
     generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
     pixels = np.zeros((1, 16, 16, 1), np.float32)
     methods = {

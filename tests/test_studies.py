@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Sizes(Study):
-    """A study with one size."""
+    """A study with one flag of its own."""
 
     name: ClassVar[str] = "sizes"
     calls: ClassVar[list] = []
@@ -42,14 +42,14 @@ def parsed(*arguments):
     return Sizes.calls.pop()
 
 
-def test_flags_reach_the_study_and_its_command_can_be_repeated():
+def test_flags_and_command_reach_the_study():
     study = parsed("--size", "3", "--results", "a b")
     command = "python -m experiments.sizes --size 3 --results 'a b'"
     assert study == Sizes(size=3, results=Path("a b"), command=command)
     assert study.result_folder == Path("a b") / "sizes"
 
 
-def test_flags_come_before_the_sizes_of_a_smoke_run():
+def test_flags_override_the_sizes_of_a_smoke_run():
     assert parsed("--smoke").size == 1
     study = parsed("--smoke", "--size", "3")
     assert study.size == 3
@@ -65,14 +65,14 @@ def test_flags_come_before_the_sizes_of_a_smoke_run():
         (["--seed", "-1"], "--seed must be at least 0. Received: -1"),
     ],
 )
-def test_wrong_words_end_with_2(arguments, words, capsys):
+def test_usage_errors_exit_with_2(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
         parsed(*arguments)
     assert stop.value.code == 2
     assert words in capsys.readouterr().err
 
 
-def test_help_does_not_wait_for_tensorflow():
+def test_studies_import_without_tensorflow():
     words = (
         "import experiments.toy.__main__, experiments.schedules.__main__, sys; "
         "print('tensorflow' in sys.modules)"
@@ -114,7 +114,7 @@ def test_the_summary_of_the_continuous_cosine_is_closed_form():
     assert found["share_in_between"] == when(0.1)  # its start has a tenth of noise
 
 
-def test_an_image_is_noised_as_the_schedules_say():
+def test_an_image_is_noised_at_the_rates_of_the_schedules():
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=50)
     figure = schedule_figures.noised(pixels, index=2, count=3, seed=0)
     rows = np.reshape([axes.images[0].get_array() for axes in figure.axes], (4, 3, 32, 32))
@@ -126,7 +126,7 @@ def test_an_image_is_noised_as_the_schedules_say():
     assert np.abs(np.corrcoef(cosine[2].ravel(), pixels[2].ravel())[0, 1]) < 0.1
 
 
-def test_pieces_of_a_page_escape_their_words(tmp_path):
+def test_pieces_of_a_page_escape_text(tmp_path):
     template = """{% extends "toolkit/templates/page.html" %}{% block body %}
     {{ table(numbers) }}{{ figure(name, "<t>", "<c>") }}{{ figure("no.png", "<none>") }}
     {{ provenance(contents, "<f>.json") }}{% endblock %}"""
@@ -146,7 +146,7 @@ def test_pieces_of_a_page_escape_their_words(tmp_path):
     assert text.index("&lt;h&gt;") < text.index("&lt;t&gt;") < text.index("not a checkout")
 
 
-def test_tables_are_printed_as_they_are(capsys):
+def test_tables_print_markup_literally(capsys):
     table = tables.Table("[title]", ("", "[red]a"), [("one :smile:", "1.5"), ("two", "[/x]")])
     tables.show(table, "[bold]end")
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""The gravitational study: what it measures, on closed forms; and the whole of it, in small."""
+"""The gravitational study: measurements against closed forms, and a smoke run."""
 
 import dataclasses
 import json
@@ -138,7 +138,7 @@ def test_the_median_denoiser_is_a_weighted_median():
         np.testing.assert_allclose(row, points[errors.argmin(axis=0), [0, 1]], atol=1e-12)
 
 
-def test_the_mlp_is_what_its_configuration_says():
+def test_the_mlp_has_its_configuration():
     network = denoisers.MLP(channels=3, width=5, depth=2)
     rng = np.random.default_rng(0)
     network.set_weights([rng.normal(size=w.shape) for w in network.get_weights()])
@@ -180,7 +180,7 @@ def test_training_is_a_function_of_the_seed():
     assert np.abs(trained("absolute", 1) - first).max() > 1e-6
 
 
-def test_the_schedule_ends_at_the_asked_signal_rate():
+def test_the_schedule_starts_at_the_given_signal_rate():
     rates = report.cosine_to(0.99)(np.array([0.0, 1.0]))
     np.testing.assert_allclose(rates.signal, [0.99, 0.02])
     np.testing.assert_allclose(rates.signal**2 + rates.noise**2, 1)
@@ -218,7 +218,7 @@ def test_tangential_paths_are_at_right_angles_to_the_normal():
     np.testing.assert_allclose(found["straightness"], 1)
 
 
-def test_paths_by_chance_begin_at_latents_and_end_at_data():
+def test_paths_by_chance_connect_latents_and_data():
     points = MOONS.data(30)
     latents = np.random.default_rng(0).normal(size=(40, 2))
     found = measures.of_chance(latents, continuous_cosine, MOONS, points, 5, seed=0)
@@ -241,7 +241,7 @@ def test_embeddings_of_the_radial_map_lie_along_normals():
     assert none == {"axis_angle": None, "elongation": None}
 
 
-def test_maps_are_compared_beside_random_pairs():
+def test_maps_are_compared_with_random_pairs():
     landings = np.random.default_rng(0).normal(size=(1000, 2))
     assert measures.of_maps(landings, landings)["relative_rms"] == 0
     shifted = measures.of_maps(landings, landings + np.array([0.3, 0.4]))
@@ -251,7 +251,7 @@ def test_maps_are_compared_beside_random_pairs():
     assert shifted["mean_square_ratio"] == pytest.approx(shifted["relative_rms"] ** 2)
 
 
-def test_noises_are_compared_level_by_level():
+def test_noises_are_compared_at_each_level():
     datum = np.array([[0.5, -1.0]])
     exact = de.EmpiricalDenoiser(datum.reshape(-1, 1, 1, 2))
     others = {"off": lambda images, rates: exact(images, rates) + 0.1}
@@ -262,7 +262,7 @@ def test_noises_are_compared_level_by_level():
     np.testing.assert_allclose(found["off"], 0.1, rtol=1e-5)
 
 
-# The whole
+# The smoke run
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +294,7 @@ def test_the_report_has_the_documented_schema(smoke):
         }  # fmt: skip
         assert min(numbers["training_seconds"].values()) > 0
         assert len(numbers["noises"]["absolute"]) == len(numbers["noises"]["times"])
-        # 20 steps of training have not made them alike to what is exact.
+        # After 20 steps of training, the networks are far from the exact denoiser.
         assert numbers["maps"]["squared / exact"]["relative_rms"] > 0.05
 
 
@@ -351,7 +351,7 @@ def test_claims_of_the_ledger_are_decided_by_the_numbers(smoke):
         (["--learning-rate", "-1"], "--learning-rate must be positive"),
     ],
 )
-def test_wrong_words_end_with_2(arguments, words, capsys):
+def test_usage_errors_exit_with_2(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(Toy(), arguments)
     assert stop.value.code == 2

@@ -8,12 +8,12 @@ import ddim_embed as de
 
 
 def figures(contents, images, shown):
-    """All figures, by file name.
+    """Draws all figures.
 
     Args:
         contents: as in `invariance.json`.
-        images: dict from network to what it made of the latents.
-        shown: images in a row.
+        images: dict from network to its images of the latents.
+        shown: number of images in a row.
 
     Returns:
         Dict from file name to `matplotlib.figure.Figure`.
@@ -34,11 +34,11 @@ def _curves(contents):
         (left, "training", "images", "training images of each network"),
         (right, "sampler_steps", "num_steps", "steps of the sampler"),
     ):
-        found = contents[key]
-        x = [row[along] for row in found]
-        low, high = zip(*(row["interval"] for row in found), strict=True)
+        rows = contents[key]
+        x = [row[along] for row in rows]
+        low, high = zip(*(row["interval"] for row in rows), strict=True)
         axes.fill_between(x, low, high, alpha=0.25, color="#0072b2", linewidth=0)
-        axes.plot(x, [row["ratio"] for row in found], "o-", color="#0072b2", label="ours")
+        axes.plot(x, [row["ratio"] for row in rows], "o-", color="#0072b2", label="ours")
         axes.axhspan(100, 1000, color="#e69f00", alpha=0.2, linewidth=0, label="the paper's claim")
         axes.set(xscale="log", yscale="log", xlabel=words)
         axes.grid(which="both", alpha=0.25)

@@ -220,25 +220,36 @@ def _denoiser(generator, pixels, seed):
 
 
 def _no_embeddings(generator, pixels, seed):
-    """Returns errors of Figs 1 and 2: images x, 0.02 x, and that with noise, as latents."""
-    attempts = {"x": generator.normalizer(pixels).numpy()} | dict(
-        zip(("faint", "noisy"), _faint(generator, pixels, seed), strict=True)
-    )
-    decoded = {name: generator.decode(latents).numpy() for name, latents in attempts.items()}
+    """Returns errors of the attempts of Figs 1 and 2."""
     return {
-        name: float(metrics.mse(pixels, images, generator.padding).mean())
-        for name, images in decoded.items()
+        name: float(
+            metrics.mse(pixels, generator.decode(latents).numpy(), generator.padding).mean()
+        )
+        for name, latents in _attempts(generator, pixels, seed).items()
     }
+
+
+def _attempts(generator, pixels, seed):
+    """Returns the latents of Figs 1 and 2: images x, x at the signal rate of t = 1, with noise."""
+    images = generator.normalizer(pixels).numpy()
+    rates = generator.grid[-1]
+    faint = rates.signal * images
+    # Not the seed of the samples, so that the noise is not theirs.
+    noise = rates.noise * generator.latents(len(pixels), seed + 1)
+    return {"x": images, "faint": faint, "noisy": faint + noise}
 
 
 def _figures(config, generator, pixels, embeddings):
     """Returns the paper's figures by file name; None for those of networks without weights."""
     shown = pixels[: config.shown]
     names = ("fig03_embedding.png", "fig15_networks.png", "fig16_examples.png")
+    attempts = _attempts(generator, shown, config.seed)
+    x, faint, noisy = (_displayed(generator.decode(latents)) for latents in attempts.values())
+    faintness = f"{generator.grid[-1].signal:.2g} x"
     figures = dict.fromkeys(names) | {
-        "fig01_images_as_latents.png": _images_as_latents(generator, shown),
-        "fig02_faint_images_as_latents.png": _faint_images_as_latents(
-            generator, shown, config.seed
+        "fig01_images_as_latents.png": de.image_grid([shown, x], ["image x", "decode(x)"]),
+        "fig02_faint_images_as_latents.png": de.image_grid(
+            [shown, faint, noisy], ["image x", faintness, "with noise"]
         ),
     }
     if embeddings:
@@ -252,25 +263,6 @@ def _figures(config, generator, pixels, embeddings):
         blocks = [slice(start, start + config.shown) for start in starts]
         figures["fig16_examples.png"] = _examples(pixels, unet, blocks, difference=True)
     return figures
-
-
-def _images_as_latents(generator, pixels):
-    images = generator.normalizer(pixels).numpy()
-    return de.image_grid([pixels, _displayed(generator.decode(images))], ["image x", "decode(x)"])
-
-
-def _faint_images_as_latents(generator, pixels, seed):
-    """Shows the latents of Fig. 2: x at the signal rate of t = 1, without noise and with it."""
-    rows = [pixels, *(_displayed(generator.decode(z)) for z in _faint(generator, pixels, seed))]
-    return de.image_grid(rows, ["image x", f"{generator.grid[-1].signal:.2g} x", "with noise"])
-
-
-def _faint(generator, pixels, seed):
-    images = generator.normalizer(pixels).numpy()
-    rates = generator.grid[-1]
-    faint = rates.signal * images
-    # Not the seed of the samples, so that the noise is not theirs.
-    return faint, faint + rates.noise * generator.latents(len(pixels), seed + 1)
 
 
 def _examples(pixels, embedding, blocks, difference=False):

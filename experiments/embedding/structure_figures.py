@@ -12,12 +12,12 @@ _BLUE, _ORANGE, _FAINT = "#1f77b4", "#d95f02", "#999999"
 
 
 def figures(contents, drawn, shown):
-    """All figures of a cloud.
+    """Returns all figures of a cloud.
 
     Args:
         contents: as `structure.json`.
-        drawn: what `structure.study` gives to draw, and `pixels`, `latents`, `decoded` of members.
-        shown: members in a row.
+        drawn: images and curves of `structure.study`; `pixels`, `latents`, `decoded` of members.
+        shown: number of members in a row.
 
     Returns:
         A dict from file name to `matplotlib.figure.Figure`.
@@ -32,7 +32,7 @@ def figures(contents, drawn, shown):
 
 
 def members(pixels, latents, decoded, shown):
-    """Figure 11: an image, some latents of it, and what they decode to."""
+    """Draws Figure 11: an image, some of its latents, and what they decode to."""
     figure = _figure((1.1 * shown + 2, 2.5))
     left, right = figure.subplots(1, 2, width_ratios=[1, min(shown, len(latents))])
     _tiles(left, pixels[:, None], title="image")
@@ -42,7 +42,7 @@ def members(pixels, latents, decoded, shown):
 
 
 def combinations(drawn, contents):
-    """Figure 12: the image, and what random combinations of its latents decode to."""
+    """Draws Figure 12: the image, and what random combinations of its latents decode to."""
     sets = drawn["combinations"]
     panels = -(-(1 + len(sets)) // 2)
     figure = _figure((3.6 * panels, 7.8))
@@ -61,12 +61,12 @@ def combinations(drawn, contents):
 
 
 def running_means(drawn, contents):
-    """Figure 13: means of more and more latents, what they decode to, error and blur."""
+    """Draws Figure 13: means of more and more latents, what they decode to, error and blur."""
     found, error = contents["running_means"], contents["mse"]["mean"]
     counts, means = found["counts"], drawn["means"]
     figure = _figure((max(1.0 * len(counts), 8), 5.4))
     above, below = figure.subfigures(2, 1)
-    # Scaled one by one, as the deviation of a mean falls with the number of latents.
+    # Each has its own scale: the deviation of a mean falls with the number of latents.
     centre = means.mean(axis=(1, 2, 3), keepdims=True)
     deviation = np.maximum(means.std(axis=(1, 2, 3), keepdims=True), 1e-9)
     scaled = np.clip(0.5 + (means - centre) / (6 * deviation), 0, 1)
@@ -86,7 +86,7 @@ def running_means(drawn, contents):
 
 
 def components(drawn, contents):
-    """Figure 14: the spectrum, how the image changes along components, and walks along some."""
+    """Draws Figure 14: the spectrum, the change of the image along components, and walks."""
     spectrum, measured = contents["spectrum"], contents["components"]
     figure = _figure((12, 9))
     above, below = figure.subfigures(2, 1, height_ratios=[1, 1.4])
@@ -115,7 +115,7 @@ def components(drawn, contents):
 
 
 def jacobian(drawn, contents):
-    """One linearisation: variances of the cloud along its singular vectors, and walks there."""
+    """Draws variances of the cloud along singular vectors of one linearisation, and walks."""
     found = contents["jacobian"]
     values, variances = np.array(found["values"]), np.maximum(found["variances"], 1e-12)
     figure = _figure((13, 4.6))
@@ -145,7 +145,7 @@ def _figure(size):
 
 
 def _walks(axes, walks, kind, direction, centre, title):
-    """The walks of a kind, a row for each direction."""
+    """Draws the walks of a kind, a row for each direction."""
     chosen = {index: images for (name, index), images in walks.items() if name == kind}
     names = [f"{direction} {index + 1:,}" for index in chosen]
     steps = [f"{step:+d}" if step else centre for step in WALK]
@@ -153,7 +153,7 @@ def _walks(axes, walks, kind, direction, centre, title):
 
 
 def _tiles(axes, rows, names=(), columns=(), title=None):
-    """Images `(rows, columns, height, width, channels)` as one picture, with words at its edges."""
+    """Draws images `(rows, columns, height, width, channels)` as one picture with labels."""
     count, width = rows.shape[0], rows.shape[1]
     padded = np.pad(rows, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
     high, wide, channels = padded.shape[2:]

@@ -154,6 +154,7 @@ class Structure(Verb):
     """
 
     smoke_networks: ClassVar = NETWORKS
+    tiny: ClassVar = {"members": 10, "iterations": 2, "at_a_time": 5}
     sections: ClassVar = (sections.STRUCTURE,)
 
     image: int = 0
@@ -162,11 +163,6 @@ class Structure(Verb):
     iterations: int = 1500
     at_a_time: int = 25
     tolerance: float | None = None
-
-    @classmethod
-    def defaults(cls, config):
-        tiny = {"members": 10, "iterations": 2, "at_a_time": 5}
-        return cls(config=config, **(tiny if config.smoke else {}))
 
     def run(self):
         from experiments.embedding import structure
@@ -186,16 +182,13 @@ class Interpolate(Verb):
     """
 
     smoke_networks: ClassVar = ("unet",)
+    tiny: ClassVar = {"ways": 2}
     sections: ClassVar = (sections.INTERPOLATION,)
 
     files: Positional[tuple[Path, ...]] = ()
     method: Literal[METHODS] = "hybrid"
     frames: int = 9
     ways: int = 16
-
-    @classmethod
-    def defaults(cls, config):
-        return cls(config=config, **({"ways": 2} if config.smoke else {}))
 
     def run(self):
         from experiments.embedding import interpolation
@@ -266,6 +259,7 @@ class Invariance(Verb):
 
     one_core_per_operation: ClassVar = False
     smoke_networks: ClassVar = ()
+    tiny: ClassVar = {"latents": 8, "few": 8, "steps": 2}
     sections: ClassVar = (sections.INVARIANCE,)
 
     networks: Positional[tuple[str, ...]] = ()
@@ -275,9 +269,8 @@ class Invariance(Verb):
 
     @classmethod
     def defaults(cls, config):
-        tiny = {"latents": 8, "few": 8, "steps": 2}
-        config = dataclasses.replace(config, batch_size=8 if config.smoke else 64)
-        return cls(config=config, **(tiny if config.smoke else {}))
+        batch_size = 8 if config.smoke else 64
+        return super().defaults(dataclasses.replace(config, batch_size=batch_size))
 
     def run(self):
         from experiments.embedding import invariance

@@ -28,6 +28,20 @@ def require(condition, name, expected, received):
         raise UsageError(f"{flag} must be {expected}. Received: {received}")
 
 
+class Settings:
+    """What configurations and studies derive from their fields `name`, `results` and `smoke`."""
+
+    @property
+    def result_folder(self):
+        """Folder of the results."""
+        return self.results / (f"{self.name}-smoke" if self.smoke else self.name)
+
+    @property
+    def progress(self):
+        """Whether to show progress bars: a smoke run shows them on a terminal only."""
+        return sys.stderr.isatty() or not self.smoke
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
     """What a command line runs: its fields are its flags, its docstring is its help.

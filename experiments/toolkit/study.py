@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar
 import tyro
 
 from experiments.toolkit import command_line
-from experiments.toolkit.command_line import Command, require
+from experiments.toolkit.command_line import Command, Settings, require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Study(Command):
+class Study(Settings, Command):
     """The settings that every study has.
 
     Attributes:
@@ -26,16 +26,6 @@ class Study(Command):
     seed: int = 0
     results: Path = Path("results")
     smoke: bool = False
-
-    @property
-    def result_folder(self):
-        """Folder of the results of this study."""
-        return self.results / (f"{self.name}-smoke" if self.smoke else self.name)
-
-    @property
-    def progress(self):
-        """Whether to show progress bars: a smoke run shows them on a terminal only."""
-        return sys.stderr.isatty() or not self.smoke
 
     def shrink(self):
         """Returns the `--smoke` version of these settings."""
