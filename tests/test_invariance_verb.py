@@ -44,7 +44,7 @@ def test_numbers_are_those_of_the_cached_images(folder, contents):
     assert contents["names"] == ["plain", "NAFNet attention", invariance.SHIPPED]
     assert contents["all"]["ratio"] == pytest.approx(de.agreement(images).ratio, rel=2e-2)
     assert [row["steps"] for row in contents["training"]] == [1, 2]
-    early = np.stack([kept(folder, name, 1) for name in names])
+    early = np.stack([cached(folder, name, 1) for name in names])
     assert contents["training"][0]["ratio"] == pytest.approx(de.agreement(early).ratio, rel=1e-6)
     assert contents["training"][0]["images"] == 8
     assert list(contents["exact"]) == [*NETWORKS, invariance.SHIPPED]

@@ -71,7 +71,7 @@ def read_arrays(path):
 
 
 def assert_same(path, other):
-    """Bit for bit: kernels on a CPU are deterministic, and random numbers depend on seed and step."""
+    """Bit for bit: CPU kernels are deterministic, and random numbers depend on seed and step."""
     arrays, others = read_arrays(path), read_arrays(other)
     assert arrays.keys() == others.keys() and arrays
     for name in arrays:

@@ -1,1 +1,1 @@
-"""The project on inverting DDIMs: every method beside what it costs."""
+"""The project on inverting DDIMs: error against cost of every method."""

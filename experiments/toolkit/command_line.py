@@ -151,7 +151,7 @@ def parse(kind, hint, **options):
 def flags(command):
     """Returns the names of the fields of a dataclass that are flags.
 
-    Fields whose type is annotated are none: they are hidden, positional, or hold flags themselves.
+    Fields whose type is annotated are not: they are hidden, positional, or hold flags themselves.
     """
     fields = dataclasses.fields(command)
     return [field.name for field in fields if get_origin(field.type) is not Annotated]
@@ -245,7 +245,7 @@ def import_tensorflow(one_core_per_operation=True):
 
 @contextlib.contextmanager
 def _no_stderr():
-    """Discards what is written to the file descriptor 2, also by C++."""
+    """Discards output to file descriptor 2, including that of C++."""
     sys.stderr.flush()
     stderr = os.dup(2)
     try:

@@ -39,7 +39,8 @@ def show(*tables):
             console.print(table)
             continue
         words = table.kind == "words"
-        grid = Grid(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, show_lines=words)
+        console.print(table.title)
+        grid = Grid(box=box.SIMPLE_HEAD, show_lines=words)
         for index, name in enumerate(table.header):
             grid.add_column(name, justify="left" if words or index == 0 else "right")
         for row in table.rows:
