@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.profile import table as profile_table
 from benchmarks.work import PIECES, PRECISIONS, SIZES
-from experiments.results import commit
+from experiments.toolkit.results import commit
 
 CONTENDERS = ("ours", "plain_keras", "pytorch")
 LIMITS = ("convolutions", "convolutions_per_core")

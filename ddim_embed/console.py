@@ -49,7 +49,11 @@ def import_tensorflow(one_core_per_operation=True):
 
     Args:
         one_core_per_operation: see `use_one_core_per_operation`.
+
+    Keras with another backend needs no TensorFlow: then it does nothing.
     """
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return
     if platform.machine() in ("x86_64", "AMD64"):
         # TensorFlow leaves its faster convolutions off on processors without VNNI: before AMD's
         # Zen 4 and Intel's Cascade Lake.

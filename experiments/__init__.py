@@ -1,6 +1,6 @@
-"""One module per data set, and the runner that all of them share."""
+"""Experiments: a module for each data set, a package for each system, and their toolkit."""
 
 import os
 
-# TensorFlow's start-up messages would drown the report; set before its first import.
+# Hides TensorFlow's start-up messages; it has to be set before TensorFlow is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

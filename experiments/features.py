@@ -10,11 +10,11 @@ from typing import Literal
 
 import tyro
 
-from experiments.configuration import UsageError
+from experiments.toolkit.command_line import UsageError, errors_in_a_line
 
 # 28x28 images come in 32x32.
 _PADDING = 2
-# As many as the test sets have.
+# Images of each set of the distance, the number of test images.
 _COMPARED = 10_000
 
 
@@ -29,18 +29,18 @@ def train(
 
     Args:
         name: the data set.
-        source: "sample" trains on the bundled test images, to see that everything works; `weights`
-            must then be a folder of one's own.
+        source: "sample" trains on the bundled test images, to see that everything works; it needs
+            `weights`, a folder of your own.
         epochs: passes over the training images.
-        seed: of everything random.
+        seed: random seed.
         weights: folder of weights; None for the shipped one.
 
     Returns:
         The path of the weights file.
 
     Raises:
-        UsageError: for values that cannot be.
-        ConnectionError: if the data are not there and cannot be fetched.
+        UsageError: for values out of their ranges.
+        ConnectionError: if the data are missing and cannot be downloaded.
     """
     if epochs < 1 or seed < 0:
         raise UsageError(
@@ -48,8 +48,8 @@ def train(
         )
     if source == "sample" and weights is None:
         raise UsageError(
-            "--weights must be a folder of your own for --source sample: what is trained on the "
-            "test images must not take the place of what is shipped."
+            "--weights must be a folder of your own for --source sample: weights trained on test "
+            "images must not replace the shipped ones."
         )
     import ddim_embed as de
 
@@ -65,7 +65,7 @@ def train(
     )
     seconds = time.perf_counter() - started
     accuracy = float((classifier.classify_pixels(test_pixels) == test_labels).mean())
-    kept = ("image_shape", "classes", "widths", "num_features", "padding")
+    fields = ("image_shape", "classes", "widths", "num_features", "padding")
     command = f"python -m experiments.features {name}"
     flags = f"--source {source} --epochs {epochs} --seed {seed}"
     path, _ = de.record_weights(
@@ -73,7 +73,7 @@ def train(
         name,
         "features",
         classifier,
-        config={key: classifier.get_config()[key] for key in kept},
+        config={key: classifier.get_config()[key] for key in fields},
         data=f"{name}, {split}",
         budget={
             "images": len(pixels),
@@ -85,7 +85,7 @@ def train(
         errors={
             "test_accuracy": accuracy,
             "test_images": len(test_pixels),
-            # How far two sets of real images, as many each, are apart: the scale of the distance.
+            # The distance of two sets of real images of the same size: its scale.
             "frechet_distance_train_test": de.frechet_distance(
                 classifier.features(pixels[:_COMPARED]), classifier.features(test_pixels)
             ),
@@ -99,16 +99,13 @@ def main(arguments=None):
     """The command line.
 
     Args:
-        arguments: list of words; by default those of the command line.
+        arguments: list of words; None for those of the command line.
 
     Raises:
-        SystemExit: with code 2 for what cannot be, with code 1 where there are no data.
+        SystemExit: with code 2 for a wrong value, with code 1 if data are missing.
     """
-    try:
+    with errors_in_a_line():
         return tyro.cli(train, args=arguments, prog="python -m experiments.features")
-    except (UsageError, ConnectionError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 if __name__ == "__main__":

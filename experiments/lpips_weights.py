@@ -1,4 +1,4 @@
-"""Makes `weights/lpips/alexnet.weights.h5` of the published arrays; measures what float16 costs.
+"""Converts published arrays to `weights/lpips/alexnet.weights.h5`; measures float16's error.
 
     python -m experiments.lpips_weights ARRAYS.npz tests/golden/lpips_portraits.npz
 

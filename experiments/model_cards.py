@@ -1,4 +1,4 @@
-"""Model cards: what each shipped file was trained on, for how long, what it measures, its faults.
+"""Model cards: data, training, errors and known faults of each shipped file.
 
 python -m experiments.model_cards    # writes README.md, and samples, into the folder of weights
 """
@@ -9,15 +9,15 @@ from pathlib import Path
 from PIL import Image
 
 import ddim_embed as de
+from ddim_embed.store.atomic import replacing
 from ddim_embed.store.weights import read_manifest, weights_root
-from experiments import results
-from experiments.markup import number
+from experiments.toolkit.tables import number
 
-# Of each generator: how many rows of images are shown, and how many in each.
+# Rows of samples of each generator, and images in each row.
 _ROWS, _COLUMNS = 2, 10
 
 
-# Data set -> what it is, its terms, and what users should know of the weights.
+# Data set -> title, description and terms, known faults of the weights.
 _DATA = {
     "mnist": (
         "MNIST",
@@ -87,7 +87,7 @@ _DATA = {
 
 
 def cards(manifest):
-    """The text of all cards.
+    """Returns the text of all cards.
 
     Args:
         manifest: as `ddim_embed.weights.read_manifest` returns it.
@@ -135,10 +135,10 @@ def cards(manifest):
 
 
 def draw_samples(root, manifest):
-    """Writes `<data>/samples.png` for each generator: what it makes of the latents of seed 0.
+    """Writes `<data>/samples.png` for each generator: images of the latents of seed 0.
 
-    The checksum of the generator's weights is kept in the file (`samples_of`); where it is that of
-    the manifest nothing is drawn.
+    The file holds the checksum of the generator's weights (`samples_of`); it is drawn again only if
+    that of the manifest differs.
 
     Args:
         root: the folder of weights.
@@ -155,14 +155,14 @@ def draw_samples(root, manifest):
             continue
         images = de.load_generator(data, root).sample(_ROWS * _COLUMNS)
         figure = de.image_grid(images.reshape(_ROWS, _COLUMNS, *images.shape[1:]))
-        with results.replacing(path) as temporary:
+        with replacing(path) as temporary:
             figure.savefig(temporary, dpi=72, metadata={"Description": entry["sha256"]})
         written.append(path)
     return written
 
 
 def samples_of(path):
-    """The checksum of the weights that a figure of samples is of; None if there is no figure."""
+    """Returns the checksum of the weights of a figure of samples; None without a figure."""
     if not path.is_file():
         return None
     with Image.open(path) as image:
@@ -170,7 +170,7 @@ def samples_of(path):
 
 
 def _runs(budget):
-    """The budgets of the runs that led to some weights, the first one first."""
+    """Returns the budgets of all runs that led to some weights, the first run first."""
     return [*(_runs(budget["before"]) if "before" in budget else []), budget]
 
 
@@ -209,10 +209,10 @@ def main(arguments):
     """
     root = weights_root(Path(arguments[0]) if arguments else None)
     if not root.is_dir():
-        sys.exit(f"error: {root} is no folder of weights. python -m experiments.model_cards FOLDER")
+        sys.exit(f"error: {root} is not a folder. python -m experiments.model_cards FOLDER")
     manifest = read_manifest(root)
     written = draw_samples(root, manifest)
-    with results.replacing(root / "README.md") as path:
+    with replacing(root / "README.md") as path:
         path.write_text(cards(manifest), encoding="utf-8")
     print(*written, root / "README.md", sep="\n")
 

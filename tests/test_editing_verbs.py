@@ -1,4 +1,4 @@
-"""The verbs `interpolate`, `project` and `directions`: what they write, and what they refuse."""
+"""The verbs `interpolate`, `project` and `directions`: their results and errors."""
 
 import json
 import re
@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 import ddim_embed as de
-from experiments import directions, inputs, markup, projection, results
-from experiments.editing_sections import DIRECTIONS, INTERPOLATION, PROJECTION
+from experiments.embedding import directions, inputs, projection
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
+from experiments.toolkit import results, tables
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """What smoke runs of the three verbs have written, the directions with a classifier."""
+    """Results of smoke runs of the three verbs, the directions with a classifier."""
     root = tmp_path_factory.mktemp("editing")
     flags = ["--smoke", "--results", root]
     main(FASHION_MNIST, ["interpolate", "--frames", "4", "--method", "lbfgs", *flags])
@@ -50,7 +50,7 @@ def stopped(capsys, *arguments):
     return stop.value.code, capsys.readouterr().err
 
 
-def test_results_say_how_they_were_made(folder):
+def test_results_have_provenance(folder):
     for name in ("interpolate", "project", "directions"):
         contents = read(folder, name)
         assert contents["command"].startswith(f"python -m experiments.fashion_mnist {name} ")
@@ -60,10 +60,12 @@ def test_results_say_how_they_were_made(folder):
     assert read(folder, "directions")["options"] == {"length": 3}
 
 
-def test_page_shows_all_of_them(folder):
+def test_page_shows_all_verbs(folder):
     text = (folder / "index.html").read_text()
-    editing = (DIRECTIONS, INTERPOLATION, PROJECTION)
-    files = {name for section in editing for name in section.captions}
+    files = {
+        "fig19_interpolation.png", "interpolation.gif", "fig05_projection.png",
+        "directions_class.png", "directions_principal.png", "directions_first_layer.png",
+    }  # fmt: skip
     assert set(re.findall(r'src="([^"]+)"', text)) == files
     assert all((folder / name).stat().st_size for name in files)
     for words in ("Interpolation", "Projection of edited images", "Directions in latents"):
@@ -72,7 +74,7 @@ def test_page_shows_all_of_them(folder):
 
 
 class TestInterpolate:
-    def test_numbers_are_those_that_one_computes_by_hand(self, folder):
+    def test_numbers_equal_a_direct_computation(self, folder):
         contents, generator = read(folder, "interpolate"), generator_of(folder)
         pixels, labels = images(6)
         result = de.embed(generator, pixels[[0, 2]], de.LBFGS(num_steps=2))
@@ -89,13 +91,13 @@ class TestInterpolate:
         assert contents["ways"] == 2
         assert contents["several"]["pixels"]["path_length"]["interval"] > 0
 
-    def test_the_animation_goes_there_and_back(self, folder):
+    def test_the_animation_runs_forward_and_back(self, folder):
         with Image.open(folder / "interpolation.gif") as picture:
             assert picture.n_frames == 2 * 4 - 2 and picture.is_animated
             assert picture.size == (320, 160)
             assert picture.info["loop"] == 0
 
-    def test_what_it_refuses(self, folder, tmp_path, capsys):
+    def test_usage_errors(self, folder, tmp_path, capsys):
         (tmp_path / "words.png").write_text("no image")
         Image.new("L", (9, 9)).save(tmp_path / "image.png")
         flags = ["--results", folder.parent]
@@ -111,7 +113,7 @@ class TestInterpolate:
 
 
 class TestProject:
-    def test_lines_are_drawn_where_the_mask_says(self):
+    def test_lines_are_drawn_under_the_mask(self):
         for channels in (1, 3):
             pixels = np.full((3, 16, 16, channels), 0.3, np.float32)
             edited, free = projection.draw(pixels, padding=2, seed=0)
@@ -121,7 +123,7 @@ class TestProject:
             np.testing.assert_array_equal(projection.draw(pixels, 2, 0)[0], edited)
             assert (projection.draw(pixels, 2, 1)[1] != free).any()
 
-    def test_numbers_are_those_that_one_computes_by_hand(self, folder):
+    def test_numbers_equal_a_direct_computation(self, folder):
         contents, generator = read(folder, "project"), generator_of(folder)
         pixels, _ = images(4)
         edited, free = projection.draw(pixels, 0, 0)
@@ -142,7 +144,7 @@ class TestProject:
         under = [((p - e) ** 2)[f].mean() for p, e, f in zip(pixels, edited, free, strict=True)]
         assert contents["edit"]["free_mse"]["mean"] == pytest.approx(np.mean(under), rel=1e-4)
 
-    def test_the_network_looks_at_what_came_and_at_what_became_of_it(self, folder):
+    def test_the_network_embeds_images_before_and_after_projection(self, folder):
         contents, generator = read(folder, "project"), generator_of(folder)
         edited, _ = projection.draw(images(4)[0], 0, 0)
         first = de.embed(generator, edited, "unet")
@@ -172,7 +174,7 @@ class TestProject:
         assert contents["images"] == 1 and contents["free"] == 0.25 and "edit" not in contents
         assert [row["name"] for row in contents["projections"]] == ["network", "whole", "masked"]
         assert contents["projections"][2]["held_mse"]["interval"] is None
-        assert not (written / "project.json").exists()  # that of test images, for the ledger
+        assert not (written / "project.json").exists()  # the ledger reads that of test images
         page = (written / "index.html").read_text()
         assert "Projection of your images" in page and "fig04_projection.png" in page
 
@@ -192,7 +194,7 @@ class TestProject:
         found = contents["projections"][0]["held_mse"]["mean"]
         assert found == pytest.approx(result.mse.mean(), rel=1e-2)
 
-    def test_what_it_refuses(self, folder, tmp_path, capsys):
+    def test_usage_errors(self, folder, tmp_path, capsys):
         image, mask = tmp_path / "image.png", tmp_path / "mask.png"
         Image.new("L", (9, 9)).save(image)
         Image.new("L", (9, 12)).save(mask)
@@ -214,7 +216,7 @@ class TestProject:
 
 
 class TestDirections:
-    def test_numbers_are_those_that_one_computes_by_hand(self, folder):
+    def test_numbers_equal_a_direct_computation(self, folder):
         contents, generator = read(folder, "directions"), generator_of(folder)
         pixels, labels = images(64)
         latents = de.embed(generator, pixels, "unet").latents
@@ -249,7 +251,7 @@ class TestDirections:
         found = directions._classes(attributes)
         assert len(found) == 10 and de.data.CELEBA_ATTRIBUTES[3] not in found
 
-    def test_what_it_refuses(self, folder, capsys):
+    def test_usage_errors(self, folder, capsys):
         flags = ["--results", folder.parent]
         code, words = stopped(capsys, "directions", "--length", "0", *flags)
         assert code == 2 and "--length must be positive. Received: 0" in words
@@ -264,14 +266,14 @@ class TestDirections:
         (0.00123, 3, "0.0012"), (3.21e-14, 6, "3.2e-14"), (-3.21e-7, 6, "-3.2e-07"), (5, 0, "5"),
     ],
 )  # fmt: skip
-def test_small_numbers_keep_their_digits(value, digits, words):
-    assert markup.number(value, digits) == words
+def test_small_numbers_have_two_digits(value, digits, words):
+    assert tables.number(value, digits) == words
 
 
-def test_intervals_are_written_as_they_are():
-    assert markup.interval(None, 2) == "-"
-    assert markup.interval({"mean": 0.123, "interval": None}, 2) == "0.12"
-    assert markup.interval({"mean": 0.123, "interval": 0.01}, 2) == "0.12 \u00b1 0.01"
+def test_intervals_are_formatted():
+    assert tables.interval(None, 2) == "-"
+    assert tables.interval({"mean": 0.123, "interval": None}, 2) == "0.12"
+    assert tables.interval({"mean": 0.123, "interval": 0.01}, 2) == "0.12 \u00b1 0.01"
     values = np.array([1.0, 3.0])
     expected = {"mean": 2.0, "interval": pytest.approx(1.96)}
     assert results.estimate(values) == expected

@@ -1,4 +1,4 @@
-"""Every experiment in tiny sizes, the command line's words, and what a report says."""
+"""Every experiment in tiny sizes, the command line, and the contents of reports."""
 
 import csv
 import dataclasses
@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,25 +19,20 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.data import catalogue, loading
-from experiments import (
-    comparison,
-    model_cards,
-    page,
-    reporting,
-    results,
-    runner,
-    sections,
-    training,
-)
+from ddim_embed.store.atomic import replacing
+from experiments import model_cards
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
-from experiments.configuration import DATA, METHODS, NETWORKS, Experiment, UsageError, check, shrink
+from experiments.configuration import DATA, METHODS, NETWORKS, Experiment
+from experiments.embedding import reporting, training
 from experiments.fashion_mnist import FASHION_MNIST
-from experiments.markup import number
+from experiments.inversion import comparison
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
-from experiments.runner import main
-from experiments.verbs import verbs
+from experiments.runner import VERBS, main
+from experiments.toolkit import command_line, pages, results
+from experiments.toolkit.command_line import UsageError
+from experiments.toolkit.tables import number
 
 EXPERIMENTS = (MNIST, FASHION_MNIST, CIFAR10, OXFORD_FLOWERS, CELEBA)
 ROOT = Path(__file__).parent.parent
@@ -44,7 +40,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def fashion(tmp_path_factory):
-    """The folder that all verbs of Fashion-MNIST have written to, with all five networks."""
+    """The results of several verbs of Fashion-MNIST, with all five networks."""
     root = tmp_path_factory.mktemp("fashion")
     flags = ["--smoke", "--results", root]
     main(FASHION_MNIST, ["train", *flags])
@@ -57,7 +53,7 @@ def fashion(tmp_path_factory):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Three good files, two of them of one stem, and three bad ones."""
+    """Three image files, two of them of one stem, and three that cannot be read."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -77,7 +73,7 @@ def embed(results_folder, files, *flags):
 
 
 def stopped(capsys, config, arguments):
-    """Runs the command line to its exit; returns the code and what it said."""
+    """Runs a command line that exits; returns the code and stderr."""
     with pytest.raises(SystemExit) as stop:
         main(config, arguments)
     return stop.value.code, capsys.readouterr().err
@@ -122,14 +118,14 @@ def test_every_verb_of_every_experiment(config, network, tmp_path, pictures, cap
     found = json.loads((folder / "structure.json").read_text())
     assert found["spectrum"]["dimensions"] == 256 * config.channels
     assert (found["canonical"] is None) == (network != "unet")
-    # What has no weights is left out, here and in figures, and what makes them is said.
+    # Networks without weights are left out, with the command that trains them.
     output = capsys.readouterr().out
     assert f"python -m experiments.{name} train-embedders conv3_16`" in output
     assert (folder / "fig03_embedding.png").exists() == (network == "unet")
     assert (report["table2"]["generated"] is not None) == (network == "unet")
 
 
-def test_smoke_makes_what_it_needs_and_writes_nothing_real(tmp_path):
+def test_smoke_trains_what_it_needs_in_its_own_folder(tmp_path):
     main(FASHION_MNIST, ["sample", "--smoke", "--results", tmp_path, "--images", "3"])
 
     assert [path.name for path in tmp_path.iterdir()] == ["fashion_mnist-smoke"]
@@ -137,33 +133,52 @@ def test_smoke_makes_what_it_needs_and_writes_nothing_real(tmp_path):
         assert len(samples["latents"]) == len(samples["pixels"]) == 3
 
 
-def test_flags_come_before_the_sizes_of_a_smoke_run(tmp_path):
+def parsed(config, arguments):
+    """The verb that a command line asks for."""
+    return command_line.parse_verb(config, VERBS, [str(word) for word in arguments])
+
+
+def test_flags_override_the_sizes_of_a_smoke_run(tmp_path):
     arguments = ["train", "--smoke", "--widths", "8", "8", "--results", str(tmp_path)]
-    config = runner._parse(CELEBA, arguments).config
+    config = parsed(CELEBA, arguments).config
 
-    assert config == dataclasses.replace(
-        shrink(dataclasses.replace(CELEBA, results=tmp_path)), widths=(8, 8)
-    )
+    tiny = dataclasses.replace(CELEBA, results=tmp_path).shrink()
+    assert config == dataclasses.replace(tiny, widths=(8, 8))
 
 
-def test_a_smoke_run_leaves_the_folders_alone_that_are_named(tmp_path):
+def test_flags_with_the_value_of_a_default_are_not_replaced():
+    """A smoke run, a verb or other data has other defaults; flags that are given count."""
+    flags = ["--smoke", "--num-steps=10", "--images", "400", "--no-mirror"]
+    config = parsed(CELEBA, ["compare", *flags]).config
+    assert (config.num_steps, config.images, config.mirror) == (10, 400, False)
+    assert (config.image_size, config.smoke) == (16, True)
+    verb = parsed(CELEBA, ["structure", "--smoke", "--members", "2000", "--at_a_time", "25"])
+    assert (verb.members, verb.at_a_time, verb.iterations) == (2000, 25, 2)
+    assert parsed(CELEBA, ["compare"]).config.images == 200
+    assert parsed(CELEBA, ["compare", "--images", "400"]).config.images == 400
+    assert parsed(CELEBA, ["compare", "unet", "edict"]).methods == ("unet", "edict")
+    assert parsed(CELEBA, ["pack", "there", "--smoke"]).folder == Path("there")
+    assert parsed(CELEBA, ["project", "--mirror"]).config.mirror
+
+
+def test_a_smoke_run_uses_subfolders_of_the_named_folders(tmp_path):
     arguments = ["train", "--smoke", "--weights", tmp_path / "w", "--runs", tmp_path / "r"]
-    config = runner._parse(FASHION_MNIST, [str(word) for word in arguments]).config
+    config = parsed(FASHION_MNIST, arguments).config
     assert config.weights == tmp_path / "w" / "smoke" and config.runs == tmp_path / "r" / "smoke"
 
 
-# Data of one's own
+# Data of a user
 
 
-def test_of_other_data_nothing_of_the_module_s_is_said(tmp_path):
-    config = runner._parse(FASHION_MNIST, ["--data", str(tmp_path), "--name", "cats"]).config
+def test_other_data_have_other_defaults(tmp_path):
+    config = parsed(FASHION_MNIST, ["--data", tmp_path, "--name", "cats"]).config
     assert (config.report_source, config.padding, config.paper_mse) == (None, 0, {})
     assert config.run_folder == Path("runs") / "cats"
     flags = ["--data", str(tmp_path), "--padding", "1", "--report-source", "folder"]
-    config = runner._parse(FASHION_MNIST, [*flags, "--name", "cats"]).config
+    config = parsed(FASHION_MNIST, [*flags, "--name", "cats"]).config
     assert (config.report_source, config.padding) == ("folder", 1)
     # CelebA in its official layout has a path, and is CelebA still.
-    config = runner._parse(CELEBA, ["--data", str(tmp_path)]).config
+    config = parsed(CELEBA, ["--data", tmp_path]).config
     assert config.paper_mse == CELEBA.paper_mse and config.name == "celeba"
 
 
@@ -202,15 +217,15 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
     assert manifest["own/generator"]["errors"]["test_images"] == 3
     assert manifest["own/conv1"]["budget"]["generator"] == manifest["own/generator"]["sha256"]
-    # What was learned with one loss is not gone on from with another.
-    squared = ["train-embedders", "conv1", *pairs, *own, "--embedder-loss", "squared"]
+    # A run does not resume from one with another loss.
+    squared = ["train-embedders", "conv1", *pairs, *own, "--embedder-loss", "mean_squared_error"]
     code, words = stopped(capsys, MNIST, squared)
     assert code == 2 and "is of another run" in words and "squared error" in words
-    # A run that has gone further is recorded as what it is.
+    # A longer run is recorded with its own number of steps.
     main(MNIST, ["train", "--train-steps", "2", *own])
     manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
     assert manifest["own/generator"]["budget"]["steps"] == 3
-    # One that begins with recorded weights says what they took; without a step it keeps them.
+    # A run from recorded weights records their budget; with a tiny learning rate they stay.
     still = ["--learning-rate", "1e-30", "--embedder-learning-rate", "1e-30"]
     flags = [*own, *still, "--embedder-batch-size", "2", "--further"]
     for verb in (["train", "--train-steps"], ["train-embedders", "conv1", "--embedder-steps"]):
@@ -222,22 +237,30 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
         assert budget["before"]["sha256"] == manifest[name]["sha256"]
         assert further[name]["errors"] == pytest.approx(manifest[name]["errors"], rel=1e-3)
     assert "3 x 4, " in model_cards.cards(further)
-    # The squared error is of the same weights, and another number.
-    main(MNIST, ["train", "--train-steps", "1", *flags, "--seed", "5", "--loss", "squared"])
+    # The squared error of the same weights is another number.
+    main(
+        MNIST,
+        ["train", "--train-steps", "1", *flags, "--seed", "5", "--loss", "mean_squared_error"],
+    )
     squared = json.loads((tmp_path / "weights" / "manifest.json").read_text())["own/generator"]
-    assert squared["budget"]["loss"] == "squared"
+    assert squared["budget"]["loss"] == "mean_squared_error"
     absolute = further["own/generator"]["errors"]["test_noise_mae"]
     assert squared["errors"]["test_noise_mse"] > absolute**2  # by Jensen
     assert squared["errors"]["test_noise_mse"] != pytest.approx(absolute, rel=0.05)
-    # Weights that predicted the noise may begin to learn the velocity.
+    # Training of the velocity can start from weights that predict the noise.
     main(MNIST, ["train", "--train-steps", "1", *flags, "--prediction", "velocity"])
     velocity = json.loads((tmp_path / "weights" / "manifest.json").read_text())["own/generator"]
     assert velocity["config"]["prediction"] == velocity["budget"]["prediction"] == "velocity"
     assert velocity["budget"]["before"]["prediction"] == "noise"
     assert velocity["errors"]["test_velocity_mae"] > 0
     assert de.load_generator("own", tmp_path / "weights").prediction == "velocity"
-    # What was learned of other data, as another quantity, or by another error, is not gone on from.
-    others = (["--seed", "1"], ["--mirror"], ["--prediction", "velocity"], ["--loss", "squared"])
+    # A run does not resume from one with other data, another prediction or another loss.
+    others = (
+        ["--seed", "1"],
+        ["--mirror"],
+        ["--prediction", "velocity"],
+        ["--loss", "mean_squared_error"],
+    )
     for flags in others:
         code, words = stopped(capsys, MNIST, ["train", *own, *flags])
         assert code == 2 and "is of another run" in words
@@ -247,7 +270,7 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     assert code == 2 and "from scratch" in words
 
 
-def test_what_is_measured_on_is_looked_for_before_hours_of_training(own, tmp_path, capsys):
+def test_test_images_are_loaded_before_training(own, tmp_path, capsys):
     for path in (own[1] / "test").iterdir():
         path.unlink()
     (own[1] / "test").rmdir()
@@ -256,7 +279,7 @@ def test_what_is_measured_on_is_looked_for_before_hours_of_training(own, tmp_pat
     assert not (tmp_path / "runs" / "own" / "generator").exists()
 
 
-def test_faults_of_files_are_said_in_a_line(own, tmp_path, capsys):
+def test_file_errors_take_one_line(own, tmp_path, capsys):
     main(MNIST, ["train", "--train-steps", "1", *own])
     taken = tmp_path / "taken"
     taken.touch()
@@ -271,7 +294,7 @@ def test_faults_of_files_are_said_in_a_line(own, tmp_path, capsys):
     assert code == 1 and re.search(r"^error: The checksum", words.splitlines()[-1])
 
 
-def test_products_are_not_rounded_behind_ones_back(fashion):
+def test_tensor_float_32_is_disabled(fashion):
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
@@ -307,13 +330,13 @@ def test_report_has_the_documented_schema(fashion):
     assert set(report["versions"]) == {"python", "tensorflow", "keras", "numpy", "ddim_embed"}
 
 
-def test_numbers_of_a_report_are_those_that_one_computes_by_hand(fashion):
+def test_numbers_of_a_report_equal_a_direct_computation(fashion):
     report = json.loads((fashion / "report.json").read_text())
     weights = fashion / "weights"
     generator = de.load_generator("fashion_mnist", weights, num_steps=2)
     pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=8)
     mean, std = generator.normalizer.mean, np.sqrt(generator.normalizer.variance)
-    # Of a stream of its own: the first of seed 0 are among the pairs that training began with.
+    # Another stream than that of the pairs of the warm start.
     latents = generator.latents(8, 0, stream=reporting._TABLE2)
     generated = np.clip(generator.decode(latents), 0, 1)
     assert np.abs(generator.latents(8, 0) - latents).max() > 1
@@ -336,7 +359,7 @@ def test_numbers_of_a_report_are_those_that_one_computes_by_hand(fashion):
     np.testing.assert_allclose(report["table2"]["generated"], error(generated, unet), rtol=1e-4)
 
 
-def test_frechet_distances_tell_generated_images_from_the_data():
+def test_frechet_distances_separate_generated_images_from_data():
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=400)
     noise = np.random.default_rng(0).uniform(size=(200, *pixels.shape[1:])).astype(np.float32)
     embedding = SimpleNamespace(reconstruction=pixels + 1e-4)
@@ -354,7 +377,7 @@ def test_frechet_distances_tell_generated_images_from_the_data():
 # The comparison
 
 
-def test_comparison_has_every_method_and_its_certificate(fashion):
+def test_comparison_has_every_method(fashion):
     contents = json.loads((fashion / "compare.json").read_text())
 
     assert [row["name"] for row in contents["methods"]] == list(comparison.COMPARED)
@@ -388,13 +411,13 @@ def test_comparison_has_every_method_and_its_certificate(fashion):
             assert step["median"][-1] < step["median"][0]
     for name in ("compare.png", "fig18_refined.png", "compare_residuals.png"):
         assert (fashion / name).read_bytes().startswith(b"\x89PNG")
-    # On a network that is almost the identity both inversions work, the implicit one better.
+    # For a network that is almost the identity both inversions work, the implicit one better.
     roots = [value for words, value in controls.items() if "root mean square" in words]
     assert roots[0] < 1e-4 < roots[1]
 
 
-def test_comparison_goes_on_after_a_kill(fashion, capsys):
-    """What is there is not computed again, unless something about it has changed."""
+def test_comparison_resumes_after_a_kill(fashion, capsys):
+    """Cached results are not computed again, unless something that they depend on changes."""
     flags = ["--smoke", "--results", fashion.parent]
     kept = sorted((fashion / "runs" / "fashion_mnist" / "compare").rglob("*.npz"))
     assert len(kept) == len(comparison.COMPARED)
@@ -414,12 +437,12 @@ def test_comparison_goes_on_after_a_kill(fashion, capsys):
     assert "unet, lbfgs" in capsys.readouterr().out
 
 
-def test_comparison_names_the_methods_it_knows(capsys):
+def test_comparison_lists_its_methods_for_an_unknown_one(capsys):
     code, error = stopped(capsys, FASHION_MNIST, ["compare", "vae"])
     assert code == 2 and "vae" in error and "unet, lbfgs" in error
 
 
-def test_samples_decode_to_the_pixels_beside_them(fashion):
+def test_latents_of_samples_decode_to_their_pixels(fashion):
     generator = de.load_generator("fashion_mnist", fashion / "weights", num_steps=2)
     with np.load(fashion / "samples.npz") as samples:
         latents, pixels = samples["latents"], samples["pixels"]
@@ -432,11 +455,12 @@ def test_samples_decode_to_the_pixels_beside_them(fashion):
     np.testing.assert_allclose(pixels, np.clip(generator.decode(latents), 0, 1), atol=1e-5)
 
 
-def test_page_shows_every_figure_and_needs_nothing_from_elsewhere(fashion):
+def test_page_shows_every_figure_and_needs_no_network(fashion):
     text = (fashion / "index.html").read_text()
 
     assert set(re.findall(r'src="([^"]+)"', text)) == {path.name for path in fashion.glob("*.png")}
-    assert set(sections.REPORT.captions) <= {path.name for path in fashion.glob("*.png")}
+    for figure in ("fig01", "fig02", "fig03", "fig15", "fig16", "fig17", "samples"):
+        assert len([*fashion.glob(f"{figure}*.png")]) == 1
     for link in re.findall(r'(?:src|href)="?([^">]+)', text):
         assert (fashion / link).is_file()
     assert "://" not in text
@@ -445,24 +469,26 @@ def test_page_shows_every_figure_and_needs_nothing_from_elsewhere(fashion):
         assert f"<td>{network}</td>" in text
 
 
-def test_page_escapes_text_and_shows_later_results(fashion, tmp_path):
+def test_page_escapes_text_and_shows_unknown_results(fashion, tmp_path):
     report = json.loads((fashion / "report.json").read_text())
     report |= {"dataset": "<b>x</b>", "command": "<i>"}
     (tmp_path / "report.json").write_text(json.dumps(report))
     (tmp_path / "later.json").write_text('"<script>"')
     Image.new("L", (8, 8)).save(tmp_path / 'a"&b.png')
 
-    text = page.write_page(tmp_path).read_text()
+    text = pages.write_results(
+        tmp_path, [section for verb in VERBS.values() for section in verb.sections]
+    ).read_text()
 
     assert "<b>x" not in text and "<script>" not in text and "<i>" not in text
-    assert 'src="a&quot;&amp;b.png"' in text
+    assert 'src="a&#34;&amp;b.png"' in text
     assert "later.json" in text
 
 
-def test_results_are_replaced_whole_or_not_at_all(tmp_path):
+def test_results_are_written_atomically(tmp_path):
     path = tmp_path / "report.json"
     path.write_text("old")
-    with pytest.raises(RuntimeError), results.replacing(path) as temporary:
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
 
@@ -475,10 +501,10 @@ def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
     assert results.commit() is None
 
 
-# Images of one's own
+# Image files of a user
 
 
-def test_embed_reads_what_it_can(fashion, pictures, tmp_path, capsys):
+def test_embed_skips_unreadable_files(fashion, pictures, tmp_path, capsys):
     out = tmp_path / "out"
     embed(fashion, pictures, "--method", "conv1", "--out", out)
 
@@ -506,7 +532,7 @@ def test_embed_reads_what_it_can(fashion, pictures, tmp_path, capsys):
     assert made["method"] == "conv1" and made["seed"] == 0 and "commit" in made
 
 
-def test_embed_keeps_the_files_that_it_reads(fashion, pictures):
+def test_embed_does_not_overwrite_its_input(fashion, pictures):
     before = pictures[0].read_bytes()
     embed(fashion, pictures[:1], "--out", pictures[0].parent)
 
@@ -514,7 +540,7 @@ def test_embed_keeps_the_files_that_it_reads(fashion, pictures):
     assert (pictures[0].parent / "cat-2.png").exists()
 
 
-def test_embed_pads_what_the_data_set_pads(fashion, pictures, tmp_path):
+def test_embed_pads_as_the_generator(fashion, pictures, tmp_path):
     weights, out = tmp_path / "weights", tmp_path / "out"
     generator = de.build_generator((32, 32, 1), widths=(8, 16), block_depth=1, padding=2)
     config = {"image_shape": (32, 32, 1), "widths": (8, 16), "block_depth": 1, "padding": 2}
@@ -532,8 +558,8 @@ def test_embed_pads_what_the_data_set_pads(fashion, pictures, tmp_path):
         assert found["latents"].shape == (1, 32, 32, 1)
 
 
-def test_embed_keeps_both_latents_of_a_pair(fashion, pictures, tmp_path):
-    """The error is that of the pair; that of the latents alone stands beside it."""
+def test_embed_writes_both_latents_of_a_pair(fashion, pictures, tmp_path):
+    """The error is that of the pair; that of the latents alone is in another column."""
     embed(fashion, pictures[:1], "--method", "edict", "--out", tmp_path)
 
     generator = de.load_generator("fashion_mnist", fashion / "weights", num_steps=2)
@@ -548,7 +574,7 @@ def test_embed_keeps_both_latents_of_a_pair(fashion, pictures, tmp_path):
     assert 100 * float(row["mse"]) < float(row["single_mse"])
 
 
-def test_embed_heeds_the_seed(fashion, pictures, tmp_path):
+def test_embed_depends_on_the_seed(fashion, pictures, tmp_path):
     def latents(seed):
         out = tmp_path / seed
         embed(fashion, pictures[:1], "--method", "lbfgs", "--seed", seed, "--out", out)
@@ -559,14 +585,14 @@ def test_embed_heeds_the_seed(fashion, pictures, tmp_path):
     np.testing.assert_allclose(latents("5"), latents("5"), atol=1e-4)
 
 
-def test_embed_without_a_readable_file_says_so(fashion, pictures, capsys):
+def test_embed_without_a_readable_file_fails(fashion, pictures, capsys):
     flags = ["--smoke", "--results", fashion.parent]
     code, words = stopped(capsys, FASHION_MNIST, ["embed", pictures[1], *flags])
     assert code == 1
     assert words.splitlines()[-1] == "error: None of the 1 files can be read as an image."
 
 
-# Wrong words
+# The command line
 
 
 @pytest.mark.parametrize(
@@ -596,7 +622,7 @@ def test_embed_without_a_readable_file_says_so(fashion, pictures, capsys):
         (["train", "--source", "sample", "--data", "cifar10"], ["fashion_mnist", "sample"]),
     ],
 )
-def test_wrong_words_name_the_right_ones(arguments, expected, capsys):
+def test_errors_list_what_is_expected(arguments, expected, capsys):
     code, words = stopped(capsys, FASHION_MNIST, arguments)
 
     assert code == 2
@@ -606,7 +632,7 @@ def test_wrong_words_name_the_right_ones(arguments, expected, capsys):
 
 
 def test_help_explains_every_flag(capsys):
-    for verb in verbs(FASHION_MNIST):
+    for verb in VERBS:
         with pytest.raises(SystemExit) as stop:
             main(FASHION_MNIST, [verb, "--help"])
         assert stop.value.code == 0
@@ -617,11 +643,11 @@ def test_help_explains_every_flag(capsys):
     assert "--paper" not in words
 
 
-def test_commands_are_kept_without_the_home_folder(monkeypatch, tmp_path):
+def test_commands_are_recorded_without_the_home_folder(monkeypatch, tmp_path):
     home = tmp_path / "a user"
     monkeypatch.setenv("HOME", str(home))
     words = ["train", "--data", str(home / "my faces"), "--name", "x; y", str(home) + "2"]
-    command = runner.command_line("celeba", words)
+    command = command_line.command_of("celeba", words)
     assert "~/" in command and "a user/" not in command
     shown = subprocess.run(
         ["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True
@@ -631,7 +657,7 @@ def test_commands_are_kept_without_the_home_folder(monkeypatch, tmp_path):
     assert kept == {"data": "~/my faces", "files": ["~/a", str(home) + "2"]}
 
 
-def test_lists_that_are_written_twice_agree():
+def test_names_equal_those_of_the_library():
     assert tuple(de.NETWORKS) == NETWORKS
     assert tuple(de.METHODS) == METHODS
     assert tuple(catalogue.CATALOGUE) == DATA
@@ -641,14 +667,14 @@ def test_lists_that_are_written_twice_agree():
 
 @pytest.mark.parametrize("config", EXPERIMENTS)
 def test_shipped_configurations_are_valid(config):
-    check(config)
-    check(shrink(config))
+    config.check()
+    config.shrink().check()
     assert set(config.paper_mse) == set(NETWORKS)
     with pytest.raises(UsageError, match="num-steps"):
-        check(dataclasses.replace(config, num_steps=0))
+        dataclasses.replace(config, num_steps=0).check()
 
 
-def test_missing_data_are_said_in_a_line_with_what_fetches_them(monkeypatch, tmp_path, capsys):
+def test_missing_data_take_one_line_with_the_remedy(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(catalogue, "probe", lambda url: "no network")
     code, words = stopped(capsys, CELEBA, ["train", "--runs", tmp_path])
@@ -658,7 +684,7 @@ def test_missing_data_are_said_in_a_line_with_what_fetches_them(monkeypatch, tmp
     assert "tfds build celeba" in words
 
 
-def test_faults_of_the_program_keep_their_traceback(monkeypatch):
+def test_bugs_have_a_traceback(monkeypatch):
     def fail(*args, **kwargs):
         Path("/no/such/file").read_text()
 
@@ -676,9 +702,9 @@ def python_m(*arguments):
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="a matter of x86")
 @pytest.mark.parametrize("chosen, expected", [(None, "1"), ("0", "0")])
-def test_tensorflow_has_its_faster_convolutions_unless_the_user_chose(chosen, expected):
+def test_faster_convolutions_are_enabled_by_default(chosen, expected):
     words = (
-        "import os; from experiments import runner; runner.import_tensorflow(); "
+        "import os; from experiments.toolkit.command_line import import_tensorflow as it; it(); "
         "print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     )
     environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
@@ -689,7 +715,7 @@ def test_tensorflow_has_its_faster_convolutions_unless_the_user_chose(chosen, ex
     assert run.stdout.split() == [expected], run.stderr
 
 
-def test_missing_weights_are_said_in_a_line_with_what_makes_them(tmp_path):
+def test_missing_weights_take_one_line_with_the_remedy(tmp_path):
     run = python_m("experiments.celeba", "--weights", tmp_path, "--results", tmp_path)
 
     assert run.returncode == 1
@@ -698,10 +724,23 @@ def test_missing_weights_are_said_in_a_line_with_what_makes_them(tmp_path):
     assert not run.stdout
 
 
-def test_help_does_not_wait_for_tensorflow():
-    words = "import experiments.celeba, sys; print('tensorflow' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True)
-    assert run.stdout.strip() == "False"
-    run = python_m("experiments.celeba", "--nonsense")
-    assert run.returncode == 2
-    assert "--num-steps" in run.stderr
+@pytest.mark.parametrize("arguments", [["--help"], ["structure", "--help"], ["--nonsense"]])
+def test_the_command_line_answers_without_tensorflow(arguments):
+    code = (
+        "import sys\n"
+        "from experiments.celeba import CELEBA, main\n"
+        "try:\n"
+        f"    main(CELEBA, {arguments})\n"
+        "except SystemExit as stop:\n"
+        "    assert stop.code == (2 if 'nonsense' in sys.argv[-1] else 0)\n"
+        "heavy = {'tensorflow', 'keras', 'jax', 'scipy', 'sklearn', 'matplotlib', 'jinja2'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    started = time.perf_counter()
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert "--num-steps" in run.stdout + run.stderr or arguments == ["--help"]
+    # It takes a fifth of a second; importing TensorFlow takes several.
+    assert time.perf_counter() - started < 2.5

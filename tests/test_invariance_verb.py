@@ -1,4 +1,4 @@
-"""The verb `invariance`: what it writes, what it keeps, and what it says of the paper's claim."""
+"""The verb `invariance`: its results and cache, and the verdict on the paper's claim."""
 
 import dataclasses
 import json
@@ -8,9 +8,12 @@ import pytest
 
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
-from experiments import invariance
+from experiments.embedding import invariance
+from experiments.embedding.claims import invariance_verdict
+from experiments.embedding.sections import INVARIANCE
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
+from experiments.toolkit import pages
 
 NETWORKS = ["plain", "NAFNet attention", "trained on few"]
 
@@ -27,29 +30,31 @@ def contents(folder):
     return json.loads((folder / "invariance.json").read_text())
 
 
-def kept(folder, name, number=2, kind="training_steps"):
+def cached(folder, name, number=2, kind="training_steps"):
     path = folder / "runs" / "fashion_mnist" / "invariance" / name / f"{kind}-{number}.npz"
     with np.load(path) as file:
         return file["images"]
 
 
-def test_numbers_are_those_of_the_images_that_were_kept(folder, contents):
+def test_numbers_are_those_of_the_cached_images(folder, contents):
     names = ["plain", "NAFNet_attention"]
     generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
     shipped = np.clip(generator.decode(generator.latents(8, 0)), 0, 1)
-    images = np.stack([*(kept(folder, name) for name in names), shipped])
+    images = np.stack([*(cached(folder, name) for name in names), shipped])
     assert contents["names"] == ["plain", "NAFNet attention", invariance.SHIPPED]
     assert contents["all"]["ratio"] == pytest.approx(de.agreement(images).ratio, rel=2e-2)
     assert [row["steps"] for row in contents["training"]] == [1, 2]
-    early = np.stack([kept(folder, name, 1) for name in names])
+    early = np.stack([cached(folder, name, 1) for name in names])
     assert contents["training"][0]["ratio"] == pytest.approx(de.agreement(early).ratio, rel=1e-6)
     assert contents["training"][0]["images"] == 8
     assert list(contents["exact"]) == [*NETWORKS, invariance.SHIPPED]
-    np.testing.assert_array_equal(kept(folder, "plain"), kept(folder, "plain", 2, "sampler_steps"))
+    np.testing.assert_array_equal(
+        cached(folder, "plain"), cached(folder, "plain", 2, "sampler_steps")
+    )
 
 
-def test_variants_are_other_networks(folder, contents):
-    assert not np.array_equal(kept(folder, "plain"), kept(folder, "NAFNet_attention"))
+def test_variants_are_different_networks(folder, contents):
+    assert not np.array_equal(cached(folder, "plain"), cached(folder, "NAFNet_attention"))
     assert contents["networks"]["NAFNet attention"]["attention"] == "nafnet"
     attentions = {variant.attention for variant in invariance.VARIANTS.values()}
     assert attentions == {None, "spatial", "squeeze_excitation", "nafnet"}
@@ -57,7 +62,7 @@ def test_variants_are_other_networks(folder, contents):
     assert len({*seeds}) == len(seeds)
 
 
-def test_networks_learn_what_the_flags_say():
+def test_networks_have_the_loss_and_prediction_of_the_flags():
     config = dataclasses.replace(FASHION_MNIST, loss="mean_squared_error", prediction="velocity")
     model = invariance._diffusion_model(config, invariance.VARIANTS["NAFNet attention"])
     assert (model.loss_name, model.prediction) == ("mean_squared_error", "velocity")
@@ -76,7 +81,7 @@ def test_the_exact_denoiser_returns_its_own_images(folder):
     assert nearest.max() < 1e-2  # the last level has some noise left
 
 
-def test_it_goes_on_and_trains_nothing_twice(folder, contents):
+def test_a_second_run_trains_nothing(folder, contents):
     files = sorted((folder / "runs" / "fashion_mnist" / "invariance").rglob("*.*"))
     before = [path.stat().st_mtime_ns for path in files]
     main(FASHION_MNIST, ["invariance", *NETWORKS, "--smoke", "--results", folder.parent])
@@ -93,11 +98,21 @@ def test_page_and_figures(folder):
 
 
 @pytest.mark.parametrize(
-    ("interval", "word"),
-    [((100, 300), "reproduced"), ((20, 99), "not reproduced"), ((90, 110), "undecided")],
+    ("interval", "word", "undecided"),
+    [
+        ((100, 300), "reproduced", False),
+        ((20, 99), "not reproduced", False),
+        ((90, 110), "not reproduced", True),
+    ],
 )
-def test_verdict(interval, word):
-    assert invariance.verdict({"interval": interval}) == word
+def test_verdict(interval, word, undecided, contents, tmp_path):
+    comparison = {"ratio": 100.0, "interval": interval}
+    verdict = invariance_verdict(comparison)
+    assert verdict == word
+    shown = contents | {"verdict": verdict, "all": comparison}
+    (tmp_path / "invariance.json").write_text(json.dumps(shown))
+    text = pages.write_results(tmp_path, [INVARIANCE]).read_text()
+    assert f"here:\n{word}" in text and ("undecided" in text) == undecided
 
 
 @pytest.mark.parametrize(
@@ -109,7 +124,7 @@ def test_verdict(interval, word):
         (["--latents", "1"], "--latents must be at least 2"),
     ],
 )
-def test_bad_words(arguments, words, capsys, tmp_path):
+def test_usage_errors(arguments, words, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
         main(FASHION_MNIST, ["invariance", *arguments, "--results", tmp_path])
     assert stop.value.code == 2

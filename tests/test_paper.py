@@ -1,4 +1,4 @@
-"""The ledger: what it concludes from results, and that one command makes them."""
+"""The ledger: verdicts on results, and the command that computes and collects them."""
 
 import dataclasses
 import json
@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from experiments.celeba import CELEBA
+from experiments.embedding import claims
 from experiments.fashion_mnist import FASHION_MNIST
+from experiments.inversion.claims import refinement_claims
 from experiments.paper import ledger
 from experiments.paper import report as paper_report
-from experiments.paper.__main__ import EXPERIMENTS, Paper, run
-from experiments.study import main
+from experiments.paper.__main__ import EXPERIMENTS, Paper
+from experiments.toolkit.claims import Claim
+from experiments.toolkit.study import main
 
 
 def make_report(mse=0.001, interval=0.0001):
@@ -38,7 +41,7 @@ def make_edit():
 
 
 def one(rows, **words):
-    """The only row with these words."""
+    """The only claim with these values."""
     found = [row for row in rows if all(getattr(row, k) == v for k, v in words.items())]
     assert len(found) == 1, found
     return found[0]
@@ -55,12 +58,12 @@ def one(rows, **words):
         (0.0013, 0.0001, "not reproduced"),
     ],
 )
-def test_errors_beside_an_error_of_a_thousandth(ours, interval, verdict):
-    assert ledger.compare_errors(ours, interval, 0.001) == verdict
+def test_verdicts_on_errors(ours, interval, verdict):
+    assert claims.compare_errors(ours, interval, 0.001) == verdict
 
 
-def test_table_1_has_a_row_for_each_network_and_says_what_is_missing():
-    rows = list(ledger.table1_rows(FASHION_MNIST, make_report(mse=0.00196)))
+def test_table_1_has_a_row_for_each_network_with_or_without_weights():
+    rows = list(claims.table1_claims(FASHION_MNIST, make_report(mse=0.00196)))
     assert [row.item for row in rows] == [f"Table 1, {name}" for name in FASHION_MNIST.paper_mse]
     unet = one(rows, item="Table 1, unet")
     assert (unet.paper, unet.ours) == ("0.000890", "0.001960 \u00b1 0.000100")
@@ -68,21 +71,21 @@ def test_table_1_has_a_row_for_each_network_and_says_what_is_missing():
     conv1 = one(rows, item="Table 1, conv1")
     assert conv1.verdict == "not measured" and conv1.ours == "-"
     assert conv1.why.endswith("python -m experiments.fashion_mnist train-embedders conv1")
-    nothing = list(ledger.table1_rows(CELEBA, None))
+    nothing = list(claims.table1_claims(CELEBA, None))
     assert {row.verdict for row in nothing} == {"not measured"} and len(nothing) == 5
 
 
 def test_table_2_needs_a_difference_beyond_the_intervals():
     found = make_report()
-    assert one(ledger.table2_rows(FASHION_MNIST, found)).verdict == "reproduced"
+    assert one(claims.table2_claims(FASHION_MNIST, found)).verdict == "reproduced"
     found["table2"]["generated"] = 0.0018
-    assert one(ledger.table2_rows(FASHION_MNIST, found)).verdict == "not reproduced"
-    assert one(ledger.table2_rows(CELEBA, None)).verdict == "not measured"
-    assert not list(ledger.table2_rows(FASHION_MNIST, None))  # the paper has no number of it
+    assert one(claims.table2_claims(FASHION_MNIST, found)).verdict == "not reproduced"
+    assert one(claims.table2_claims(CELEBA, None)).verdict == "not measured"
+    assert not list(claims.table2_claims(FASHION_MNIST, None))  # the paper has no number of it
 
 
-def test_images_are_no_embeddings_where_their_error_is_far_above_the_networks():
-    rows = list(ledger.no_embedding_rows("fashion_mnist", {"report": make_report()}))
+def test_images_are_no_embeddings_if_their_error_is_far_above_the_networks():
+    rows = list(claims.no_embedding_claims("fashion_mnist", make_report()))
     assert [row.verdict for row in rows] == ["reproduced", "reproduced", "not reproduced"]
     assert "200 times" in rows[0].ours
 
@@ -96,30 +99,12 @@ def test_refinement_is_compared_by_its_factor():
         return {"images": 200, "methods": methods}
 
     def verdict(after):
-        return one(ledger.refinement_rows("fashion_mnist", compare(after))).verdict
+        return one(refinement_claims("fashion_mnist", compare(after))).verdict
 
     assert [verdict(after) for after in (0.0003, 0.0008, 0.0015)] == [
         "better", "reproduced", "not reproduced",
     ]  # fmt: skip
-    assert one(ledger.refinement_rows("fashion_mnist", None)).verdict == "not measured"
-
-
-def test_verdicts_of_the_cloud_become_the_ledgers():
-    words = {
-        "holds": "reproduced",
-        "holds; the largest are shape, the least are shape": "reproduced",
-        "holds as root mean square of a coordinate": "reproduced",
-        "settles, blurred": "reproduced",
-        "does not settle yet, blurred": "not reproduced",
-        "holds only for convex of all": "not reproduced",
-        "not seen": "not reproduced",
-        "the largest are chance, too few members to know the least": "not measured",
-    }
-    verdicts = [{"statement": w, "paper": "", "ours": "", "verdict": w} for w in words]
-    found = {"structure": {"found": {"within_tolerance": 2000}, "verdicts": verdicts}}
-    rows = list(ledger.structure_rows("fashion_mnist", found))
-    assert {row.statement: row.verdict for row in rows} == words
-    assert all(row.why == ("" if row.statement == "holds" else row.statement) for row in rows)
+    assert one(refinement_claims("fashion_mnist", None)).verdict == "not measured"
 
 
 def test_an_edit_is_blended_in_if_the_error_under_it_falls():
@@ -132,42 +117,42 @@ def test_an_edit_is_blended_in_if_the_error_under_it_falls():
                 {"name": "masked", "free_mse": {"mean": after, "interval": 0.01}},
             ],
         }
-        return ledger.edit_row("fashion_mnist", contents).verdict
+        return one(claims.edit_claims("fashion_mnist", contents)).verdict
 
     assert verdict(0.02) == "reproduced" and verdict(0.29) == "not reproduced"
-    assert ledger.edit_row("fashion_mnist", None).verdict == "not measured"
+    assert one(claims.edit_claims("fashion_mnist", None)).verdict == "not measured"
 
 
-def test_edits_of_faces_go_before_others():
+def test_edits_of_faces_take_precedence():
     contents = make_edit()
     named = {name: {"project": contents} for name in ("mnist", "fashion_mnist", "celeba")}
-    row = one(ledger.rows(EXPERIMENTS, named, {}, {}), item="Fig. 5")
+    row = one(ledger.collect(EXPERIMENTS, named, {}, {}), item="Fig. 5")
     assert (row.data.partition(",")[0], row.source) == ("celeba", "celeba/project")
     del named["celeba"]
-    row = one(ledger.rows(EXPERIMENTS, named, {}, {}), item="Fig. 5")
+    row = one(ledger.collect(EXPERIMENTS, named, {}, {}), item="Fig. 5")
     assert (row.data.partition(",")[0], row.source) == ("mnist", "mnist/project")
 
 
 def test_edits_of_faces_of_an_earlier_ledger_stay():
     contents = make_edit()
-    earlier = ledger.rows(EXPERIMENTS, {"celeba": {"project": contents}}, {}, {})
+    earlier = ledger.collect(EXPERIMENTS, {"celeba": {"project": contents}}, {}, {})
     now = {"fashion_mnist": {"project": contents}}
-    row = one(ledger.rows(EXPERIMENTS, now, {}, {}, earlier), item="Fig. 5")
+    row = one(ledger.collect(EXPERIMENTS, now, {}, {}, earlier), item="Fig. 5")
     assert (row.data.partition(",")[0], row.source) == ("celeba", "celeba/project")
 
 
-def test_a_painting_becomes_a_photograph_if_the_network_knows_it_better():
+def test_a_painting_becomes_a_photograph_if_the_network_embeds_it_better():
     def verdict(after):
         errors = {"edited": {"mean": 0.01, "interval": 0.002}, "network": after}
         contents = {"images": 7, "network_mse": errors}
-        return ledger.portrait_row(contents)
+        return one(claims.portrait_claims(contents))
 
     row = verdict({"mean": 0.002, "interval": 0.001})
     assert row.verdict == "reproduced" and "0.00200" in row.ours
     assert verdict({"mean": 0.009, "interval": 0.001}).verdict == "not reproduced"
 
 
-def test_commands_make_the_results_that_are_read():
+def test_commands_of_the_results_that_are_read():
     quick, full = (paper_report.commands(FASHION_MNIST, full) for full in (False, True))
     assert quick.items() < full.items() and "compare" not in quick
     assert all(words == [name] for name, words in full.items())
@@ -177,26 +162,26 @@ def test_commands_make_the_results_that_are_read():
     assert len(files) == 7 and all(Path(file).is_file() for file in files)
 
 
-def test_ways_are_told_apart_beyond_their_intervals():
+def test_interpolations_differ_beyond_their_intervals():
     def verdict(linear):
         several = {
             kind: {"middle_network_mse": {"mean": mean, "interval": 0.002}}
             for kind, mean in (("linear", linear), ("pixels", 0.03))
         }
         contents = {"several": several, "ways": 16}
-        return one(ledger.interpolation_rows("fashion_mnist", contents)).verdict
+        return one(claims.interpolation_claims("fashion_mnist", contents)).verdict
 
     assert verdict(0.001) == "reproduced" and verdict(0.027) == "not reproduced"
 
 
-def test_numbers_of_parameters_are_the_papers_but_for_its_misprint():
-    rows = list(ledger.parameter_rows(paper_report.parameters()))
+def test_numbers_of_parameters_are_the_papers_except_its_misprint():
+    rows = list(claims.parameter_claims(paper_report.parameters()))
     assert [row.verdict for row in rows] == ["not reproduced", *["reproduced"] * 4]
     assert "228" in rows[0].ours and "misprint" in rows[0].why
 
 
 def test_without_any_result_nothing_is_claimed():
-    rows = ledger.rows(EXPERIMENTS, {}, {}, {})
+    rows = ledger.collect(EXPERIMENTS, {}, {}, {})
     assert {row.verdict for row in rows} == {"not measured"}
     assert all(row.why and row.ours == "-" for row in rows)
     words = " ".join(row.item for row in rows)
@@ -204,14 +189,14 @@ def test_without_any_result_nothing_is_claimed():
         assert f"Fig. {number}" in words
 
 
-def test_one_command_makes_what_is_missing(tmp_path, capsys):
+def test_one_command_computes_missing_results(tmp_path, capsys):
     arguments = ["--smoke", "--results", tmp_path]
-    main(Paper(), run, arguments)
+    main(Paper(), arguments)
     folder = tmp_path / "paper-smoke"
     contents = json.loads((folder / "ledger.json").read_text())
     assert {row["verdict"] for row in contents["rows"]} >= {"not measured", "not reproduced"}
     assert sum(contents["verdicts"].values()) == len(contents["rows"])
-    assert set(contents["rows"][0]) == {field.name for field in dataclasses.fields(ledger.Row)}
+    assert set(contents["rows"][0]) == {field.name for field in dataclasses.fields(Claim)}
     lines = (folder / "ledger.md").read_text().splitlines()
     assert len([line for line in lines if line.startswith("|")]) == len(contents["rows"]) + 2
     for row in contents["rows"]:
@@ -225,13 +210,13 @@ def test_one_command_makes_what_is_missing(tmp_path, capsys):
     assert "Table 1, conv5_128" in capsys.readouterr().out
     made = tmp_path / "fashion_mnist-smoke" / "report.json"
     before = made.stat().st_mtime_ns
-    main(Paper(), run, arguments)
+    main(Paper(), arguments)
     assert made.stat().st_mtime_ns == before
 
 
 @pytest.fixture
 def ledgers(tmp_path):
-    """Writes the ledger of a folder of results, given earlier ones, and returns its contents."""
+    """Writes results and their ledger, and returns its path and contents."""
 
     def make(results, *flags):
         for path, contents in results.items():
@@ -239,43 +224,50 @@ def ledgers(tmp_path):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps({"command": path, "commit": None} | contents))
         folder = next(iter(results)).split("/")[0]
-        main(Paper(), run, ["--no-make", "--results", tmp_path / folder, *flags])
+        main(Paper(), ["--no-make", "--results", tmp_path / folder, *flags])
         path = tmp_path / folder / "paper" / "ledger.json"
         return path, json.loads(path.read_text())
 
     return make
 
 
-def test_an_earlier_ledger_stands_for_what_is_not_here(ledgers):
-    toy = {"verdicts": [
-        {"claim": claim, "measured": "1", "dataset": "circle", "verdict": "holds"} for claim in "ab"
-    ]}  # fmt: skip
-    results = {"before/toy/toy": toy, "before/mnist/report": make_report(mse=0.0007)}
+def test_an_earlier_ledger_replaces_missing_results(ledgers):
+    shares = {"cosine": {"share_in_between": 0.9}, "linear": {"share_in_between": 0.6}}
+    schedules = {"schedules": shares}
+    results = {
+        "before/schedules/schedules": schedules,
+        "before/mnist/report": make_report(mse=0.0007),
+    }
     path, before = ledgers(results | {"before/fashion_mnist/report": make_report()})
     _, after = ledgers({"now/mnist/report": make_report(mse=0.0003)}, "--earlier", path)
 
-    # What is read anew is of now, what is not is of before, in the same order.
+    # New results replace earlier claims, in the same order.
     changed = {row["source"] for row in after["rows"] if row not in before["rows"]}
     assert changed == {"mnist/report"} and len(after["rows"]) == len(before["rows"])
     for old, new in zip(before["rows"], after["rows"], strict=True):
         assert (old["item"], old["statement"]) == (new["item"], new["statement"])
     assert [source["command"] for source in after["sources"]] == [
-        "now/mnist/report", "before/toy/toy", "before/fashion_mnist/report",
+        "now/mnist/report", "before/schedules/schedules", "before/fashion_mnist/report",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", [None, "[]", "{}", '{"rows": [{"item": 1}], "sources": []}', "{"])
-def test_what_is_no_ledger_is_refused(tmp_path, capsys, text):
+ROW = {"item": "", "statement": "", "paper": "", "ours": "", "data": "", "verdict": "holds"}
+NO_LEDGERS = [None, "[]", "{}", "{", '{"rows": [{"item": 1}], "sources": []}',
+              json.dumps({"rows": [ROW], "sources": []})]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_LEDGERS)
+def test_other_files_are_no_earlier_ledger(tmp_path, capsys, text):
     if text is not None:
         (tmp_path / "it.json").write_text(text)
     with pytest.raises(SystemExit) as stop:
-        main(Paper(), run, ["--no-make", "--results", tmp_path, "--earlier", tmp_path / "it.json"])
+        main(Paper(), ["--no-make", "--results", tmp_path, "--earlier", tmp_path / "it.json"])
     assert stop.value.code == 2 and "--earlier must be a ledger.json" in capsys.readouterr().err
     assert not (tmp_path / "paper").exists()
 
 
-def test_markdown_keeps_its_columns_whatever_the_words():
-    row = dataclasses.asdict(ledger.Row("a", "b|c", "1", "2", "d", "better"))
+def test_markdown_escapes_column_separators():
+    row = dataclasses.asdict(Claim("a", "b|c", "1", "2", "d", "better"))
     contents = {"rows": [row], "verdicts": {"better": 1}, "sources": [], "command": "x"}
     assert "| a | b\\|c | 1 | 2 | d | better |  |" in paper_report.markdown(contents).splitlines()
 
@@ -288,12 +280,12 @@ def test_markdown_keeps_its_columns_whatever_the_words():
         (None, "not a checkout"),
     ],
 )
-def test_markdown_names_the_code_of_each_result(commit, words):
+def test_markdown_names_the_commit_of_each_result(commit, words):
     source = {"source": "a/b", "command": "c", "commit": commit}
     contents = {"rows": [], "verdicts": {}, "sources": [source], "command": "x"}
     assert f"- `c` ({words})" in paper_report.markdown(contents).splitlines()
 
 
-def test_without_making_it_only_reads(tmp_path):
-    main(Paper(), run, ["--no-make", "--results", tmp_path])
+def test_no_make_only_reads(tmp_path):
+    main(Paper(), ["--no-make", "--results", tmp_path])
     assert [path.name for path in tmp_path.iterdir()] == ["paper"]

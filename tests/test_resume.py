@@ -1,4 +1,4 @@
-"""Training killed by SIGKILL and started again ends where an uninterrupted run ends."""
+"""Training that is killed and started again gives the weights of an uninterrupted run."""
 
 import json
 import multiprocessing
@@ -16,7 +16,7 @@ from experiments.runner import main
 # Real processes, each forked from a server that has imported TensorFlow and run nothing: importing
 # it anew for each of them would take minutes.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tensorflow", "ddim_embed", "experiments.training"])
+PROCESSES.set_forkserver_preload(["tensorflow", "ddim_embed", "experiments.embedding.training"])
 
 TIMEOUT = 120
 FLAGS = ["--smoke", "--checkpoint-seconds", "0"]  # as often as there are steps
@@ -39,7 +39,7 @@ def run(folder, command):
 
 
 def run_and_kill(folder, command, moment):
-    """Kills the process at the first sight of `moment()`, which must come before its end."""
+    """Kills the process as soon as `moment()` is true, which must be before its end."""
     process = start(folder, command)
     deadline = time.monotonic() + TIMEOUT
     while not moment():
@@ -51,7 +51,7 @@ def run_and_kill(folder, command, moment):
 
 
 def step_of(folder):
-    """The optimizer's step in a checkpoint: none is ever seen half-written."""
+    """The optimizer's step in a checkpoint, which is never half written."""
     try:
         with h5py.File(folder / "checkpoint.h5", locking=False) as file:
             return int(next(file[name][()] for name in file if name.endswith("_iteration")))
@@ -71,8 +71,7 @@ def read_arrays(path):
 
 
 def assert_same(path, other):
-    """Bit for bit: on a CPU the kernels are deterministic, and all that is drawn is a function of
-    the seed and the step."""
+    """Bit for bit: CPU kernels are deterministic, and random numbers depend on seed and step."""
     arrays, others = read_arrays(path), read_arrays(other)
     assert arrays.keys() == others.keys() and arrays
     for name in arrays:
@@ -80,7 +79,7 @@ def assert_same(path, other):
 
 
 def logged_steps(folder):
-    """Not the losses: their averages start anew where a run goes on."""
+    """Losses are not compared: their averages restart when a run resumes."""
     lines = (folder / "history.jsonl").read_text().splitlines()
     return [json.loads(line)["step"] for line in lines]
 

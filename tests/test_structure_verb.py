@@ -1,4 +1,4 @@
-"""The verb `structure`: what it writes and keeps, and what it says of the paper's statements."""
+"""The verb `structure`: its results and cache, and the verdicts on the paper's claims."""
 
 import json
 
@@ -9,14 +9,16 @@ from conftest import set_random_weights
 import ddim_embed as de
 from ddim_embed.analysis import clouds
 from ddim_embed.methods import cache
-from experiments import sections, structure_verdicts
+from experiments.embedding.claims import structure_claims
+from experiments.embedding.cloud_claims import cloud_claims
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
+from experiments.toolkit.claims import Verdict
 
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory, tiny_generator):
-    """Flags of a smoke run that has been, with a generator and a U-Net of random weights."""
+    """Flags of a finished smoke run, with a generator and a U-Net of random weights."""
     root = tmp_path_factory.mktemp("cloud")
     flags = ["--smoke", "--results", root]
     weights, notes = root / "fashion_mnist-smoke" / "weights", {"data": "", "budget": {}}
@@ -43,12 +45,12 @@ def contents(folder):
 
 
 def members(folder, name="image3-descent"):
-    """The members' latents, as they are kept."""
+    """The cached latents of the members."""
     files = sorted((folder / "runs" / "fashion_mnist" / "structure" / name).iterdir())
     return np.concatenate([np.load(file)["latents"] for file in files])
 
 
-def test_numbers_are_those_that_one_computes_by_hand(folder, contents):
+def test_numbers_equal_a_direct_computation(folder, contents):
     latents = members(folder)
     generator = de.load_generator("fashion_mnist", folder / "weights", num_steps=2)
     pixels, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=4)
@@ -75,7 +77,7 @@ def test_numbers_are_those_that_one_computes_by_hand(folder, contents):
     assert list(contents["jacobian"]["angles"]) == ["sensitive and minor", "ignored and major"]
 
 
-def test_what_made_it_is_written_beside(contents):
+def test_provenance_is_recorded(contents):
     assert contents["command"].startswith("python -m experiments.fashion_mnist structure --smoke")
     assert contents["options"] == {
         "image": 3, "members": 10, "method": "descent", "iterations": 2, "at_a_time": 5,
@@ -85,19 +87,22 @@ def test_what_made_it_is_written_beside(contents):
     assert contents["seed"] == 0 and "commit" in contents and contents["config"]["smoke"]
 
 
-def test_page_shows_statements_and_figures(folder, contents):
+def test_page_shows_claims_and_figures(folder, contents):
     text = (folder / "index.html").read_text()
-    for name in sections.STRUCTURE.captions:
+    figures = {path.name for path in folder.glob("*.png")}
+    assert {name[:5] for name in figures} == {"fig11", "fig12", "fig13", "fig14", "cloud"}
+    for name in figures:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
         assert text.count(f'src="{name}"') == 1
     assert len(contents["verdicts"]) == 8
     for row in contents["verdicts"]:
-        assert f"<td>{row['statement']}</td>" in text.replace("&#x27;", "'")
+        assert f"<td>{row['statement']}</td>" in text.replace("&#39;", "'")
+        assert row["verdict"] in [*Verdict] and f"<td>{row['verdict']}</td>" in text
     assert "://" not in text and contents["command"] in text
 
 
-def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
-    """Finished batches are read, by whom they are of; a larger cloud begins with a smaller one."""
+def test_a_killed_run_resumes(folder, flags, monkeypatch, capsys):
+    """Finished batches are read from the cache; a larger cloud starts with a smaller one."""
     run = folder / "runs" / "fashion_mnist" / "structure" / "image3-descent"
     before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
     assert sorted(before) == ["0.npz", "5.npz"]
@@ -128,7 +133,7 @@ def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
         np.testing.assert_array_equal(getattr(find(0), field), getattr(first, field))
     np.testing.assert_array_equal(find(5).trace.mse, second.trace.mse)
     assert len(computed) == 2
-    # Another image, start, method or generator is another embedding.
+    # The key depends on image, initial latents, method and generator.
     find(0, pixels=images[::-1] * 0.5)
     find(0, method=de.Descent(num_steps=1, batch_size=5))
     other = de.load_generator("fashion_mnist", folder / "weights", num_steps=1)
@@ -136,8 +141,10 @@ def test_a_killed_run_goes_on(folder, flags, monkeypatch, capsys):
     assert len(computed) == 5
 
 
-def test_statements_are_judged():
-    found = {
+@pytest.fixture
+def found():
+    """Numbers of a cloud of which most claims hold."""
+    return {
         "spread": {"distance": 20.0, "rms": 0.93, "mean_square": 0.865},
         "mse": {"mean": 1e-4, "control": 0.1},
         "combinations": {
@@ -157,23 +164,35 @@ def test_statements_are_judged():
                      "at": "x"},
     }  # fmt: skip
 
+
+YES, NO, UNKNOWN = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.NOT_MEASURED
+
+
+def test_claims_are_judged(found):
     def judged():
-        return [row["verdict"] for row in structure_verdicts.verdicts(found)]
+        return [(row["verdict"], row["why"]) for row in cloud_claims(found)]
 
     assert judged() == [
-        "holds as root mean square of a coordinate and as mean square of a coordinate",
-        "holds only for convex of all",
-        "settles, blurred",
-        "holds",
-        "holds; the largest are chance, the least are shape",
-        "holds",
-        "holds",
-        "holds",
+        (YES, "as root mean square of a coordinate and as mean square of a coordinate"),
+        (NO, "only for convex of all"),
+        (YES, "settles, blurred"),
+        (YES, ""),
+        (YES, "the largest are chance, the least are shape"),
+        (YES, ""),
+        (YES, ""),
+        (YES, ""),
     ]
+    found["combinations"]["affine of 2"]["same"] = 0.95
+    assert judged()[1] == (YES, "")
+    found["spectrum"]["eigenvalues"][-1] = 0.02
+    assert judged()[4] == (NO, "the largest are chance, the least are chance")
+    found["components"]["change_per_unit"] = [1.0, 1.0]
+    assert judged()[5] == (NO, "")
     found["canonical"] |= {"distance": 19.0, "nearer": 0.1}
-    assert judged()[6] == "nearer than 90% of members, but not close"
+    assert judged()[6] == (NO, "nearer than 90% of members, but not close")
     found["canonical"]["nearer"] = 0.9
-    assert judged()[6] == "does not hold"
+    assert judged()[6] == (NO, "")
+    found["combinations"]["affine of 2"]["same"] = 0.3
     found["spread"] = {"distance": 45.0, "rms": 1.41, "mean_square": 2.0}
     found["combinations"]["convex of all"]["same"] = 0.0
     found["running_means"] |= {"change": [None, 0.1], "sharpness": [1.0, 1.1]}
@@ -182,16 +201,27 @@ def test_statements_are_judged():
     found["canonical"] = None
     found["jacobian"]["variances"] = [1.0, 1.0, 1.0]
     assert judged() == [
-        "far apart, by another number",
-        "does not hold",
-        "does not settle yet, not blurred",
-        "the reverse holds",
-        "the largest are shape, too few members to know the least",
-        "too few members to know the minor ones",
-        "does not hold",
+        (NO, "far apart, by another number"),
+        (NO, ""),
+        (NO, "does not settle yet, not blurred"),
+        (NO, "the reverse holds"),
+        (UNKNOWN, "the largest are shape, too few members to know the least"),
+        (UNKNOWN, "too few members to know the minor ones"),
+        (NO, ""),
     ]
     found["border"]["euclidean"]["p_value"] = 0.5
-    assert judged()[3] == "not seen"
+    assert judged()[3] == (NO, "not seen")
+
+
+def test_claims_of_the_ledger_are_decided_by_the_numbers(found):
+    """Whatever words and verdicts the file holds."""
+    found |= {"found": {"within_tolerance": 2000}, "verdicts": "holds"}
+    claims = list(structure_claims("fashion_mnist", found))
+    assert [claim.verdict for claim in claims] == [YES, NO, *[YES] * 6]
+    assert claims[0].data == "fashion_mnist, 2,000 latents of one image"
+    found["spectrum"]["dimensions"] = 4
+    assert [claim.verdict for claim in structure_claims("x", found)][4:6] == [UNKNOWN] * 2
+    assert [claim.verdict for claim in structure_claims("x", None)] == [UNKNOWN]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +237,7 @@ def test_statements_are_judged():
         (["--image", "3", "--tolerance", "1e-9"], "which 0 of 10 reach"),
     ],
 )
-def test_wrong_words(option, words, flags, capsys):
+def test_usage_errors(option, words, flags, capsys):
     with pytest.raises(SystemExit) as stop:
         main(FASHION_MNIST, ["structure", *flags, *option])
     assert stop.value.code == 2

@@ -1,4 +1,4 @@
-"""The gravitational study: what it measures, on closed forms; and the whole of it, in small."""
+"""The gravitational study: measurements against closed forms, and a smoke run."""
 
 import dataclasses
 import json
@@ -11,9 +11,9 @@ import tensorflow as tf
 import ddim_embed as de
 from ddim_embed.process import sampling
 from ddim_embed.process.schedules import Rates, continuous_cosine
-from experiments.study import main
-from experiments.toy import denoisers, figures, geometry, measures, report, tables
-from experiments.toy.__main__ import Toy, run
+from experiments.toolkit.study import main
+from experiments.toy import claims, denoisers, geometry, measures, report
+from experiments.toy.__main__ import Toy
 from experiments.toy.manifolds import MANIFOLDS
 
 CIRCLE, MOONS = MANIFOLDS
@@ -138,7 +138,7 @@ def test_the_median_denoiser_is_a_weighted_median():
         np.testing.assert_allclose(row, points[errors.argmin(axis=0), [0, 1]], atol=1e-12)
 
 
-def test_the_mlp_is_what_its_configuration_says():
+def test_the_mlp_has_its_configuration():
     network = denoisers.MLP(channels=3, width=5, depth=2)
     rng = np.random.default_rng(0)
     network.set_weights([rng.normal(size=w.shape) for w in network.get_weights()])
@@ -174,13 +174,13 @@ def test_training_is_a_function_of_the_seed():
         assert seconds > 0
         return denoise(tf.constant(points[:4].reshape(-1, 1, 1, 2), tf.float32), rates).numpy()
 
-    first = trained("squared", 1)
-    np.testing.assert_array_equal(trained("squared", 1), first)
-    assert np.abs(trained("squared", 2) - first).max() > 1e-6
-    assert np.abs(trained("absolute", 1) - first).max() > 1e-6
+    first = trained("mean_squared_error", 1)
+    np.testing.assert_array_equal(trained("mean_squared_error", 1), first)
+    assert np.abs(trained("mean_squared_error", 2) - first).max() > 1e-6
+    assert np.abs(trained("mean_absolute_error", 1) - first).max() > 1e-6
 
 
-def test_the_schedule_ends_at_the_asked_signal_rate():
+def test_the_schedule_starts_at_the_given_signal_rate():
     rates = report.cosine_to(0.99)(np.array([0.0, 1.0]))
     np.testing.assert_allclose(rates.signal, [0.99, 0.02])
     np.testing.assert_allclose(rates.signal**2 + rates.noise**2, 1)
@@ -218,7 +218,7 @@ def test_tangential_paths_are_at_right_angles_to_the_normal():
     np.testing.assert_allclose(found["straightness"], 1)
 
 
-def test_paths_by_chance_begin_at_latents_and_end_at_data():
+def test_paths_by_chance_connect_latents_and_data():
     points = MOONS.data(30)
     latents = np.random.default_rng(0).normal(size=(40, 2))
     found = measures.of_chance(latents, continuous_cosine, MOONS, points, 5, seed=0)
@@ -241,7 +241,7 @@ def test_embeddings_of_the_radial_map_lie_along_normals():
     assert none == {"axis_angle": None, "elongation": None}
 
 
-def test_maps_are_compared_beside_random_pairs():
+def test_maps_are_compared_with_random_pairs():
     landings = np.random.default_rng(0).normal(size=(1000, 2))
     assert measures.of_maps(landings, landings)["relative_rms"] == 0
     shifted = measures.of_maps(landings, landings + np.array([0.3, 0.4]))
@@ -251,7 +251,7 @@ def test_maps_are_compared_beside_random_pairs():
     assert shifted["mean_square_ratio"] == pytest.approx(shifted["relative_rms"] ** 2)
 
 
-def test_noises_are_compared_level_by_level():
+def test_noises_are_compared_at_each_level():
     datum = np.array([[0.5, -1.0]])
     exact = de.EmpiricalDenoiser(datum.reshape(-1, 1, 1, 2))
     others = {"off": lambda images, rates: exact(images, rates) + 0.1}
@@ -262,14 +262,14 @@ def test_noises_are_compared_level_by_level():
     np.testing.assert_allclose(found["off"], 0.1, rtol=1e-5)
 
 
-# The whole
+# The smoke run
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     """The folder of a smoke run."""
     root = tmp_path_factory.mktemp("toy")
-    main(Toy(), run, ["--smoke", "--results", root, "--seed", "3"])
+    main(Toy(), ["--smoke", "--results", root, "--seed", "3"])
     return root / "toy-smoke"
 
 
@@ -283,9 +283,9 @@ def test_the_report_has_the_documented_schema(smoke):
     assert list(contents["datasets"]) == ["circle", "moons"]
     for numbers in contents["datasets"].values():
         assert set(numbers) == {"paths", "embeddings", "maps", "noises", "training_seconds"}
-        assert list(numbers["embeddings"]) == ["exact", "absolute", "squared"]
+        assert list(numbers["embeddings"]) == ["exact", "mean_absolute_error", "mean_squared_error"]
         assert set(numbers["paths"]) == {
-            "exact", "absolute", "squared", "exact median", "exact, the paper's rates", "chance",
+            "exact", "mean_absolute_error", "mean_squared_error", "exact median", "exact, the paper's rates", "chance",
         }  # fmt: skip
         assert set(numbers["maps"]) == {
             "absolute / exact", "absolute / exact median", "squared / exact",
@@ -293,15 +293,18 @@ def test_the_report_has_the_documented_schema(smoke):
             "exact, 10 steps / exact",
         }  # fmt: skip
         assert min(numbers["training_seconds"].values()) > 0
-        assert len(numbers["noises"]["absolute"]) == len(numbers["noises"]["times"])
-        # 20 steps of training have not made them alike to what is exact.
+        assert len(numbers["noises"]["mean_absolute_error"]) == len(numbers["noises"]["times"])
+        # After 20 steps of training, the networks are far from the exact denoiser.
         assert numbers["maps"]["squared / exact"]["relative_rms"] > 0.05
 
 
 def test_the_page_shows_every_figure_and_verdict(smoke):
     text = (smoke / "index.html").read_text()
     shown = re.findall(r'src="([^"]+)"', text)
-    assert shown == list(figures.CAPTIONS)
+    assert shown == [
+        "fig08_gravity.png", "fig09ab_maps.png", "fig09cd_embeddings.png", "trajectories.png",
+        "distributions.png", "noises.png",
+    ]  # fmt: skip
     assert {path.name for path in smoke.glob("*.png")} == set(shown)
     assert "://" not in text and 'href="toy.json"' in text
     assert "python -m experiments.toy --smoke" in text
@@ -317,13 +320,23 @@ def test_verdicts_follow_the_numbers(smoke):
         exact = numbers["paths"]["exact"] | {"chord_angle": {"mean": mean, "low": 0, "high": 90}}
         chance = numbers["paths"]["chance"] | {"chord_angle": {"mean": 40, "low": 0, "high": 90}}
         changed = numbers | {"paths": {"exact": exact, "chance": chance}}
-        rows = {row["claim"]: row for row in tables.verdicts({"moons": changed})}
+        rows = {row["claim"]: row for row in claims.verdicts({"moons": changed})}
         return rows["they are orthogonal to the data manifold"]
 
-    assert judged(9.0)["verdict"] == "holds"
-    assert judged(19.0)["verdict"] == "partly"
-    assert judged(21.0)["verdict"] == "does not hold"
+    assert (judged(9.0)["verdict"], judged(9.0)["why"]) == ("reproduced", "")
+    assert (judged(19.0)["verdict"], judged(19.0)["why"]) == ("not reproduced", "partly")
+    assert (judged(21.0)["verdict"], judged(21.0)["why"]) == ("not reproduced", "")
     assert judged(21.0)["measured"].endswith("21 (0 to 90) degrees from the normal, by chance 40")
+
+
+def test_claims_of_the_ledger_are_decided_by_the_numbers(smoke):
+    contents = json.loads((smoke / "toy.json").read_text())
+    verdicts = contents.pop("verdicts")
+    rows = list(claims.toy_claims(contents))
+    assert [row.verdict for row in rows] == [verdict["verdict"] for verdict in verdicts]
+    assert {row.data for row in rows} == {"circle", "moons"}
+    (missing,) = claims.toy_claims(None)
+    assert missing.verdict == "not measured"
 
 
 @pytest.mark.parametrize(
@@ -333,13 +346,16 @@ def test_verdicts_follow_the_numbers(smoke):
         (["--points", "9"], "--points must be at least 10. Received: 9"),
         (["--noise", "nan"], "--noise must be at least 0"),
         (["--max-signal-rate", "1"], "--max-signal-rate must be above 0.02 and below 1"),
-        (["--losses", "absolute", "absolute"], "--losses must be different words"),
-        (["--losses", "cubed"], "squared"),
+        (
+            ["--losses", "mean_absolute_error", "mean_absolute_error"],
+            "--losses must be different words",
+        ),
+        (["--losses", "cubed"], "mean_squared_error"),
         (["--learning-rate", "-1"], "--learning-rate must be positive"),
     ],
 )
-def test_wrong_words_end_with_2(arguments, words, capsys):
+def test_usage_errors_exit_with_2(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(Toy(), run, arguments)
+        main(Toy(), arguments)
     assert stop.value.code == 2
     assert words in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """`load_images` and `stream_images`: images of every source."""
 
+import itertools
 import operator
 import os
 import warnings
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ddim_embed.backend import is_tensorflow
 from ddim_embed.data.arrays import (
     ArrayImages,
+    EpochOrder,
     as_pixels,
     checked_arrays,
     fit_arrays,
@@ -18,6 +21,7 @@ from ddim_embed.data.arrays import (
 )
 from ddim_embed.data.catalogue import CATALOGUE, open_catalogue, prepared_folder
 from ddim_embed.data.files import CELEBA_FOLDER, open_celeba, open_folder
+from ddim_embed.process import noise
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -107,7 +111,8 @@ def stream_images(
         mirror: whether a random half of the images of each batch is flipped left to right.
 
     Returns:
-        An infinite `tf.data.Dataset` of float32 `(batch_size, height, width, channels)` in [0, 1].
+        An infinite `tf.data.Dataset` of float32 `(batch_size, height, width, channels)` in [0, 1];
+        on JAX an iterator of the same batches as arrays, from memory.
 
     Raises:
         ValueError: as `load_images`, or if there are fewer images than `batch_size`.
@@ -118,19 +123,21 @@ def stream_images(
         >>> next(iter(batches)).shape
         TensorShape([16, 32, 32, 1])
     """
-    import tensorflow as tf
-
     batch_size = _integer("batch_size", batch_size, 1)
     seed = _integer("seed", seed, 0)
     start_step = _integer("start_step", start_step, 0)
     images = _open(name_or_path, split, image_size, source, limit, channels)
-    if images.nbytes <= CACHE_BYTES:
+    if images.nbytes <= CACHE_BYTES or not is_tensorflow():
         images = ArrayImages(*images.load())
     if batch_size > len(images):
         raise ValueError(
             f"`batch_size` must be at most the number of images, {len(images)}. "
             f"Received: {batch_size}"
         )
+    if not is_tensorflow():
+        return _iterate(images, batch_size, seed, start_step, mirror)
+    import tensorflow as tf
+
     batches = images.stream(batch_size, seed, start_step).map(_as_pixel_tensor)
     if mirror:
         # The seed depends on the step, so that a resumed stream mirrors the same images.
@@ -138,6 +145,17 @@ def stream_images(
             lambda step, batch: _mirror_half(batch, (seed, step))
         )
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _iterate(images, batch_size, seed, start_step, mirror):
+    order = EpochOrder(len(images), batch_size, seed)
+    for step in itertools.count(start_step):
+        batch = as_pixels(images.images[order.batch(step)])
+        if mirror:
+            shape = (len(batch), 1, 1, 1)
+            flipped = noise.uniform(shape, noise.seed_words(seed, step), numpy=True) < 0.5
+            batch = np.where(flipped, batch[:, :, ::-1], batch)
+        yield batch
 
 
 def _mirror_half(images, seed):

@@ -13,6 +13,8 @@ import h5py
 import keras
 import numpy as np
 
+from ddim_embed.store.atomic import replacing
+
 MANIFEST = "manifest.json"
 SUFFIX = ".weights.h5"
 ENVIRONMENT_VARIABLE = "DDIM_EMBED_WEIGHTS"
@@ -53,14 +55,16 @@ def save_weights(model: keras.Model, path: str | os.PathLike, half: bool = False
         >>> de.save_weights(de.build_embedder("conv1", channels=1), "conv1.weights.h5", half=True)
     """
     path = _check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
-        written, checked = Path(folder, "written" + SUFFIX), Path(folder, "checked" + SUFFIX)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "written" + SUFFIX)
         _write(model, written)
         # A second file: HDF5 does not give back the room of an array that is replaced.
-        with h5py.File(written, "r") as source, h5py.File(checked, "w") as target:
+        with (
+            replacing(path) as checked,
+            h5py.File(written, "r") as source,
+            h5py.File(checked, "w") as target,
+        ):
             _copy(source, target, half, path)
-        checked.replace(path)
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike, sha256: str | None = None) -> None:
@@ -182,18 +186,34 @@ def record_weights(
     description = json.loads(_to_json(description))
     read_manifest(root)  # a damaged one is no place for an entry
     save_weights(model, path, half=half)
-    manifest = read_manifest(root)  # as it is now: saving takes a while
     entry = description | {
         "sha256": _sha256(path),
         "size": path.stat().st_size,
         "parameters": model.count_params(),
         "versions": {name: version(name) for name in ("keras", keras.backend.backend())},
     }
-    manifest[f"{dataset}/{name}"] = entry
-    temporary = root / f"{MANIFEST}.{os.getpid()}.tmp"
-    temporary.write_text(_to_json(manifest) + "\n", encoding="utf-8")
-    temporary.replace(root / MANIFEST)
+    _update_manifest(root, {f"{dataset}/{name}": entry})
     return path, entry
+
+
+def record_errors(root, dataset: str, name: str, errors: dict) -> None:
+    """Replaces the errors in the manifest's entry of recorded weights.
+
+    Args:
+        root: see `weights_root`.
+        dataset, name, errors: as for `record_weights`.
+
+    Raises:
+        MissingWeightsError: if there are no such weights.
+    """
+    _, entry = find_weights(dataset, name, root)
+    _update_manifest(weights_root(root), {f"{dataset}/{name}": entry | {"errors": errors}})
+
+
+def _update_manifest(root, entries):
+    manifest = read_manifest(root) | entries  # as it is now: saving weights takes a while
+    with replacing(root / MANIFEST) as temporary:
+        temporary.write_text(_to_json(manifest) + "\n", encoding="utf-8")
 
 
 def find_instrument(dataset, name, root=None):

@@ -9,7 +9,7 @@ from experiments.cifar10 import CIFAR10
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
-from experiments.study import Study, main
+from experiments.toolkit.study import Study, main
 
 # In the order of the paper's Table 1.
 EXPERIMENTS = (MNIST, FASHION_MNIST, CIFAR10, OXFORD_FLOWERS, CELEBA)
@@ -19,13 +19,13 @@ EXPERIMENTS = (MNIST, FASHION_MNIST, CIFAR10, OXFORD_FLOWERS, CELEBA)
 class Paper(Study):
     """The settings of the ledger.
 
-    Results that lie in the folder of results are read. What is missing is made, if it takes
-    minutes; delete a result to have it made again.
+    Existing results are read. Missing ones are computed if that takes minutes; delete a result to
+    compute it again.
 
     Attributes:
-        full: whether to make what takes hours, too.
-        make: whether to make anything; without it only what there is gets a verdict.
-        earlier: a `ledger.json` of before, whose rows stand for results that are not here now.
+        full: whether to compute results that take hours, too.
+        make: whether to compute missing results at all.
+        earlier: an earlier `ledger.json`, whose rows replace those of missing results.
     """
 
     name: ClassVar[str] = "paper"
@@ -34,13 +34,11 @@ class Paper(Study):
     make: bool = True
     earlier: Path | None = None
 
+    def run(self):
+        from experiments.paper import report
 
-def run(study, command):
-    """Writes `ledger.json` and `index.html`; returns what `ledger.json` holds."""
-    from experiments.paper import report
-
-    return report.report(study, EXPERIMENTS, command)
+        report.report(self, EXPERIMENTS)
 
 
 if __name__ == "__main__":
-    main(Paper(), run)
+    main(Paper())

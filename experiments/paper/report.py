@@ -1,26 +1,30 @@
-"""Makes the results that are missing, and writes the ledger of all that there are."""
+"""Computes missing results, and writes the ledger of all results."""
 
 import collections
 import dataclasses
 import json
-import textwrap
 from importlib import resources
 
 import ddim_embed as de
-from experiments import markup, results, runner, schedules, study
-from experiments.configuration import UsageError
+from ddim_embed.store.atomic import replacing
+from experiments import runner
 from experiments.paper import ledger
-from experiments.toy import __main__ as toy
+from experiments.schedules.__main__ import Schedules
+from experiments.toolkit import pages, results, study
+from experiments.toolkit.claims import Claim, Verdict
+from experiments.toolkit.command_line import UsageError
+from experiments.toolkit.tables import Table, show
+from experiments.toy.__main__ import Toy
 
-# Results, by the verbs that make them: the first in minutes, the others in hours.
+# Verbs whose results are read: those that take minutes, and those that take hours.
 _QUICK = ("report", "interpolate", "project")
 _SLOW = ("compare", "structure", "invariance")
-# What `project` makes of images that are given: of faces, of the paper's Fig. 4.
+# The result of `project` with files: portraits, for the paper's Fig. 4.
 _OF_FILES = "project_files"
-_STUDIES = {"schedules": (schedules.Schedules(), schedules.run), "toy": (toy.Toy(), toy.run)}
+_STUDIES = {"schedules": Schedules(), "toy": Toy()}
 _TITLE = "The paper's tables, figures and claims"
 _COLUMNS = ("item", "statement", "paper", "ours", "data", "verdict", "why")
-# The paper's numbers of parameters, and the networks that have them.
+# Network -> the paper's number of parameters, and the channels and widths that have it.
 _PARAMETERS = {
     "conv1": (78, 3, None),
     "conv3_16": (7_233, 1, None),
@@ -30,16 +34,12 @@ _PARAMETERS = {
 }
 
 
-def report(settings, experiments, command):
+def report(settings, experiments):
     """Writes the ledger as JSON, Markdown and a page to `settings.result_folder`, and prints it.
 
     Args:
         settings: a `Paper`.
         experiments: list of `Experiment`.
-        command: what a user would type to repeat it.
-
-    Returns:
-        What is in `ledger.json`.
     """
     if settings.make:
         make(settings, experiments)
@@ -50,32 +50,31 @@ def report(settings, experiments, command):
         if (contents := _read(_folder(settings, name) / f"{name}.json"))
     }
     read = {f"{name}/{name}": contents for name, contents in studies.items()}
-    for name, of in found.items():
-        read |= {f"{name}/{result}": contents for result, contents in of.items()}
+    for name, of_experiment in found.items():
+        read |= {f"{name}/{result}": contents for result, contents in of_experiment.items()}
     sources = [
         {"source": name, "command": contents["command"], "commit": contents["commit"]}
         for name, contents in read.items()
     ]
     earlier, earlier_sources = _earlier(settings.earlier, set(read))
-    rows = ledger.rows(experiments, found, studies, parameters(), earlier)
+    claims = ledger.collect(experiments, found, studies, parameters(), earlier)
     contents = {
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "verdicts": dict(collections.Counter(row.verdict for row in rows)),
+        "rows": [dataclasses.asdict(claim) for claim in claims],
+        "verdicts": dict(collections.Counter(claim.verdict for claim in claims)),
         "sources": sources + earlier_sources,
-        **results.provenance(settings, command),
+        **results.provenance(settings, settings.command),
     }
     folder = settings.result_folder
     results.save_json(folder / "ledger.json", contents)
-    with results.replacing(folder / "ledger.md") as path:
+    with replacing(folder / "ledger.md") as path:
         path.write_text(markdown(contents), encoding="utf-8")
     index = write_page(settings, contents)
-    print_ledger(contents)
+    show(_table(contents), _counts(contents))
     print(f"The page is {index}")
-    return contents
 
 
 def _earlier(path, read):
-    """Rows and sources of an earlier ledger, but for those whose results are read anew.
+    """Reads claims and sources of an earlier ledger, except those whose results exist now.
 
     Raises:
         UsageError: if `path` is no ledger.
@@ -84,22 +83,22 @@ def _earlier(path, read):
         return [], []
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
-        rows = [ledger.Row(**row) for row in contents["rows"]]
+        claims = [Claim(**row | {"verdict": Verdict(row["verdict"])}) for row in contents["rows"]]
         sources = [one for one in contents["sources"] if one["source"] not in read]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"--earlier must be a ledger.json of `python -m experiments.paper`. Received: {path} "
             f"({error})"
         ) from error
-    kept = {one["source"] for one in sources}
-    return [row for row in rows if row.source in kept], sources
+    names = {one["source"] for one in sources}
+    return [claim for claim in claims if claim.source in names], sources
 
 
 def make(settings, experiments):
-    """Runs the commands whose results are missing: those of minutes, or all if `full`."""
-    for name, (defaults, run) in _STUDIES.items():
+    """Runs the commands whose results are missing: those of minutes, or all with `full`."""
+    for name, defaults in _STUDIES.items():
         if not (_folder(settings, name) / f"{name}.json").exists():
-            study.main(defaults, run, _flags(settings))
+            study.main(defaults, _flags(settings))
     for experiment in experiments:
         folder = _folder(settings, experiment.name)
         for name, (verb, *files) in commands(experiment, settings.full).items():
@@ -108,17 +107,17 @@ def make(settings, experiments):
             print(f"{experiment.name}: {verb}")
             try:
                 runner.main(experiment, [verb, *files, *_flags(settings)])
-            except SystemExit as stop:  # it has said why
+            except SystemExit as stop:  # after a message
                 if stop.code not in (0, 1):
                     raise
 
 
 def commands(experiment, full):
-    """Results that an experiment can make -> the words of the command line that makes each.
+    """Returns a dict from the name of a result to the arguments of the command that computes it.
 
     Args:
         experiment: an `Experiment`.
-        full: whether those that take hours are among them.
+        full: whether to include results that take hours.
     """
     found = {verb: [verb] for verb in _QUICK + (_SLOW if full else ())}
     if experiment.data == "celeba":
@@ -128,7 +127,7 @@ def commands(experiment, full):
 
 
 def parameters():
-    """Network -> (the paper's number of parameters, ours, on what)."""
+    """Returns a dict from network to (the paper's number of parameters, ours, on what)."""
     found = {}
     for network, (paper, channels, widths) in _PARAMETERS.items():
         options = {} if widths is None else {"widths": widths}
@@ -147,7 +146,7 @@ def _folder(settings, name):
 
 
 def _has_weights(settings, experiment):
-    if settings.smoke:  # a smoke run makes its own; one data set is enough to see it work
+    if settings.smoke:  # it trains its own weights; one data set is enough
         return experiment.name == "fashion_mnist"
     try:
         de.load_generator(experiment.name)
@@ -165,22 +164,8 @@ def _read(path):
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def print_ledger(contents):
-    """Prints every row, and how many there are of each verdict."""
-    for row in contents["rows"]:
-        print(f"\n{row['item']}: {row['statement']} [{row['data']}]")
-        for words in ("paper", "ours", "verdict"):
-            value = row[words]
-            if words == "verdict" and row["why"]:
-                value = f"{value} ({row['why']})"
-            print(
-                textwrap.fill(value, 96, initial_indent=f"  {words:8}", subsequent_indent=" " * 10)
-            )
-    print("\n" + ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items()))
-
-
 def markdown(contents):
-    """The ledger as a Markdown document, and the commands that its results came from."""
+    """Returns the ledger as a Markdown document, with the commands of its results."""
 
     def line(cells):
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
@@ -207,39 +192,45 @@ def markdown(contents):
 
 
 def _short(commit):
-    """A commit, as `results.commit` has it, in few characters: changes that it lacks are told."""
+    """Returns an abbreviated commit of `results.commit`, and whether files differed from it."""
     if commit is None:
         return "not a checkout"
     name, _, dirty = commit.partition("-")
     return f"{name[:7]}, with changes" if dirty else name[:7]
 
 
+def _counts(contents):
+    return ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items())
+
+
 def _summary(contents):
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in contents["verdicts"].items())
     return (
         "Asperti, Evangelista, Marro, Merizzi: Image Embedding for Denoising Generative Models "
-        f"(2023). Of {len(contents['rows'])} rows: {counts}."
+        f"(2023). Of {len(contents['rows'])} rows: {_counts(contents)}."
     )
 
 
+def _table(contents):
+    rows = [[row[column] for column in _COLUMNS] for row in contents["rows"]]
+    return Table(_TITLE, _COLUMNS, rows, kind="words")
+
+
 def write_page(settings, contents):
-    """Writes `index.html`: the ledger as a table, and the figures that it speaks of."""
-    folder = settings.result_folder
-    # The suffix of a smoke run is that of the folders, too.
+    """Writes `index.html`: the ledger as a table, and the figures of its rows."""
+    # Folders of a smoke run have a suffix.
     suffix = "-smoke" if settings.smoke else ""
     figures = {}
     for row in contents["rows"]:
         name, _, file = row["figure"].partition("/")
-        if file and (settings.results / f"{name}{suffix}" / file).exists():
-            figures.setdefault(f"../{name}{suffix}/{file}", (name, []))[1].append(row["item"])
-    cells = [[row[column] for column in _COLUMNS] for row in contents["rows"]]
-    body = [
-        markup.paragraph(_summary(contents)),
-        markup.table(_COLUMNS, cells, "words"),
-        *(
-            markup.figure(path, f"{', '.join(dict.fromkeys(items))}: {name}", "")
-            for path, (name, items) in figures.items()
-        ),
-        markup.how(contents, "ledger.json"),
-    ]
-    return markup.save(folder, _TITLE, body)
+        if file:
+            items = figures.setdefault(f"../{name}{suffix}/{file}", (name, {}))[1]
+            items[row["item"]] = None  # in order, once each
+    return pages.write(
+        settings.result_folder,
+        "paper/templates/ledger.html",
+        title=_TITLE,
+        contents=contents,
+        summary=_summary(contents),
+        ledger=_table(contents),
+        figures=figures,
+    )

@@ -4,8 +4,8 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
-from experiments.configuration import require
-from experiments.study import Study, main
+from experiments.toolkit.command_line import require
+from experiments.toolkit.study import Study, main
 
 _POSITIVE = (
     "points", "max_signal_rate", "num_steps", "train_steps", "batch_size", "learning_rate", "width",
@@ -18,19 +18,18 @@ class Toy(Study):
     """The settings of the study.
 
     Attributes:
-        points: data of each set.
-        noise: deviation of the Gaussian noise added to them, as a share of their own deviation.
-        max_signal_rate: signal rate at t=0, where the paper's schedule for images has 0.95: points
-            of the plane need a cleaner end.
+        points: number of data of each set.
+        noise: deviation of the Gaussian noise added to the data, over their own deviation.
+        max_signal_rate: signal rate at t=0; the paper's 0.95 for images is too noisy for points.
         num_steps: sampler steps.
-        losses: one network is trained with each of them.
-        train_steps: steps of training (Adam, cosine decay).
-        batch_size: points in each of them.
-        learning_rate: its highest value there.
+        losses: losses of the networks, one network for each.
+        train_steps: training steps (Adam, cosine decay).
+        batch_size: points in each of these steps.
+        learning_rate: the highest learning rate in these steps.
         width: units in each hidden layer of the network.
-        depth: hidden layers.
-        samples: Gaussian latents that the numbers are measured on.
-        grid: latents along each side of the maps.
+        depth: number of hidden layers.
+        samples: number of Gaussian latents of the measurements.
+        grid: number of latents along each side of the maps.
     """
 
     name: ClassVar[str] = "toy"
@@ -39,7 +38,10 @@ class Toy(Study):
     noise: float = 0.0
     max_signal_rate: float = 0.999
     num_steps: int = 50
-    losses: tuple[Literal["absolute", "squared"], ...] = ("absolute", "squared")
+    losses: tuple[Literal["mean_absolute_error", "mean_squared_error"], ...] = (
+        "mean_absolute_error",
+        "mean_squared_error",
+    )
     train_steps: int = 3000
     batch_size: int = 512
     learning_rate: float = 2e-3
@@ -65,8 +67,8 @@ class Toy(Study):
     def check(self):
         super().check()
         for name in _POSITIVE:
-            # Written so that NaN fails, too.
-            require(0 < getattr(self, name) < math.inf, name, "positive", getattr(self, name))
+            value = getattr(self, name)
+            require(0 < value < math.inf, name, "positive", value)  # false for NaN, too
         require(0 <= self.noise < math.inf, "noise", "at least 0", self.noise)
         require(0.02 < self.max_signal_rate < 1, "max_signal_rate", "above 0.02 and below 1",
             self.max_signal_rate)  # fmt: skip
@@ -74,13 +76,11 @@ class Toy(Study):
         for name, least in (("points", 10), ("samples", 10), ("grid", 5)):
             require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
 
+    def run(self):
+        from experiments.toy import report
 
-def run(study, command):
-    """Writes `toy.json`, figures and `index.html`; returns what `toy.json` holds."""
-    from experiments.toy import report
-
-    return report.report(study, command)
+        report.report(self)
 
 
 if __name__ == "__main__":
-    main(Toy(), run)
+    main(Toy())

@@ -1,4 +1,4 @@
-"""Denoisers of points, which are images of one pixel with two channels: a network, and a median."""
+"""Denoisers of points, as images of one pixel with two channels: a network, and a median."""
 
 import itertools
 import math
@@ -48,8 +48,8 @@ class MLP(keras.Model):
         x = tf.concat([noisy_images, self.embedding(angles)], axis=-1)
         for layer in self.hidden:
             x = layer(x)
-        # Noise is what a Gaussian of the data's variance would have, plus a correction. Without
-        # the factor, errors at t=1 would be fifty times as large in the predicted image.
+        # The noise for Gaussian data of the same variance, plus a correction. Without the factor,
+        # errors at t=1 are fifty times as large in the predicted image.
         return noise * noisy_images + signal * self.output_layer(x)
 
     def get_config(self):
@@ -61,11 +61,11 @@ def train(study, points, schedule, loss, seed, description):
 
     Args:
         study: a `Toy`.
-        points: `(n, 2)`, in model space: the model's normaliser changes nothing.
-        schedule: a function, as those of `schedules`.
-        loss: "absolute" or "squared".
-        seed: of the weights, the batches and the noise.
-        description: words for the progress bar.
+        points: `(n, 2)`, in model space: the model's normaliser is the identity.
+        schedule: a function of `schedules`, or another one like them.
+        loss: "mean_absolute_error" or "mean_squared_error".
+        seed: random seed of the weights, the batches and the noise.
+        description: label of the progress bar.
 
     Returns:
         A denoiser, and the seconds of training.
@@ -98,7 +98,7 @@ def train(study, points, schedule, loss, seed, description):
 
 
 def network_denoiser(network):
-    """A network as a denoiser, traced once for all noise levels."""
+    """Returns a network as a denoiser, traced once for all noise levels."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def predict(noisy_images, noise_variance):
@@ -112,10 +112,10 @@ def network_denoiser(network):
 
 
 class MedianDenoiser:
-    """The noise that is best in mean absolute error when the data are exactly these points.
+    """Predicts the noise of least mean absolute error if the data are exactly these points.
 
-    The median of each coordinate under the weights of `EmpiricalDenoiser`: what a network learns
-    with the loss "absolute". No gradient.
+    It is the median of each coordinate under the weights of `EmpiricalDenoiser`, the optimum of a
+    network with the loss "mean_absolute_error". It has no gradient.
 
     Args:
         points: `(n, 2)`.
@@ -141,17 +141,17 @@ class MedianDenoiser:
 
 
 def trajectories(denoise, schedule, latents, num_steps):
-    """What latents become on their way through the sampler.
+    """Returns the states of latents at each step of the sampler.
 
     Args:
         denoise: a denoiser of images `(n, 1, 1, 2)`.
-        schedule: a function, as those of `schedules`.
+        schedule: a function of `schedules`, or another one like them.
         latents: `(n, 2)`.
         num_steps: sampler steps.
 
     Returns:
-        float64 `(num_steps + 1, n, 2)`: the latents, the noisy points of every step, and the points
-        on which they land, the last predicted image.
+        float64 `(num_steps + 1, n, 2)`: the latents, the noisy points of every step, and the last
+        predicted image, the points on which they land.
     """
     visited = []
 

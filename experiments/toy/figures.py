@@ -7,50 +7,15 @@ from matplotlib.figure import Figure
 
 from experiments.toy import geometry
 
-# File name -> (heading, caption), in the order of the page.
-CAPTIONS = {
-    "fig08_gravity.png": (
-        "Figure 8: gravity and the weighted attraction of Eq. 11",
-        "Both against the distance from the centre, divided by their maximum, which is at the "
-        "surface of a ball of constant density, and at one deviation. Beyond, gravity falls as "
-        "1/r\u00b2, the attraction of Eq. 11 much faster. A trained denoiser divides by the sum of "
-        "these weights over all data, so that a latent far from all of them is drawn, too.",
-    ),
-    "fig09ab_maps.png": (
-        "Figure 9 a, b: where each latent lands",
-        "Every latent of a dense grid has the colour of the point of the curve on which it lands. "
-        "The dashed circles are one and two deviations of the Gaussian from which latents come.",
-    ),
-    "fig09cd_embeddings.png": (
-        "Figure 9 c, d: the latents of chosen points",
-        "emb(x) for some points x of the curve: the latents of the grid that land on the stretch "
-        "around x, and the trajectories of some of them.",
-    ),
-    "trajectories.png": (
-        "Trajectories",
-        "Gaussian latents (small dots) on their way to the curve, coloured by where they land.",
-    ),
-    "distributions.png": (
-        "How straight, and how orthogonal",
-        "Of the exact denoiser's trajectories, and of random latents drawn to random data.",
-    ),
-    "noises.png": (
-        "The networks beside the exact denoiser",
-        "Root mean square difference of the predicted noise, at each diffusion time. Unexplained "
-        "is the error of the exact denoiser itself: no network can do better. A network trained "
-        "with the absolute loss approaches the median of the noise, not its mean.",
-    ),
-}
-
 _TITLES = {
     "exact": "exact denoiser",
-    "absolute": "network, absolute loss",
-    "squared": "network, squared loss",
+    "mean_absolute_error": "network, absolute loss",
+    "mean_squared_error": "network, squared loss",
     "exact median": "exact median",
     "chance": "chance",
 }
 _CHOSEN = 8
-# The share of the curve on each side of a chosen point that counts as this point.
+# Share of the curve on each side of a chosen point that counts as this point.
 _NEAR = 0.01
 _SHOWN_PATHS = 200
 _PATHS_PER_POINT = 12
@@ -60,10 +25,10 @@ def figures(findings):
     """All figures of the study.
 
     Args:
-        findings: list of `report.Findings`, one per data set.
+        findings: list of `report.Findings`, one for each data set.
 
     Returns:
-        A dict from file names to matplotlib figures, in the order of `CAPTIONS`.
+        A dict from file names to matplotlib figures, in the order of the page.
     """
     return {
         "fig08_gravity.png": attraction(),
@@ -95,31 +60,31 @@ def attraction():
 
 
 def distributions(findings):
-    """How the straightness and the angles of trajectories are distributed."""
+    """Draws the distributions of the straightness and the angles of trajectories."""
     figure = Figure((9, 2.9 * len(findings)), layout="constrained")
-    for row, found in zip(figure.subplots(len(findings), 2, squeeze=False), findings, strict=True):
+    for row, each in zip(figure.subplots(len(findings), 2, squeeze=False), findings, strict=True):
         bins = (np.linspace(0, 1, 41), np.linspace(0, 90, 46))
         for name in ("exact", "chance"):
-            values = found.samples[name]
+            values = each.samples[name]
             for axes, key, edges in zip(row, ("straightness", "chord_angle"), bins, strict=True):
                 shares = np.full(len(values[key]), 1 / max(1, len(values[key])))
                 axes.hist(values[key], edges, weights=shares, alpha=0.6, label=_TITLES[name])
-        row[0].set(xlabel="chord / arc", ylabel=f"{found.manifold.name}\nshare of latents")
+        row[0].set(xlabel="chord / arc", ylabel=f"{each.manifold.name}\nshare of latents")
         row[1].set(xlabel="chord to normal, degrees")
         row[0].legend(loc="upper left")
     return figure
 
 
 def noises(findings):
-    """The difference of predicted noises, level by level."""
+    """Draws the difference of predicted noises at each level."""
     figure = Figure((9, 3.8), layout="constrained")
-    for axes, found in zip(figure.subplots(1, len(findings), sharey=True), findings, strict=True):
-        values = dict(found.numbers["noises"])
+    for axes, each in zip(figure.subplots(1, len(findings), sharey=True), findings, strict=True):
+        values = dict(each.numbers["noises"])
         times = values.pop("times")
         axes.semilogy(times, values.pop("unexplained"), "k--", label="unexplained")
         for name, differences in values.items():
             axes.semilogy(times, differences, "o-", ms=4, label=_TITLES[name])
-        axes.set(title=found.manifold.name, xlabel="diffusion time t")
+        axes.set(title=each.manifold.name, xlabel="diffusion time t")
         axes.grid(alpha=0.3)
         axes.legend()
     figure.axes[0].set_ylabel("difference from the exact noise")
@@ -127,10 +92,10 @@ def noises(findings):
 
 
 def colours(manifold, positions):
-    """Colours of positions on a curve, `(n,)` -> `(n, 3)`: a wheel if it is closed."""
+    """Returns colours of positions on a curve, `(n,)` -> `(n, 3)`; cyclic if it is closed."""
     if manifold.arcs[0].closed:
         return matplotlib.colormaps["hsv"](positions)[:, :3]
-    # A gap of colours between one arc's end and the next one's start.
+    # Colours differ between the end of an arc and the start of the next one.
     count = len(manifold.arcs)
     within = positions * count % 1
     spread = (np.floor(positions * count) + 0.08 + 0.84 * within) / count
@@ -138,55 +103,55 @@ def colours(manifold, positions):
 
 
 def _panels(findings, attribute, draw):
-    """One row of panels per data set, one column per denoiser."""
+    """Draws one row of panels per data set and one column per denoiser."""
     names = [name for name in getattr(findings[0], attribute) if name in findings[0].maps]
     figure = Figure((3.7 * len(names), 3.8 * len(findings)), layout="constrained")
     grid = figure.subplots(len(findings), len(names), squeeze=False, sharex=True, sharey=True)
-    for row, found in zip(grid, findings, strict=True):
+    for row, each in zip(grid, findings, strict=True):
         for axes, name in zip(row, names, strict=True):
-            draw(axes, found, name)
+            draw(axes, each, name)
             axes.set(aspect="equal", xlim=(-3, 3), ylim=(-3, 3), xticks=range(-3, 4))
             axes.set_yticks(range(-3, 4))
-        row[0].set_ylabel(found.manifold.name)
+        row[0].set_ylabel(each.manifold.name)
     for axes, name in zip(grid[0], names, strict=True):
         axes.set_title(_TITLES[name])
     return figure
 
 
-def _draw_map(axes, found, name):
-    landings = found.maps[name]
+def _draw_map(axes, each, name):
+    landings = each.maps[name]
     side = round(len(landings) ** 0.5)
-    positions = found.manifold.nearest(landings).positions
-    image = colours(found.manifold, positions).reshape(side, side, 3)
+    positions = each.manifold.nearest(landings).positions
+    image = colours(each.manifold, positions).reshape(side, side, 3)
     half = 3 / (side - 1)
     axes.imshow(image, origin="lower", extent=(-3 - half, 3 + half) * 2, interpolation="nearest")
-    _draw_curve(axes, found.manifold, "k", 3.5)
-    _draw_curve(axes, found.manifold, "w", 1.2)
+    _draw_curve(axes, each.manifold, "k", 3.5)
+    _draw_curve(axes, each.manifold, "w", 1.2)
     _draw_deviations(axes)
 
 
-def _draw_embeddings(axes, found, name):
-    manifold = found.manifold
+def _draw_embeddings(axes, each, name):
+    manifold = each.manifold
     chosen = (np.arange(_CHOSEN) + 0.5) / _CHOSEN
     points = manifold.at(chosen)
-    feet = manifold.nearest(found.maps[name])
+    feet = manifold.nearest(each.maps[name])
     _draw_curve(axes, manifold, "0.7", 2)
-    ends = found.paths[name][-1]
+    ends = each.paths[name][-1]
     of_paths = manifold.nearest(ends)
     for position, point, colour in zip(chosen, points, colours(manifold, chosen), strict=True):
         near = np.abs(feet.positions - position) < _NEAR
-        axes.scatter(*found.grid[near].T, s=3, color=colour, lw=0)
+        axes.scatter(*each.grid[near].T, s=3, color=colour, lw=0)
         to_point = np.flatnonzero(np.abs(of_paths.positions - position) < _NEAR)[:_PATHS_PER_POINT]
-        lines = found.paths[name][:, to_point].transpose(1, 0, 2)
+        lines = each.paths[name][:, to_point].transpose(1, 0, 2)
         axes.add_collection(LineCollection(lines, colors=[colour], lw=0.7, alpha=0.9))
         axes.plot(*point, "o", ms=7, color=colour, mec="k")
     _draw_deviations(axes)
 
 
-def _draw_paths(axes, found, name):
-    paths = found.paths[name][:, :_SHOWN_PATHS]
-    shades = colours(found.manifold, found.manifold.nearest(paths[-1]).positions)
-    _draw_curve(axes, found.manifold, "0.7", 3)
+def _draw_paths(axes, each, name):
+    paths = each.paths[name][:, :_SHOWN_PATHS]
+    shades = colours(each.manifold, each.manifold.nearest(paths[-1]).positions)
+    _draw_curve(axes, each.manifold, "0.7", 3)
     axes.add_collection(LineCollection(paths.transpose(1, 0, 2), colors=shades, lw=0.8))
     axes.scatter(*paths[0].T, s=5, c=shades, lw=0)
 

@@ -1,10 +1,10 @@
-"""What is measured of trajectories, and the two laws of attraction of Figure 8: closed forms."""
+"""Straightness and angles of trajectories, and the two laws of attraction of Figure 8."""
 
 import numpy as np
 
 
 def straightness(paths):
-    """Chord over arc length: 1 for a straight line, 2/pi for a half circle.
+    """Returns chord over arc length: 1 for a straight line, 2/pi for a half circle.
 
     Args:
         paths: `(steps, n, 2)`, the points that each path visits.
@@ -18,9 +18,9 @@ def straightness(paths):
 
 
 def line_share(paths):
-    """The share of a path's variance along its main axis: 1 if all of it lies on one line.
+    """Returns the share of a path's variance along its main axis: 1 if it lies on one line.
 
-    Unlike `straightness`, it is 1 for a path that turns round on its line.
+    Unlike `straightness`, it is 1 for a path that reverses on its line.
 
     Args:
         paths: `(steps, n, 2)`.
@@ -36,20 +36,20 @@ def line_share(paths):
 
 
 def angles(directions, normals):
-    """Angles between lines: `(n, 2)` and `(n, 2)`, not 0 -> `(n,)` in degrees, from 0 to 90."""
+    """Returns angles between lines, `(n, 2)` and `(n, 2)` -> `(n,)` in degrees, from 0 to 90."""
     along = np.abs(np.sum(directions * normals, axis=-1))
     across = np.abs(directions[..., 0] * normals[..., 1] - directions[..., 1] * normals[..., 0])
     return np.degrees(np.arctan2(across, along))  # exact near 0, where arccos is not
 
 
 def main_axes(points, weights, groups, num_groups):
-    """The axis along which each group of weighted points is longest.
+    """Returns the axis along which each group of weighted points is longest.
 
     Args:
         points: `(n, 2)`.
         weights: `(n,)`, positive.
         groups: `(n,)` int, the group of each point.
-        num_groups: how many there are.
+        num_groups: number of groups.
 
     Returns:
         Axes, unit vectors `(num_groups, 2)`; and the ratio of the deviations along the axis and
@@ -68,23 +68,20 @@ def main_axes(points, weights, groups, num_groups):
 
 
 def weighted_attraction(distances, sigma):
-    """Eq. 11 along a line: the density of N(0, sigma**2) at a distance, times the distance."""
+    """Returns Eq. 11 along a line: distance times the density of N(0, sigma**2) there."""
     distances = np.abs(distances)
     density = np.exp(-(distances**2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma)
     return density * distances
 
 
 def gravity(distances, radius):
-    """Newton's law outside a ball of constant density, and inside it, where it is linear.
-
-    In units in which the force at the surface is 1.
-    """
+    """Returns the gravity of a ball of constant density, inside and outside; 1 at its surface."""
     relative = np.abs(distances) / radius
     return np.where(relative < 1, relative, 1 / np.maximum(relative, 1) ** 2)
 
 
 def interval(values):
-    """Mean, and the range of the central 95 percent: a dict of numbers, None if there are none."""
+    """Returns mean and range of the central 95 percent: a dict of numbers, None without values."""
     if not len(values):
         return {"mean": None, "low": None, "high": None}
     low, high = np.percentile(values, [2.5, 97.5])

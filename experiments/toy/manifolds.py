@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn import datasets
 
-# A foot within that many radians of an arc's end counts as the end: there is no normal.
+# A foot within this number of radians of an arc's end counts as the end, without a normal.
 _END = 0.03
 
 
@@ -43,7 +43,7 @@ class Arc:
         return self.sweep >= 2 * math.pi
 
     def nearest(self, points):
-        """The `Feet` of points, `(n, 2)`."""
+        """Returns the `Feet` of points, `(n, 2)`."""
         offsets = np.asarray(points, np.float64) - self.center
         angles = (np.arctan2(offsets[:, 1], offsets[:, 0]) - self.start) % (2 * math.pi)
         if not self.closed:
@@ -65,11 +65,11 @@ class Manifold:
     One scale serves both axes, so that angles are those of the data.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         arcs: tuple of `Arc`, in model space.
-        draw: `draw(n, seed)` -> points of scikit-learn's, `(n, 2)`.
-        mean: of these, `(x, y)`.
-        scale: by which they are divided then.
+        draw: function `(n, seed)` -> points of scikit-learn, `(n, 2)`.
+        mean: mean of these points, `(x, y)`, which is subtracted.
+        scale: number by which they are then divided.
     """
 
     name: str
@@ -79,24 +79,24 @@ class Manifold:
     scale: float
 
     def data(self, n, noise=0.0, seed=0):
-        """Points in model space, float64 `(n, 2)`; `noise` is the deviation of what is added."""
+        """Draws points in model space, float64 `(n, 2)`, and adds noise of deviation `noise`."""
         points = (self.draw(n, seed) - np.array(self.mean)) / self.scale
         return points + noise * np.random.default_rng(seed).normal(size=points.shape)
 
     def nearest(self, points):
-        """The `Feet` of points, `(n, 2)`, on the nearest arc."""
+        """Returns the `Feet` of points, `(n, 2)`, on the nearest arc."""
         points = np.asarray(points, np.float64)
-        found = [arc.nearest(points) for arc in self.arcs]
-        distances = [np.linalg.norm(points - feet.points, axis=-1) for feet in found]
+        by_arc = [arc.nearest(points) for arc in self.arcs]
+        distances = [np.linalg.norm(points - feet.points, axis=-1) for feet in by_arc]
         best = np.argmin(distances, axis=0)
         rows = np.arange(len(points))
-        chosen = Feet(*(np.stack(values)[best, rows] for values in zip(*found, strict=True)))
-        # Rounding must not take the last position of an arc to the first of the next.
+        chosen = Feet(*(np.stack(values)[best, rows] for values in zip(*by_arc, strict=True)))
+        # Rounding must not move the last position of an arc to the first of the next.
         positions = np.minimum(best + chosen.positions, np.nextafter(best + 1.0, 0))
         return chosen._replace(positions=positions / len(self.arcs))
 
     def at(self, positions):
-        """The points of the curve at positions in [0, 1), `(n,)` -> `(n, 2)`."""
+        """Returns the points of the curve at positions in [0, 1), `(n,)` -> `(n, 2)`."""
         scaled = np.asarray(positions, np.float64) * len(self.arcs)
         points = np.empty((len(scaled), 2))
         for index, arc in enumerate(self.arcs):
@@ -109,7 +109,7 @@ class Manifold:
 
 
 def circle():
-    """scikit-learn's outer circle: radius sqrt(2) in model space."""
+    """Returns scikit-learn's outer circle: radius sqrt(2) in model space."""
 
     def draw(n, seed):
         return datasets.make_circles((n, 0), random_state=seed)[0]
@@ -119,7 +119,7 @@ def circle():
 
 
 def moons():
-    """scikit-learn's two moons: half circles of radius 1 about (0, 0) and (1, 0.5)."""
+    """Returns scikit-learn's two moons: half circles of radius 1 about (0, 0) and (1, 0.5)."""
 
     def draw(n, seed):
         return datasets.make_moons(n, random_state=seed)[0]

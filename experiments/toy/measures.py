@@ -1,4 +1,4 @@
-"""The numbers of the study, as dicts for JSON."""
+"""The measurements of the study, as dicts for JSON."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,28 +6,27 @@ import tensorflow as tf
 from ddim_embed.process import sampling
 from experiments.toy import geometry
 
-# Stretches of a curve for whose latents an axis is found.
+# Number of stretches of a curve; the latents of each have an axis.
 STRETCHES = 40
-# The share of the steps that counts as arrival.
+# Share of the steps that counts as arrival.
 _ARRIVAL = 0.2
 # Diffusion times at which predicted noises are compared.
 TIMES = np.linspace(0.0, 1.0, 11)
 
 
 def of_paths(paths, schedule, manifold):
-    """How straight each path is, and at which angle to the curve's normal it comes.
+    """Measures how straight each path is, and its angle with the curve's normal.
 
     Args:
-        paths: `(num_steps + 1, n, 2)`, as from `denoisers.trajectories`.
-        schedule: that of the sampler.
-        manifold: on which they land.
+        paths: `(num_steps + 1, n, 2)`, of `denoisers.trajectories`.
+        schedule: the schedule of the sampler.
+        manifold: the curve on which they land.
 
     Returns:
-        A dict of arrays `(n,)`: `straightness`, and that of the rescaled path x / signal rate;
-        `line_share`; `distance` to the curve; `inner`, whether the landing point's foot is no end
-        of an arc; and of the paths for which it is not, fewer than n, in degrees from the normal,
-        `chord_angle`, of the line from latent to landing point, and `arrival_angle`, of the last
-        fifth of the steps.
+        A dict of arrays `(n,)`: `straightness`; `straightness_rescaled`, that of x / signal rate;
+        `line_share`; `distance` to the curve; `inner`, whether the foot of the landing point is not
+        an end of an arc. For the inner paths only, in degrees from the normal: `chord_angle`, of
+        the line from latent to landing point, and `arrival_angle`, of the last fifth of the steps.
     """
     feet = manifold.nearest(paths[-1])
     inner = feet.inner
@@ -50,7 +49,7 @@ def of_paths(paths, schedule, manifold):
 
 
 def summary(values):
-    """`of_paths` in numbers for JSON: means and intervals, `ends`, `distance_rms`."""
+    """Summarises `of_paths` for JSON: means and intervals, `ends`, `distance_rms`."""
     means = (
         "straightness", "straightness_rescaled", "line_share", "chord_angle", "arrival_angle",
     )  # fmt: skip
@@ -61,9 +60,9 @@ def summary(values):
 
 
 def of_chance(latents, schedule, manifold, points, num_steps, seed):
-    """The same for latents drawn to data that have nothing to do with them.
+    """Measures the same for latents that move to independent random data.
 
-    Each latent z goes to a random datum d by way of s d + e z, the path of a sampler for which d is
+    Each latent z moves to a random datum d along s d + e z, the path of a sampler for which d is
     all of the data.
     """
     targets = points[np.random.default_rng(seed).integers(len(points), size=len(latents))]
@@ -74,41 +73,40 @@ def of_chance(latents, schedule, manifold, points, num_steps, seed):
 
 
 def of_embeddings(latents, landings, manifold):
-    """Which way emb(x) lies: the latents that land on one stretch of the curve.
+    """Measures the axis of emb(x), the latents that land on one stretch of the curve.
 
     Args:
-        latents: `(n, 2)`, evenly over the plane; each weighs as a Gaussian draws it.
-        landings: `(n, 2)`.
-        manifold: on which they land.
+        latents: `(n, 2)`, evenly over the plane; their weights are the Gaussian density.
+        landings: `(n, 2)`, the points on which they land.
+        manifold: the curve.
 
     Returns:
         A dict: `axis_angle` between the longest axis of emb(x) and the normal at x, in degrees;
-        `elongation`, how many times as long as wide, which grows with the number of stretches.
+        `elongation`, length over width, which grows with the number of stretches.
     """
     feet = manifold.nearest(landings)
     groups = np.where(feet.inner, (feet.positions * STRETCHES).astype(int), -1)
     weights = np.exp(-np.sum(latents**2, axis=-1) / 2)
     axes, ratios = geometry.main_axes(latents, weights, groups, STRETCHES)
     normals = manifold.nearest(manifold.at((np.arange(STRETCHES) + 0.5) / STRETCHES)).normals
-    found = np.isfinite(ratios)
-    if not found.any():  # a grid of few latents
+    finite = np.isfinite(ratios)
+    if not finite.any():  # a grid of few latents
         return {"axis_angle": None, "elongation": None}
     return {
-        "axis_angle": geometry.interval(geometry.angles(axes[found], normals[found])),
-        "elongation": geometry.interval(ratios[found]),
+        "axis_angle": geometry.interval(geometry.angles(axes[finite], normals[finite])),
+        "elongation": geometry.interval(ratios[finite]),
     }
 
 
 def of_maps(landings, others):
-    """How far apart two maps take the same latents, beside the distance of random pairs.
+    """Measures the distance of two maps of the same latents, relative to random pairs.
 
     Args:
-        landings: `(n, 2)`, where one map takes them.
-        others: `(n, 2)`, where the other one does.
+        landings: `(n, 2)`, the values of one map.
+        others: `(n, 2)`, those of the other map.
 
     Returns:
-        A dict: `relative_rms`, and its square `mean_square_ratio`; `relative_median`, that of the
-        median distance.
+        A dict: `relative_rms`, its square `mean_square_ratio`, and `relative_median`.
     """
     spread = np.sqrt(2 * landings.var(axis=0).sum())  # of independent pairs, root mean square
     distances = np.linalg.norm(landings - others, axis=-1)
@@ -121,21 +119,21 @@ def of_maps(landings, others):
 
 
 def of_noises(denoisers, schedule, points, count, seed):
-    """How the predicted noises of denoisers differ from those of the first, level by level.
+    """Measures how predicted noises differ from those of the first denoiser, at each level.
 
     Args:
         denoisers: dict from names to denoisers; the first is the reference.
-        schedule: that of the noise levels.
+        schedule: the schedule of the noise levels.
         points: `(n, 2)`, the data.
-        count: noisy points at each level.
-        seed: of the data and the noise.
+        count: number of noisy points at each level.
+        seed: random seed of the data and the noise.
 
     Returns:
-        A dict: `times`; `unexplained`, the error of the reference itself against the noise that was
-        drawn; and for each other name its difference. All root mean squares of one component.
+        A dict: `times`; `unexplained`, the error of the first denoiser from the true noise; and the
+        difference of each other one. All are root mean squares of one component.
     """
     reference, *others = denoisers
-    found = {"times": TIMES.tolist(), "unexplained": []} | {name: [] for name in others}
+    differences = {"times": TIMES.tolist(), "unexplained": []} | {name: [] for name in others}
     rng = np.random.default_rng(seed)
     for rates in sampling.time_grid(schedule, len(TIMES) - 1):
         data = points[rng.integers(len(points), size=count)]
@@ -145,12 +143,12 @@ def of_noises(denoisers, schedule, points, count, seed):
         predicted = {
             name: np.reshape(denoise(images, rates), (-1, 2)) for name, denoise in denoisers.items()
         }
-        found["unexplained"].append(rms(predicted[reference] - noises, components=True))
+        differences["unexplained"].append(rms(predicted[reference] - noises, components=True))
         for name in others:
-            found[name].append(rms(predicted[name] - predicted[reference], components=True))
-    return found
+            differences[name].append(rms(predicted[name] - predicted[reference], components=True))
+    return differences
 
 
 def rms(differences, components=False):
-    """Root mean square length of vectors `(n, 2)`, or of their components."""
+    """Returns the root mean square length of vectors `(n, 2)`, or of their components."""
     return float(np.sqrt(np.mean(differences**2) * (1 if components else differences.shape[-1])))

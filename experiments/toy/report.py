@@ -1,4 +1,4 @@
-"""Runs the study: trains, follows latents, measures, and writes what comes out."""
+"""Runs the study: trains networks, samples trajectories, measures and writes results."""
 
 import dataclasses
 import itertools
@@ -11,30 +11,32 @@ from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed.process.schedules import MIN_SIGNAL_RATE, Rates, continuous_cosine
-from experiments import results
-from experiments.toy import figures, measures, tables
+from experiments.toolkit import pages, results
+from experiments.toolkit.tables import show
+from experiments.toy import claims, figures, measures
 from experiments.toy.denoisers import MedianDenoiser, train, trajectories
 from experiments.toy.manifolds import MANIFOLDS, Manifold
+from experiments.toy.tables import claims_table, dataset_tables
 
 EXACT, MEDIAN, PAPER_RATES = "exact", "exact median", "exact, the paper's rates"
-# The maps show latents up to that many deviations from the origin.
+# The maps show latents up to this number of deviations from the origin.
 EXTENT = 3.0
 _PAPER_STEPS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What was found of one data set; the denoisers' names are the keys of the dicts.
+    """Results of one data set; the keys of the dicts are names of denoisers.
 
     Attributes:
         manifold: the curve on which the data lie.
         points: the data, `(n, 2)`.
-        paths: Gaussian latents on their way, `(num_steps + 1, samples, 2)`.
+        paths: trajectories of Gaussian latents, `(num_steps + 1, samples, 2)`.
         grid: latents evenly over the plane, `(grid**2, 2)`, row by row from the lowest.
-        maps: where these land, `(grid**2, 2)`; not of the median.
-        samples: what `measures.of_paths` found of each path, of the exact denoiser's with the
-            rates that the paper uses for images, and of chance's.
-        numbers: what `toy.json` holds of it.
+        maps: where these land, `(grid**2, 2)`; not for the median.
+        samples: results of `measures.of_paths` for each path, for that of the exact denoiser with
+            the rates that the paper uses for images, and for chance.
+        numbers: the part of `toy.json` about this data set.
     """
 
     manifold: Manifold
@@ -46,41 +48,52 @@ class Findings:
     numbers: dict
 
 
-def report(study, command):
-    """Writes `toy.json`, figures and `index.html` to `study.result_folder`.
+def report(study):
+    """Writes `toy.json`, figures and `index.html` to `study.result_folder`, and prints tables.
 
     Args:
         study: a `Toy`.
-        command: what a user would type to repeat it.
-
-    Returns:
-        What `toy.json` holds.
     """
     started = time.perf_counter()
     folder = study.result_folder
-    found = [investigate(study, manifold) for manifold in MANIFOLDS]
-    datasets = {one.manifold.name: one.numbers for one in found}
+    findings = [investigate(study, manifold) for manifold in MANIFOLDS]
+    datasets = {each.manifold.name: each.numbers for each in findings}
     contents = {
         "datasets": datasets,
-        "verdicts": tables.verdicts(datasets),
-        **results.provenance(study, command, "scikit-learn"),
+        "verdicts": claims.verdicts(datasets),
+        **results.provenance(study, study.command, "scikit-learn"),
     }
     results.save_json(folder / "toy.json", contents)
-    drawn = figures.figures(found)
-    for name, figure in drawn.items():
-        results.save_figure(folder / name, figure)
-    index = tables.write_page(folder, contents, drawn)
-    tables.print_tables(contents)
+    results.save_figures(folder, figures.figures(findings))
+    index = write_page(folder, contents)
+    show(*dataset_tables(contents), claims_table(contents))
     print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
-    return contents
+
+
+def write_page(folder, contents):
+    """Writes `index.html`; returns its path.
+
+    Args:
+        folder: folder of the figures.
+        contents: those of `toy.json`.
+    """
+    return pages.write(
+        folder,
+        "toy/templates/toy.html",
+        title="The gravitational analogy",
+        contents=contents,
+        claims=claims_table(contents),
+        tables=dataset_tables(contents),
+        limits=claims,
+    )
 
 
 def investigate(study, manifold):
-    """Trains the networks of one data set and measures them beside the exact denoiser.
+    """Trains the networks of one data set and compares them with the exact denoiser.
 
     Args:
         study: a `Toy`.
-        manifold: of which data set.
+        manifold: the curve of the data set.
 
     Returns:
         `Findings`.
@@ -91,7 +104,7 @@ def investigate(study, manifold):
     denoisers = {EXACT: de.EmpiricalDenoiser(points.reshape(-1, 1, 1, 2))}
     seconds = {}
     for index, loss in enumerate(study.losses):
-        # Another seed for each: that networks agree is to be no matter of how they begin.
+        # Different seeds, so that networks do not agree because of their initial weights.
         denoisers[loss], seconds[loss] = train(
             study, points, schedule, loss, seed + index, f"{name}, {loss}"
         )
@@ -132,7 +145,7 @@ def investigate(study, manifold):
 
 
 def cosine_to(max_signal_rate):
-    """The continuous cosine schedule, with another signal rate at t=0 than the paper's 0.95."""
+    """Returns the continuous cosine schedule with a signal rate at t=0 other than 0.95."""
     start, end = math.acos(max_signal_rate), math.acos(MIN_SIGNAL_RATE)
 
     def schedule(diffusion_times):
@@ -143,6 +156,6 @@ def cosine_to(max_signal_rate):
 
 
 def _pairs(losses):
-    """Which maps are compared: networks with the exact ones, networks, and the exact ones."""
+    """Returns the pairs of maps that are compared."""
     pairs = [(loss, exact) for loss in losses for exact in (EXACT, MEDIAN)]
     return [*pairs, *itertools.combinations(losses, 2), (MEDIAN, EXACT)]

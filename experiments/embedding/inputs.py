@@ -1,0 +1,79 @@
+"""Images, masks, methods and the provenance of the verbs that edit images."""
+
+import dataclasses
+
+import numpy as np
+
+import ddim_embed as de
+from experiments.toolkit import results, sources
+from experiments.toolkit.command_line import UsageError
+
+# Iterations of a smoke run.
+_FEW = 2
+
+
+def test_images(config, count):
+    """Loads the first test images and their labels.
+
+    Args:
+        config: an `Experiment`; the images come from the source of those of a report.
+        count: number of images.
+
+    Raises:
+        ConnectionError: if the data are missing and cannot be downloaded.
+        UsageError: if there are fewer images.
+    """
+    pixels, labels = sources.load_labelled(sources.reported(config), "test", count)
+    if len(pixels) < count:
+        raise UsageError(f"There are {len(pixels)} test images, not {count}.")
+    return pixels, labels
+
+
+def configured(config, name):
+    """Returns a method with a progress bar; in a smoke run, with few iterations.
+
+    Args:
+        config: an `Experiment`.
+        name: a name of `de.METHODS`.
+    """
+    method = de.METHODS[name]()
+    if isinstance(method, de.Hybrid):
+        finish = _with_bar(config, de.METHODS[method.finish]())
+        return dataclasses.replace(method, finish=finish)
+    return _with_bar(config, method)
+
+
+def _with_bar(config, method):
+    options = {"progress": config.progress}
+    if config.smoke and method.ticks > 1:
+        options["num_steps"] = _FEW
+    return dataclasses.replace(method, **options)
+
+
+def unet(config):
+    """Returns the U-Net of the experiment as a method; None, with a message, without weights."""
+    try:
+        return de.Network("unet", de.load_embedder(config.name, "unet", config.weights))
+    except FileNotFoundError as error:
+        print(f"Left out: the U-Net. {error}")
+        return None
+
+
+def unlikeness(generator, pixels, network):
+    """Returns the error of embedding images with the U-Net, which has learnt its data only.
+
+    Args:
+        generator: a `Generator`.
+        pixels: `(n, height, width, channels)`, clipped here.
+        network: the result of `unet`.
+
+    Returns:
+        Mean squared error of each image, `(n,)`.
+    """
+    return de.embed(generator, np.clip(pixels, 0, 1), network).mse
+
+
+def provenance(verb):
+    """Returns how the result of a verb was made, with the verb's options, for its JSON file."""
+    packages = ("scikit-learn", "scipy", "pillow")
+    return {"options": verb.options} | results.provenance(verb.config, verb.command, *packages)

@@ -1,0 +1,151 @@
+"""The verb `interpolate`: between two images, in latents and in pixels (Fig. 19)."""
+
+import numpy as np
+from tqdm import tqdm
+
+import ddim_embed as de
+from ddim_embed import commands
+from ddim_embed.analysis import interpolation
+from ddim_embed.data import crop_padding
+from experiments.embedding import inputs
+from experiments.embedding.sections import interpolation_tables
+from experiments.toolkit import results, sources, tables
+from experiments.toolkit.command_line import UsageError, require
+
+# Samples of the path length of the interpolation that is shown, and of each of several.
+_SAMPLES, _FEW_SAMPLES = 64, 8
+# Number of test images among which two of different classes are searched, at least.
+_CANDIDATES = 16
+
+
+def run(verb):
+    """Interpolates between two images; writes `interpolate.json`, a strip and an animation.
+
+    Args:
+        verb: an `Interpolate`.
+
+    Raises:
+        UsageError: for another number of files, a coupled method, fewer than 2 frames, or more
+            interpolations than there are images.
+        FileNotFoundError: if a file cannot be read, or weights are missing.
+        ConnectionError: if the data are missing and cannot be downloaded.
+    """
+    config, files, frames, ways = verb.config, verb.files, verb.frames, verb.ways
+    if len(files) not in (0, 2):
+        raise UsageError(f"`interpolate` takes two images, or none. Received: {len(files)}")
+    require(frames >= 2, "frames", "at least 2", frames)
+    require(ways >= 0, "ways", "at least 0", ways)
+    method = inputs.configured(config, verb.method)
+    if isinstance(method, de.EDICT | de.BDIA):
+        raise UsageError(f"--method must find single latents; those of {verb.method} are pairs.")
+    generator = sources.load_generator(config)
+    others = None
+    if files:
+        pixels = commands.read_images(generator, files)
+    else:
+        loaded, labels = inputs.test_images(config, max(_CANDIDATES, 2 + 2 * ways))
+        both = _unlike(labels)
+        pixels, others = loaded[both], np.delete(loaded, both, axis=0)[: 2 * ways]
+    network = inputs.unet(config)
+
+    total = 8 if ways and not files else 4
+    with tqdm(total=total, desc="interpolate", disable=not config.progress) as bar:
+        embedding = de.embed(generator, pixels, method, seed=config.seed)
+        bar.update()
+        ends = embedding.latents[:1], embedding.latents[1:]
+        strips, shown = {}, {}
+        for kind in interpolation.KINDS:
+            strips[kind] = interpolation.interpolate(generator, *ends, frames, kind)[0]
+            shown[kind] = smoothness(generator, strips[kind], network)
+            samples = _FEW_SAMPLES if config.smoke else _SAMPLES
+            shown[kind] |= _length(generator, ends, kind, samples, config.seed)
+            bar.update()
+        several = None
+        if network is not None and others is not None and ways:
+            latents = de.embed(generator, others, network).latents
+            bar.update()
+            several = {}
+            for kind in interpolation.KINDS:
+                several[kind] = _several(generator, latents, kind, config.seed, network)
+                bar.update()
+
+    contents = {
+        "dataset": config.name,
+        "method": verb.method,
+        "mse": embedding.mse.tolist(),
+        "latents_std": embedding.latents_std.tolist(),
+        "shown": shown,
+        "ways": ways if several else 0,
+        "several": several,
+        **inputs.provenance(verb),
+    }
+    folder = config.result_folder
+    results.save_json(folder / "interpolate.json", contents)
+    results.save_figures(folder, {"fig19_interpolation.png": _figure(ends, frames, strips)})
+    commands.save_animation(
+        folder / "interpolation.gif",
+        [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")],
+    )
+    tables.show(*interpolation_tables(contents).values())
+
+
+def _unlike(labels):
+    """Returns the indices of the first image and of the next one of another class, if any."""
+    differs = (labels != labels[0]).reshape(len(labels), -1).any(axis=1)
+    return [0, int(differs.argmax()) or 1]
+
+
+def smoothness(generator, strip, network=None):
+    """Returns how evenly an interpolation proceeds, and how well a network embeds its frames.
+
+    Args:
+        generator: a `Generator`.
+        strip: pixels `(frames, height, width, channels)`.
+        network: a `Network`, or None.
+
+    Returns:
+        A dict: `steps`, LPIPS between neighbours; `largest_share`, the largest step over the sum of
+        all; `network_mse`, the error of embedding each frame, or None without a network.
+    """
+    steps = de.lpips(strip[:-1], strip[1:], generator.padding)
+    return {
+        "steps": steps.tolist(),
+        "largest_share": float(steps.max() / max(steps.sum(), 1e-12)),
+        "network_mse": (
+            None if network is None else inputs.unlikeness(generator, strip, network).tolist()
+        ),
+    }
+
+
+def _length(generator, ends, kind, samples, seed):
+    length = interpolation.path_length(generator, *ends, kind, samples, seed=seed)
+    return {"path_length": {"mean": length.mean, "interval": length.interval}}
+
+
+def _several(generator, latents, kind, seed, network):
+    """Returns means over pairs of images: path length, and the network's error in the middle."""
+    first, second = latents[0::2], latents[1::2]
+    length = interpolation.path_length(generator, first, second, kind, _FEW_SAMPLES, seed=seed)
+    middle = interpolation.interpolate(generator, first, second, 3, kind)[:, 1]
+    return {
+        "path_length": {"mean": length.mean, "interval": length.interval},
+        "path_length_median": float(np.median(length.each)),
+        "middle_network_mse": results.estimate(inputs.unlikeness(generator, middle, network)),
+    }
+
+
+def _figure(ends, frames, strips):
+    shares = np.linspace(0, 1, frames)
+    latents = {
+        kind: np.concatenate([move(*ends, share) for share in shares])
+        for kind, move in (("linear", interpolation.lerp), ("spherical", interpolation.slerp))
+    }
+    rows = {
+        "cross-fade": strips["pixels"],
+        "linear:\nlatents": latents["linear"],
+        "decoded": strips["linear"],
+        "spherical:\nlatents": latents["spherical"],
+        "decoded ": strips["spherical"],
+    }
+    shown = [row if "latents" in name else np.clip(row, 0, 1) for name, row in rows.items()]
+    return de.image_grid(shown, [*rows])

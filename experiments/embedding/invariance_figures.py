@@ -1,0 +1,48 @@
+"""Figures of the verb `invariance`."""
+
+import textwrap
+
+import numpy as np
+
+import ddim_embed as de
+
+
+def figures(contents, images, shown):
+    """Draws all figures.
+
+    Args:
+        contents: as in `invariance.json`.
+        images: dict from network to its images of the latents.
+        shown: number of images in a row.
+
+    Returns:
+        Dict from file name to `matplotlib.figure.Figure`.
+    """
+    rows = [values[:shown].astype(np.float32) for values in images.values()]
+    return {
+        "fig10_networks.png": de.image_grid(rows, [textwrap.fill(name, 14) for name in images]),
+        "invariance.png": _curves(contents),
+    }
+
+
+def _curves(contents):
+    from matplotlib.figure import Figure
+
+    figure = Figure((11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, key, along, words in (
+        (left, "training", "images", "training images of each network"),
+        (right, "sampler_steps", "num_steps", "steps of the sampler"),
+    ):
+        rows = contents[key]
+        x = [row[along] for row in rows]
+        low, high = zip(*(row["interval"] for row in rows), strict=True)
+        axes.fill_between(x, low, high, alpha=0.25, color="#0072b2", linewidth=0)
+        axes.plot(x, [row["ratio"] for row in rows], "o-", color="#0072b2", label="ours")
+        axes.axhspan(100, 1000, color="#e69f00", alpha=0.2, linewidth=0, label="the paper's claim")
+        axes.set(xscale="log", yscale="log", xlabel=words)
+        axes.grid(which="both", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("random images apart /\nthe same latents' apart")
+    left.legend(frameon=False)
+    return figure

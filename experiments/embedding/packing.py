@@ -1,0 +1,63 @@
+"""The verbs `pack` and `measure`: for training with JAX on a machine without TensorFlow."""
+
+import numpy as np
+
+from ddim_embed.data import PADDING, crop_padding
+from ddim_embed.store.atomic import replacing
+from ddim_embed.store.weights import read_manifest, record_errors
+from experiments.configuration import NETWORKS
+from experiments.embedding import training
+from experiments.toolkit import sources
+
+
+def pack(config, folder, train_images=None):
+    """Writes the training and test images to `<folder>/<name>.npz`, for `--source npz`.
+
+    Args:
+        config: an `Experiment`.
+        folder: path of the folder to write to.
+        train_images: training images at most; None for all.
+
+    Returns:
+        The path of the file.
+    """
+    arrays = {}
+    for split, limit in (("train", train_images), ("test", config.images)):
+        pixels, labels = sources.load_labelled(config, split, limit)
+        if config.padding == PADDING:  # which loading the file will add again
+            pixels = crop_padding(pixels, PADDING)
+        arrays[f"{split}_images"] = np.round(255 * pixels).astype(np.uint8)
+        arrays[f"{split}_labels"] = labels
+    path = folder / f"{config.name}.npz"
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+    counts = " and ".join(
+        f"{len(arrays[f'{split}_images'])} {split}" for split in ("train", "test")
+    )
+    print(f"{path}: {counts} images, {path.stat().st_size / 2**20:.0f} MiB")
+    return path
+
+
+def measure(config):
+    """Measures the recorded weights that have no errors yet, and records these.
+
+    Args:
+        config: an `Experiment`; the errors are of its first `images` test images.
+
+    Returns:
+        The names of the networks that were measured.
+    """
+    manifest = read_manifest(config.weights)
+    names = [
+        name
+        for name in ("generator", *NETWORKS)
+        if not manifest.get(f"{config.name}/{name}", {"errors": True})["errors"]
+    ]
+    test = sources.load(config, "test", limit=config.images)
+    for name in names:
+        errors = training.measure(config, name, test, manifest[f"{config.name}/{name}"]["budget"])
+        record_errors(config.weights, config.name, name, errors)
+        print(f"{config.name}/{name}: {errors}")
+    if not names:
+        print(f"All recorded weights of {config.name} are measured.")
+    return names

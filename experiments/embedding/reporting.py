@@ -1,0 +1,272 @@
+"""The verbs `report` and `sample`: tables, figures and a page, for all networks with weights."""
+
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+import ddim_embed as de
+from ddim_embed import metrics
+from ddim_embed.methods.cache import embed_in_chunks
+from ddim_embed.store.atomic import replacing
+from experiments.configuration import NETWORKS
+from experiments.embedding.sections import report_tables
+from experiments.toolkit import results, sources, tables
+
+# Images between two updates of a progress bar; a multiple of the batch that decoding uses.
+_CHUNK = 256
+# Images of Figs 1 and 2, which are decoded as if they were latents.
+_FEW = 64
+# Generated images of the paper's Table 2, and the stream of their latents.
+_TABLE2_IMAGES = 1000
+_TABLE2 = -2
+
+
+def report(verb):
+    """Embeds test images with every network that has weights.
+
+    Writes `report.json` and figures to the folder of results, and prints the tables.
+
+    Args:
+        verb: a `Report`.
+
+    Raises:
+        FileNotFoundError: if there is no generator.
+        ConnectionError: if the data are missing and cannot be downloaded.
+    """
+    started = time.perf_counter()
+    config = verb.config
+    generator = sources.load_generator(config)
+    reported = sources.reported(config)
+    pixels = sources.load(reported, "test", config.images)
+    if len(pixels) < config.images:
+        print(
+            f"There are {len(pixels)} images, not {config.images}, in the {reported.source} data."
+        )
+    embedders = _load_embedders(config)
+
+    num_generated = min(len(pixels), _TABLE2_IMAGES)
+    # The bar counts decoded images: one per network and image, and those of Table 2.
+    total = len(pixels) * len(embedders) + num_generated * (1 + ("unet" in embedders))
+    with tqdm(total=total, desc="report", unit="image", disable=not config.progress) as bar:
+        embeddings = {
+            network: embed_in_chunks(
+                generator, pixels, de.Network(network, embedder), callback=bar.update
+            )
+            for network, embedder in embedders.items()
+        }
+        # None of these images is among the pairs of the networks' warm start.
+        generated = _generate(generator, num_generated, config.seed, bar, stream=_TABLE2)[1]
+        table2 = dict.fromkeys(("dataset", "generated", "dataset_interval", "generated_interval"))
+        of_generated = None
+        if "unet" in embedders:
+            method = de.Network("unet", embedders["unet"])
+            of_generated = embed_in_chunks(generator, generated, method, callback=bar.update)
+            for name, embedding in (("dataset", embeddings["unet"]), ("generated", of_generated)):
+                table2[name] = float(embedding.mse.mean())
+                table2[f"{name}_interval"] = results.interval(embedding.mse)
+
+    contents = {
+        "dataset": config.name,
+        "images": len(pixels),
+        "table1": [
+            _table1_row(config, generator, embedders[network], network, pixels, embedding)
+            for network, embedding in embeddings.items()
+        ],
+        "table2": table2,
+        "no_embeddings": _no_embeddings(generator, pixels[:_FEW], config.seed),
+        "denoiser": _denoiser(generator, pixels, config.seed),
+        "frechet": frechet_distances(config, pixels, generated, embeddings),
+        **results.provenance(config, verb.command),
+    }
+    figures = _figures(config, generator, pixels, embeddings)
+    figures["samples.png"] = _samples(config, generated)
+    figures["fig17_generated.png"] = None
+    if of_generated is not None:
+        figures["fig17_generated.png"] = _examples(
+            generated, of_generated, [slice(0, config.shown)], difference=True
+        )
+    results.save_figures(config.result_folder, figures)
+    results.save_json(config.result_folder / "report.json", contents)
+    tables.show(*report_tables(contents).values())
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+def frechet_distances(config, pixels, generated, embeddings):
+    """Returns Frechet distances from the data, on features of the data set's own classifier.
+
+    The distance depends on the number of images: all sets have the same size, and the distance
+    between two sets of real images is what a perfect generator would reach.
+
+    Args:
+        config: an `Experiment`.
+        pixels: test images.
+        generated: generated images, as many or fewer.
+        embeddings: dict from network to the `Embedding` of the test images.
+
+    Returns:
+        Dict of "images", the size of the sets, and of the distances from the first test images of
+        "generated", "data" (the next test images) and "reconstructed" (per network). None if there
+        is no classifier, or fewer than two images for each set.
+    """
+    classifier = sources.load_classifier(config)
+    if classifier is None:
+        return None
+    count = min(len(pixels) // 2, len(generated))
+    if count < 2:
+        return None
+    real = classifier.features(pixels[:count])
+
+    def distance(images):
+        return de.frechet_distance(real, classifier.features(images[:count]))
+
+    return {
+        "images": count,
+        "generated": distance(generated),
+        "data": distance(pixels[count:]),
+        "reconstructed": {
+            network: distance(embedding.reconstruction) for network, embedding in embeddings.items()
+        },
+    }
+
+
+def sample(verb):
+    """Generates images.
+
+    Writes `samples.npz` (latents, pixels), `samples.png`, and `samples.json`, their provenance.
+
+    Args:
+        verb: a `Sample`.
+
+    Raises:
+        FileNotFoundError: if there is no generator.
+    """
+    config = verb.config
+    generator = de.load_generator(config.name, config.weights, config.num_steps)
+    with tqdm(total=config.images, desc="sample", unit="image", disable=not config.progress) as bar:
+        latents, pixels = _generate(generator, config.images, config.seed, bar)
+    folder = config.result_folder
+    with replacing(folder / "samples.npz") as path:
+        np.savez_compressed(path, latents=latents, pixels=pixels)
+    results.save_figures(folder, {"samples.png": _samples(config, pixels)})
+    results.save_json(folder / "samples.json", results.provenance(config, verb.command))
+    print(f"{folder / 'samples.png'} and samples.npz: {len(pixels)} images")
+
+
+def _load_embedders(config):
+    embedders = {}
+    for network in NETWORKS:
+        try:
+            embedders[network] = de.load_embedder(config.name, network, config.weights)
+        except FileNotFoundError as error:
+            print(f"Left out: {network}. {error}")
+            continue
+        # The first call traces a graph, and the first batch of another size one for any size;
+        # neither counts as time of an embedding.
+        blank = np.zeros((de.Network.batch_size + 1, *config.image_shape), np.float32)
+        embedders[network].predict(blank, verbose=0)
+    return embedders
+
+
+def _generate(generator, count, seed, bar, stream=0):
+    """Returns latents and the pixels that they decode to, clipped."""
+    latents = generator.latents(count, seed, stream)
+    parts = []
+    for i in range(0, count, _CHUNK):
+        parts.append(np.clip(generator.decode(latents[i : i + _CHUNK], precision="float32"), 0, 1))
+        bar.update(len(parts[-1]))
+    return latents, np.concatenate(parts)
+
+
+def _table1_row(config, generator, embedder, network, pixels, embedding):
+    measured = (pixels, embedding.reconstruction, generator.padding)
+    return {
+        "network": network,
+        "parameters": embedder.count_params(),
+        "mse": float(embedding.mse.mean()),
+        "mse_interval": results.interval(embedding.mse),
+        "paper_mse": config.paper_mse.get(network),
+        "psnr": results.finite(metrics.psnr(*measured).mean()),
+        "ssim": results.finite(metrics.ssim(*measured).mean()),
+        "seconds_per_image": embedding.seconds / len(pixels),
+    }
+
+
+def _denoiser(generator, pixels, seed):
+    errors = de.denoising_errors(generator, pixels[:_TABLE2_IMAGES], seed)
+    return {
+        "levels": [
+            {"signal": rates.signal, "mse": float(mse)}
+            for rates, mse in zip(errors.rates, errors.mse, strict=True)
+        ],
+        "mean_image": errors.mean_image,
+    }
+
+
+def _no_embeddings(generator, pixels, seed):
+    """Returns errors of the attempts of Figs 1 and 2."""
+    return {
+        name: float(
+            metrics.mse(pixels, generator.decode(latents).numpy(), generator.padding).mean()
+        )
+        for name, latents in _attempts(generator, pixels, seed).items()
+    }
+
+
+def _attempts(generator, pixels, seed):
+    """Returns the latents of Figs 1 and 2: images x, x at the signal rate of t = 1, with noise."""
+    images = generator.normalizer(pixels).numpy()
+    rates = generator.grid[-1]
+    faint = rates.signal * images
+    # Not the seed of the samples, so that the noise is not theirs.
+    noise = rates.noise * generator.latents(len(pixels), seed + 1)
+    return {"x": images, "faint": faint, "noisy": faint + noise}
+
+
+def _figures(config, generator, pixels, embeddings):
+    """Returns the paper's figures by file name; None for those of networks without weights."""
+    shown = pixels[: config.shown]
+    names = ("fig03_embedding.png", "fig15_networks.png", "fig16_examples.png")
+    attempts = _attempts(generator, shown, config.seed)
+    x, faint, noisy = (_displayed(generator.decode(latents)) for latents in attempts.values())
+    faintness = f"{generator.grid[-1].signal:.2g} x"
+    figures = dict.fromkeys(names) | {
+        "fig01_images_as_latents.png": de.image_grid([shown, x], ["image x", "decode(x)"]),
+        "fig02_faint_images_as_latents.png": de.image_grid(
+            [shown, faint, noisy], ["image x", faintness, "with noise"]
+        ),
+    }
+    if embeddings:
+        rows = [_displayed(e.reconstruction[: config.shown]) for e in embeddings.values()]
+        figures["fig15_networks.png"] = de.image_grid([shown, *rows], ["image", *embeddings])
+    if "unet" in embeddings:
+        unet = embeddings["unet"]
+        figures["fig03_embedding.png"] = _examples(pixels, unet, [slice(0, config.shown)])
+        # Images after those of Figure 3, if there are more.
+        starts = range(config.shown, min(3 * config.shown, len(pixels)), config.shown) or (0,)
+        blocks = [slice(start, start + config.shown) for start in starts]
+        figures["fig16_examples.png"] = _examples(pixels, unet, blocks, difference=True)
+    return figures
+
+
+def _examples(pixels, embedding, blocks, difference=False):
+    rows, labels = [], []
+    for block in blocks:
+        reconstruction = _displayed(embedding.reconstruction[block])
+        rows += [pixels[block], embedding.latents[block], reconstruction]
+        labels += ["image", "latents", "decoded"]
+        if difference:
+            rows.append(np.abs(pixels[block] - reconstruction))
+            labels.append("difference")
+    return de.image_grid(rows, labels)
+
+
+def _samples(config, pixels):
+    """Shows at most as many rows as a row has images."""
+    pixels = pixels[: config.shown**2]
+    rows = [pixels[i : i + config.shown] for i in range(0, len(pixels), config.shown)]
+    return de.image_grid(rows)
+
+
+def _displayed(pixels):
+    return np.clip(pixels, 0, 1)

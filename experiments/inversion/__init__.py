@@ -1,0 +1,1 @@
+"""The project on inverting DDIMs: error against cost of every method."""

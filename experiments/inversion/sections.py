@@ -1,0 +1,47 @@
+"""Tables of `compare.json`, for the terminal and for the page of an experiment."""
+
+from experiments.toolkit.pages import Section
+from experiments.toolkit.tables import Table, number, of
+
+
+def comparison_tables(contents):
+    """Tables of `compare.json`: "methods", by their error, "controls" and "residuals"."""
+    methods = Table(
+        f"Every method on the same {contents['images']} images",
+        (
+            "method", "mean squared error, 95% interval", "evaluations", "seconds per image",
+            "PSNR, dB", "SSIM", "LPIPS", "deviation of latents", "above 30 dB",
+        ),
+        [
+            (
+                row["name"],
+                of(row, "mse", 6),
+                number(row["evaluations"], 0),
+                number(row["seconds_per_image"], 3),
+                number(row["psnr"], 2),
+                number(row["ssim"], 3),
+                number(row["lpips"], 4),
+                number(row["latents_std"], 3),
+                f"{row['converged']:.0%}",
+            )
+            for row in sorted(contents["methods"], key=lambda row: row["mse"])
+        ],
+    )  # fmt: skip
+    controls = Table(
+        "Controls",
+        ("", "value"),
+        [(words, number(value, 6)) for words, value in contents["controls"].items()],
+    )
+    steps = next(iter(contents["residuals"].values()))
+    residuals = Table(
+        "Implicit inversion: share of the images that each step is solved for",
+        ("last step", *(f"t = {step['time']:.1f}" for step in steps)),
+        [
+            (convention, *(f"{step['solved']:.0%}" for step in steps))
+            for convention, steps in contents["residuals"].items()
+        ],
+    )
+    return {"methods": methods, "controls": controls, "residuals": residuals}
+
+
+COMPARISON = Section("compare.json", "inversion/templates/compare.html", comparison_tables)

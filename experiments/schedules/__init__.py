@@ -1,0 +1,1 @@
+"""The study of diffusion schedules (Figs 6 and 7)."""

@@ -1,0 +1,97 @@
+"""HTML pages: one file beside its figures, which needs no network.
+
+Templates lie in the folders `templates` of this package and of each system. Everything that they
+insert is escaped.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from ddim_embed.store.atomic import replacing
+from experiments.toolkit.tables import Table, interval, number
+
+_EXPERIMENTS = Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """What the page of an experiment shows of the results of one verb.
+
+    Attributes:
+        file: name of the JSON file of the results.
+        template: path of the template within `experiments`. It has the variables `contents`, which
+            are those of the JSON file, `tables`, and those of `write`.
+        tables: function from the contents to a dict of `Table`s.
+    """
+
+    file: str
+    template: str
+    tables: Callable[[dict], dict[str, Table]]
+
+
+def write(folder, template, **variables):
+    """Writes a page to `index.html` in a folder.
+
+    Args:
+        folder: folder of the figures that the page shows.
+        template: path of the template within `experiments`.
+        **variables: of the template, in addition to `folder`, and to `shown`, the list of the
+            figures that the page has shown.
+
+    Returns:
+        The path of the page.
+    """
+    path = Path(folder) / "index.html"
+    text = _environment().get_template(template).render(folder=path.parent, shown=[], **variables)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_results(folder, sections):
+    """Writes the page of an experiment, which shows the results of all verbs that have run.
+
+    Args:
+        folder: contains the JSON file of at least one section.
+        sections: list of `Section`, in the order of the page.
+
+    Returns:
+        The path of the page.
+    """
+    folder = Path(folder)
+    results = [
+        (section, json.loads((folder / section.file).read_text()))
+        for section in sections
+        if (folder / section.file).exists()
+    ]
+    return write(
+        folder,
+        "toolkit/templates/results.html",
+        title=f"Embedding {results[0][1]['dataset']}",
+        sections=[(section, found, section.tables(found)) for section, found in results],
+        figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
+        files={
+            path.name: path.read_text(errors="replace")
+            for path in sorted(folder.glob("[!.]*.json"))
+            if path.name != results[0][0].file
+        },
+    )
+
+
+@functools.cache
+def _environment():
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_EXPERIMENTS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    indented = functools.partial(json.dumps, indent=2)
+    environment.filters |= {"number": number, "interval": interval, "json": indented}
+    return environment

@@ -1,0 +1,120 @@
+"""Result files, each written atomically and with its provenance."""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+from ddim_embed.store.atomic import replacing
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def save_figures(folder, figures):
+    """Writes figures as PNG files.
+
+    Args:
+        folder: where.
+        figures: dict from file name to a `matplotlib.figure.Figure`, or to None where an earlier
+            file of that name is to be deleted.
+    """
+    for name, figure in figures.items():
+        if figure is None:
+            (folder / name).unlink(missing_ok=True)
+            continue
+        with replacing(folder / name) as temporary:
+            figure.savefig(temporary, dpi=100)
+
+
+def save_json(path, contents):
+    """Writes a dict as JSON; raises ValueError for NaN and infinity, which JSON does not have."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
+
+
+def plain(values):
+    """Returns JSON-compatible values: paths become strings, those in the home folder with `~`."""
+    home = json.dumps(f"{Path.home()}{os.sep}").removesuffix('"')
+    return json.loads(json.dumps(values, default=str).replace(home, '"~/'))
+
+
+def finite(value):
+    """Returns a float, or None if it is not finite, as the PSNR of a perfect reconstruction."""
+    return float(value) if math.isfinite(value) else None
+
+
+def interval(values):
+    """Returns the half width of the 95% interval of the mean of values; None for a single one."""
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        return None
+    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def estimate(values):
+    """Returns the mean of one value per image and its `interval`: a dict."""
+    return {"mean": float(np.mean(values, dtype=np.float64)), "interval": interval(values)}
+
+
+def provenance(config, command, *packages):
+    """Returns how results were made, for their JSON file: a dict.
+
+    Args:
+        config: the configuration, a dataclass with a `seed`.
+        command: what a user types to repeat it.
+        *packages: packages that the numbers depend on, in addition to those of `versions`.
+    """
+    settings = dataclasses.asdict(config)
+    settings.pop("command", None)  # of a study
+    return {
+        "command": command,
+        "config": plain(settings),
+        "versions": versions(*packages),
+        "seed": config.seed,
+        "commit": commit(),
+    }
+
+
+def versions(*others):
+    """Returns the versions of what numbers depend on: a dict from package to version.
+
+    Args:
+        *others: packages in addition to those that all numbers depend on.
+    """
+    import ddim_embed
+
+    packages = ("tensorflow", "keras", "numpy", *others)
+    return (
+        {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in packages}
+        | {"ddim_embed": ddim_embed.__version__}
+    )
+
+
+def commit():
+    """Returns the commit of this checkout, with "-dirty" if tracked files differ from it.
+
+    None if the experiments are not in a checkout of their own, or git is not installed.
+    """
+    top = _git("rev-parse", "--show-toplevel")
+    head = _git("rev-parse", "HEAD")
+    if not top or not head or Path(top).resolve() != _ROOT:
+        return None
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return f"{head}-dirty" if changed else head
+
+
+def _git(*arguments):
+    # Without the optional lock, which would disturb a git command that runs at the same time.
+    command = ["git", "--no-optional-locks", "-C", str(_ROOT), *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

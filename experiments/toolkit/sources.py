@@ -1,0 +1,96 @@
+"""Images and weights of an experiment."""
+
+import contextlib
+import dataclasses
+
+import ddim_embed as de
+from experiments.toolkit.command_line import UsageError
+
+
+def load_generator(config, precision="float32", **options):
+    """Loads the experiment's generator.
+
+    Args:
+        config: an `Experiment`.
+        precision, **options: as for `de.load_generator`.
+
+    Raises:
+        UsageError: if the shape of its images differs from the experiment's.
+        FileNotFoundError: if there is no generator.
+    """
+    options = {"num_steps": config.num_steps, "precision": precision, **options}
+    generator = de.load_generator(config.name, config.weights, **options)
+    if generator.image_shape != config.image_shape:
+        shapes = ["x".join(map(str, one.image_shape)) for one in (generator, config)]
+        raise UsageError(
+            f"--image-size and --channels must be those of the generator {config.name}, which "
+            f"makes images of {shapes[0]}. Received: {shapes[1]}"
+        )
+    return generator
+
+
+def load_classifier(config):
+    """Loads the feature classifier of the experiment's data; None if there is none of its shape."""
+    try:
+        classifier = de.load_feature_classifier(config.name, config.weights)
+    except FileNotFoundError:
+        return None
+    return classifier if classifier.image_shape == config.image_shape else None
+
+
+def load(config, split, limit=None):
+    """Loads pixels of the experiment's data; raises as `load_labelled` does."""
+    return load_labelled(config, split, limit)[0]
+
+
+def load_labelled(config, split, limit=None):
+    """Loads pixels and labels of the experiment's data.
+
+    Raises:
+        UsageError: if `load_images` refuses what the flags ask for.
+        ConnectionError: if the data are missing and cannot be downloaded.
+    """
+    with _usage_errors():
+        return de.load_images(
+            config.data,
+            part(config, split),
+            image_size=config.image_size,
+            source=config.source,
+            limit=limit,
+            channels=config.channels,
+        )
+
+
+def reported(config):
+    """Returns the configuration whose `source` is that of the images of a report."""
+    return dataclasses.replace(config, source=config.report_source or config.source)
+
+
+def stream(config, batch_size, start_step):
+    """Yields batches of training pixels from step `start_step` on; raises as `load` does."""
+    with _usage_errors():
+        return de.stream_images(
+            config.data,
+            part(config, "train"),
+            batch_size,
+            image_size=config.image_size,
+            source=config.source,
+            channels=config.channels,
+            seed=config.seed,
+            start_step=start_step,
+            mirror=config.mirror,
+        )
+
+
+@contextlib.contextmanager
+def _usage_errors():
+    """Turns a ValueError of the library about values of the flags into a `UsageError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def part(config, split):
+    """Returns the split to load: a smoke run has test images only, those of the bundled sample."""
+    return "test" if config.smoke else split

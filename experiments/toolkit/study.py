@@ -1,0 +1,69 @@
+"""A study answers one question: a dataclass of flags, without verbs."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+
+from experiments.toolkit import command_line
+from experiments.toolkit.command_line import Command, Settings, require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study(Settings, Command):
+    """The settings that every study has.
+
+    Attributes:
+        seed: random seed.
+        results: folder of results; files are written to `<results>/<name>/`.
+        smoke: tiny sizes, to see in seconds that everything works.
+    """
+
+    name: ClassVar[str]
+
+    seed: int = 0
+    results: Path = Path("results")
+    smoke: bool = False
+
+    def shrink(self):
+        """Returns the `--smoke` version of these settings."""
+        return dataclasses.replace(self, smoke=True)
+
+    def check(self):
+        """Raises `UsageError` for a value out of its range; names the flag and the value."""
+        require(self.seed >= 0, "seed", "at least 0", self.seed)
+
+
+def main(study, arguments=None):
+    """Runs a study from the command line.
+
+    Args:
+        study: a `Study`, whose values are the defaults of the flags.
+        arguments: list of words; None for those of the command line.
+
+    Raises:
+        SystemExit: with code 2 for a wrong flag or value; with code 1 where data or weights are
+            missing. The reason is printed to stderr.
+    """
+    arguments = command_line.words(arguments)
+    with command_line.errors_in_a_line(command_line.with_command):
+        parsed = command_line.parse(
+            Annotated[type(study), tyro.conf.arg(name="")],
+            hint=command_line.flags_hint(study),
+            args=arguments,
+            prog=f"python -m experiments.{study.name}",
+            description=sys.modules[type(study).__module__].__doc__,
+            default=study,
+        )
+        given = command_line.given(arguments, study)
+        study = study.shrink() if parsed.smoke else study
+        study = dataclasses.replace(
+            study,
+            command=command_line.command_of(study.name, arguments),
+            **{name: getattr(parsed, name) for name in given},
+        )
+        study.check()
+        command_line.import_tensorflow()
+        study.run()
