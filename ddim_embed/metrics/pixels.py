@@ -7,7 +7,6 @@ saturated pixels.
 from collections.abc import Iterator
 
 import numpy as np
-import tensorflow as tf
 
 
 def mse(
@@ -46,12 +45,16 @@ def mse(
 
 def psnr(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np.ndarray:
     """Peak signal-to-noise ratio per image in decibels (tf.image.psnr); arguments as for `mse`."""
+    import tensorflow as tf  # not at the top: the mean squared error needs NumPy alone
+
     pixels, reconstruction = content(pixels, reconstruction, padding, np.float32)
     return tf.image.psnr(pixels, reconstruction, max_val=1.0).numpy()
 
 
 def ssim(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np.ndarray:
     """Structural similarity per image (tf.image.ssim, 11x11 window); arguments as for `mse`."""
+    import tensorflow as tf
+
     pixels, reconstruction = content(pixels, reconstruction, padding, np.float32)
     return tf.image.ssim(pixels, reconstruction, max_val=1.0).numpy()
 

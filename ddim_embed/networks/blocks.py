@@ -112,6 +112,7 @@ class SinusoidalEmbedding(keras.layers.Layer):
         self.dims = dims
         self.min_frequency = min_frequency
         self.max_frequency = max_frequency
+        self.built = True
 
     def call(self, noise_variances):
         return ops.cast(self.embed(noise_variances), self.compute_dtype)

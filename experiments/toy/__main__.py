@@ -13,6 +13,9 @@ _POSITIVE = (
 )  # fmt: skip
 
 
+LOSSES = ("mean_absolute_error", "mean_squared_error")
+
+
 @dataclasses.dataclass(frozen=True)
 class Toy(Study):
     """The settings of the study.

@@ -10,9 +10,9 @@ ORTHOGONAL = 10.0
 SAME_MAP = 1e-2
 
 _MAP_CLAIMS = {
-    "absolute / exact": "a network (absolute loss) approaches the map of the data",
-    "squared / exact": "a network (squared loss) approaches the map of the data",
-    "absolute / squared": "distinct networks end with the same map",
+    "mean_absolute_error / exact": "a network (absolute loss) approaches the map of the data",
+    "mean_squared_error / exact": "a network (squared loss) approaches the map of the data",
+    "mean_absolute_error / mean_squared_error": "distinct networks end with the same map",
     "exact median / exact": "the map depends on the data alone (exactly solved for both losses)",
 }
 

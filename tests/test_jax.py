@@ -1,0 +1,139 @@
+"""Training on JAX: the same losses and weights as on TensorFlow, without TensorFlow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training_steps
+from conftest import assert_close
+
+import ddim_embed as de
+from ddim_embed.store.weights import read_manifest
+from experiments import runner
+from experiments.fashion_mnist import FASHION_MNIST
+
+TESTS = Path(__file__).resolve().parent
+# TensorFlow is as if it were not installed: importing it is an error.
+WITHOUT_TENSORFLOW = "import sys; sys.modules['tensorflow'] = None; "
+
+
+def run_on_jax(*command):
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(TESTS.parent)}
+    result = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, cwd=TESTS
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    """Losses and weights of three steps, on TensorFlow and on JAX."""
+    folder = tmp_path_factory.mktemp("steps")
+    training_steps.main(folder / "tensorflow.npz", folder / "tensorflow")
+    run_on_jax("training_steps.py", str(folder / "jax.npz"), str(folder / "jax"))
+    return [dict(np.load(folder / f"{name}.npz")) for name in ("tensorflow", "jax")]
+
+
+@pytest.mark.parametrize("name", training_steps.runs())
+def test_three_steps_are_those_of_tensorflow(steps, name):
+    ours, theirs = steps
+    losses = ours[f"{name}/losses"]
+    assert len(losses) == 3 and losses[0] != losses[1]
+    assert_close(theirs[f"{name}/losses"], losses, 1e-5)  # float32
+    found, expected = theirs[f"{name}/weights"], ours[f"{name}/weights"]
+    assert_close(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize("backend", [0, 1])
+@pytest.mark.parametrize("name", training_steps.RESUMED)
+def test_a_resumed_run_is_the_same(steps, name, backend):
+    found = steps[backend]
+    np.testing.assert_array_equal(found[f"{name}/resumed"], found[f"{name}/weights"])
+
+
+def test_fit_trains_on_jax_as_the_loop_does():
+    code = WITHOUT_TENSORFLOW + (
+        "import numpy as np, training_steps as t; "
+        "model, other = t.make_denoiser('mean_squared_error', 'noise'), None; "
+        "pixels = next(t.batches(0)); "
+        "history = model.fit(pixels, batch_size=4, epochs=2, shuffle=False, verbose=0).history; "
+        "print(*history['loss'], *model.evaluate(pixels, batch_size=4, verbose=0))"
+    )
+    losses = [float(word) for word in run_on_jax("-c", code).split()]
+    model = training_steps.make_denoiser("mean_squared_error", "noise")
+    pixels = next(training_steps.batches(0))
+    history = model.fit(pixels, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    expected = [*history["loss"], *model.evaluate(pixels, batch_size=4, verbose=0)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)  # float32
+
+
+def test_decode_is_that_of_tensorflow(tmp_path):
+    code = WITHOUT_TENSORFLOW + (
+        "import numpy as np, ddim_embed as de; generator = de.load_generator('fashion_mnist'); "
+        f"np.save({str(tmp_path / 'pixels.npy')!r}, generator.sample(2, seed=1))"
+    )
+    run_on_jax("-c", code)
+    expected = de.load_generator("fashion_mnist").sample(2, seed=1)
+    # The first step multiplies the rounding of float32 by 50.
+    assert_close(np.load(tmp_path / "pixels.npy"), expected, 1e-3)
+
+
+def test_the_verbs_train_without_tensorflow(tmp_path):
+    """`pack`, then `train` and `train-embedders` on JAX, then `measure`: the weights are the same
+    files."""
+    folders = ["--weights", str(tmp_path / "weights"), "--runs", str(tmp_path / "runs")]
+    data = ["--name", "own", "--source", "npz", "--images", "8", "--image-size", "16"]
+    sizes = ["--widths", "4", "8", "--block-depth", "1", "--num-steps", "2", "--channels", "1"]
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 1), np.uint8)
+    np.savez(tmp_path / "images.npz", train_images=pixels, test_images=pixels[:10])
+    own = [*folders, *data, *sizes]
+    given = ["--data", str(tmp_path / "images.npz")]
+    runner.main(FASHION_MNIST, ["pack", str(tmp_path), "--train-images", "32", *own, *given])
+    packed = ["--data", str(tmp_path / "own.npz")]
+    code = WITHOUT_TENSORFLOW + (
+        "from experiments import runner; from experiments.fashion_mnist import FASHION_MNIST; "
+        "runner.main(FASHION_MNIST, sys.argv[1:])"
+    )
+    train = ["--train-steps", "2", "--batch-size", "4", "--precision", "float32", "--mirror"]
+    run_on_jax("-c", code, "train", *own, *packed, *train)
+    embed = ["--pairs", "64", "--warm-start-steps", "2", "--embedder-steps", "2"]
+    embed += ["--embedder-batch-size", "4", "--precision", "float32", "--remat"]
+    run_on_jax("-c", code, "train-embedders", "conv1", "unet", *own, *packed, *embed)
+    manifest = read_manifest(tmp_path / "weights")
+    assert set(manifest) == {"own/generator", "own/conv1", "own/unet"}
+    assert all(entry["errors"] == {} for entry in manifest.values())
+    assert manifest["own/unet"]["budget"]["command"].startswith("KERAS_BACKEND=jax python -m")
+    runner.main(FASHION_MNIST, ["measure", *own, *packed])
+    measured = read_manifest(tmp_path / "weights")
+    assert {key: entry["sha256"] for key, entry in measured.items()} == {
+        key: entry["sha256"] for key, entry in manifest.items()
+    }
+    assert measured["own/generator"]["errors"]["test_noise_mae"] > 0
+    assert measured["own/unet"]["errors"]["test_images"] == 8
+    generator = de.load_generator("own", tmp_path / "weights", num_steps=2)
+    found = de.embed(generator, pixels[:8] / 255, "unet").mse.mean()
+    assert measured["own/unet"]["errors"]["test_mse"] == pytest.approx(found, rel=1e-4)
+
+
+def test_a_seed_gives_the_same_batches_on_jax():
+    arguments = "'mnist', 'test', 16, source='sample', seed=3, start_step=61, mirror=True"
+    code = WITHOUT_TENSORFLOW + (
+        f"import itertools, ddim_embed as de; batches = de.stream_images({arguments}); "
+        "print(*[batch.astype(float).sum() for batch in itertools.islice(batches, 3)]); "
+        "print(*next(batches)[:, 5:9, 14].ravel()[:40])"
+    )
+    sums, values = run_on_jax("-c", code).splitlines()
+    batches = de.stream_images(
+        "mnist", "test", 16, source="sample", seed=3, start_step=61, mirror=True
+    )
+    expected = [np.asarray(batch) for batch in batches.take(4)]
+    np.testing.assert_allclose(
+        [float(word) for word in sums.split()],
+        [batch.astype(float).sum() for batch in expected[:3]],
+    )
+    found = np.array([float(word) for word in values.split()])
+    np.testing.assert_allclose(found, expected[3][:, 5:9, 14].ravel()[:40], atol=1e-7)
