@@ -12,15 +12,11 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 from tyro.conf import Suppress
 
+from ddim_embed.cli import METHODS as METHODS
 from experiments.toolkit.command_line import Command, Settings, require
 from experiments.toolkit.results import plain
 
 NETWORKS = ("conv1", "conv3_16", "conv3_64", "conv5_128", "unet")
-# The library's names, so that a wrong one is refused before TensorFlow is imported.
-METHODS = (
-    *NETWORKS, "descent", "lbfgs", "gauss_newton", "correction", "hybrid", "ddim_inversion",
-    "implicit", "edict", "bdia",
-)  # fmt: skip
 DATA = ("mnist", "fashion_mnist", "cifar10", "oxford_flowers102", "celeba")
 
 _POSITIVE = (

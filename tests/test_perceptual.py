@@ -254,7 +254,7 @@ class TestWeights:
     def test_a_missing_file_names_the_command(self, tmp_path, monkeypatch):
         monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "package")
         images = np.zeros((1, 64, 64, 3))
-        with pytest.raises(FileNotFoundError, match=r"python -m experiments.lpips_weights"):
+        with pytest.raises(FileNotFoundError, match=r"No weights `lpips/alexnet`"):
             lpips(images, images, root=tmp_path)
 
     def test_another_file_is_refused(self, tmp_path):

@@ -25,6 +25,7 @@ from ddim_embed.store.weights import (
     weights_root,
 )
 from ddim_embed.training.denoiser import DiffusionModel
+from experiments.toolkit.command_line import with_command
 
 LAYER = "input_conv"
 KERNEL = f"{LAYER}/vars/0"
@@ -293,6 +294,22 @@ class TestManifest:
         path.unlink()
         with pytest.raises(MissingWeightsError, match="`mnist/conv1`"):
             find_weights("mnist", "conv1", tmp_path)
+
+    @pytest.mark.parametrize(
+        "name, words",
+        [
+            ("generator", "mnist train"),
+            ("unet", "mnist train-embedders unet"),
+            ("features", "features mnist"),
+        ],
+    )
+    def test_the_experiments_name_the_command_that_makes_missing_weights(
+        self, tmp_path, name, words
+    ):
+        with pytest.raises(MissingWeightsError) as error:
+            find_weights("mnist", name, tmp_path)
+        assert f"`python -m experiments.{words}`" in with_command(error.value)
+        assert with_command(FileNotFoundError("gone")) == "gone"
 
     @pytest.mark.parametrize("name", ["", "..", "../unet", "a/b", "a\\b", "unet.h5", "unet\n"])
     def test_names_cannot_leave_the_folder(self, tmp_path, model, name):

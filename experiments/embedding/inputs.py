@@ -6,7 +6,7 @@ import numpy as np
 
 import ddim_embed as de
 from experiments.toolkit import results, sources
-from experiments.toolkit.command_line import UsageError
+from experiments.toolkit.command_line import UsageError, with_command
 
 # Iterations of a smoke run.
 _FEW = 2
@@ -55,7 +55,7 @@ def unet(config):
     try:
         return de.Network("unet", de.load_embedder(config.name, "unet", config.weights))
     except FileNotFoundError as error:
-        print(f"Left out: the U-Net. {error}")
+        print(f"Left out: the U-Net. {with_command(error)}")
         return None
 
 

@@ -15,7 +15,7 @@ from experiments.embedding import invariance_figures, training
 from experiments.embedding.claims import invariance_verdict
 from experiments.embedding.sections import invariance_tables
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require
+from experiments.toolkit.command_line import UsageError, require, with_command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _shipped(config, count, counts):
     try:
         generator = de.load_generator(config.name, config.weights)
     except FileNotFoundError as error:
-        print(f"Left out: {SHIPPED}. {error}")
+        print(f"Left out: {SHIPPED}. {with_command(error)}")
         return None
     return {
         ("sampler_steps", num_steps): _decode(generator, count, config.seed, num_steps)

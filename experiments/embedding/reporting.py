@@ -12,6 +12,7 @@ from ddim_embed.store.atomic import replacing
 from experiments.configuration import NETWORKS
 from experiments.embedding.sections import report_tables
 from experiments.toolkit import results, sources, tables
+from experiments.toolkit.command_line import with_command
 
 # Images between two updates of a progress bar; a multiple of the batch that decoding uses.
 _CHUNK = 256
@@ -159,7 +160,7 @@ def _load_embedders(config):
         try:
             embedders[network] = de.load_embedder(config.name, network, config.weights)
         except FileNotFoundError as error:
-            print(f"Left out: {network}. {error}")
+            print(f"Left out: {network}. {with_command(error)}")
             continue
         # The first call traces a graph, and the first batch of another size one for any size;
         # neither counts as time of an embedding.

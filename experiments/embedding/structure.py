@@ -17,7 +17,7 @@ from experiments.embedding import structure_figures
 from experiments.embedding.cloud_claims import cloud_claims
 from experiments.embedding.sections import structure_tables
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require
+from experiments.toolkit.command_line import UsageError, require, with_command
 
 # Without the preference of L-BFGS for some frequencies, which would shape the cloud.
 FINDERS = {"descent": de.Descent, "lbfgs": functools.partial(de.LBFGS, laplacian=0.0)}
@@ -205,7 +205,7 @@ def _canonical(config, generator, pixels):
     try:
         embedder = de.load_embedder(config.name, "unet", config.weights)
     except FileNotFoundError as error:
-        print(f"Left out: the U-Net's latents. {error}")
+        print(f"Left out: the U-Net's latents. {with_command(error)}")
         return None
     return de.embed(generator, pixels, de.Network("unet", embedder)).latents[0]
 

@@ -14,7 +14,7 @@ from experiments.configuration import NETWORKS
 from experiments.inversion import comparison_figures
 from experiments.inversion.sections import comparison_tables
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError
+from experiments.toolkit.command_line import UsageError, with_command
 
 # Images that are embedded, and cached, at a time; it divides the default number, so that each
 # method is traced for one shape.
@@ -70,7 +70,7 @@ def run(verb):
         try:
             embedding = _embed(config, generator, pixels, name, method)
         except FileNotFoundError as error:
-            print(f"Left out: {name}. {error}")
+            print(f"Left out: {name}. {with_command(error)}")
             continue
         embeddings[name] = embedding
         rows.append(_row(generator, pixels, name, method, embedding))
