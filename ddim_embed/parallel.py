@@ -26,6 +26,14 @@ def use_one_core_per_operation():
 
     Raises:
         RuntimeError: if TensorFlow has computed something already, and it is another setting.
+
+    Example:
+
+    >>> try:
+    ...     de.use_one_core_per_operation()
+    ... except RuntimeError:
+    ...     print("call it first of all")
+    call it first of all
     """
     if has_gpu() or not is_tensorflow():
         return

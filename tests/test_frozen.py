@@ -7,6 +7,7 @@ from conftest import assert_close, make_generator, set_random_weights
 
 from ddim_embed.generator.denoiser import Denoiser
 from ddim_embed.networks.blocks import ATTENTIONS
+from ddim_embed.networks.frozen import Unfrozen
 from ddim_embed.networks.kernels import add_swish
 from ddim_embed.networks.unet import UNet
 from ddim_embed.process.sampling import sample, time_grid
@@ -169,3 +170,24 @@ def test_add_swish():
     expected, expected_gradient = evaluate(lambda x: tf.nn.silu(x + added), x, upstream)
     assert_close(value, expected, 1e-6)  # float32
     assert_close(gradient, expected_gradient, 1e-6)
+
+
+def test_splits_at_the_bottleneck_as_the_network_does():
+    network = set_random_weights(UNet(1, (4, 8), 2), seed=3)
+    frozen, images = network.freeze(GRID, (8, 8)), normal((2, 8, 8, 1))
+    variances = tf.fill((2, 1, 1, 1), GRID[1].noise ** 2)
+    h, skips = frozen.encode(images, 1)
+    expected_h, expected_skips = network.encode([images, variances])
+    for found, expected in zip([h, *skips], [expected_h, *expected_skips], strict=True):
+        assert_close(found, expected, 1e-5)  # float32
+    shifted = frozen(images, 1, hook=lambda h: 2 * h)
+    assert_close(shifted, frozen.decode(2 * h, skips, 1), 1e-6)
+    assert_close(shifted, network([images, variances], hook=lambda h: 2 * h), 1e-5)
+
+
+def test_a_network_that_does_not_freeze_is_evaluated_as_it_is():
+    network = set_random_weights(UNet(1, (4, 8), 1), seed=3)
+    plain = Unfrozen(network, GRID)
+    images = normal((2, 8, 8, 1))
+    for step in range(len(GRID)):
+        assert_close(plain(images, step), network.freeze(GRID, (8, 8))(images, step), 1e-5)

@@ -105,7 +105,7 @@ def test_a_killed_training_of_the_generator_ends_in_the_same_weights(uninterrupt
         folder.exists,  # before the first checkpoint
         lambda: step_of(folder) >= 5,
         # While a checkpoint is written.
-        lambda: step_of(folder) >= 20 and (folder / "checkpoint.h5.tmp").exists(),
+        lambda: step_of(folder) >= 20 and any(folder.glob(".checkpoint.*.h5")),
     )
     for moment in moments:
         run_and_kill(tmp_path, TRAIN, moment)
@@ -124,9 +124,9 @@ def test_a_killed_training_of_an_embedder_ends_in_the_same_weights(uninterrupted
     runs, weights = paths(tmp_path)
     warm_start, unrolled = runs / "unet" / "warm_start", runs / "unet" / "unrolled"
     moments = (
-        lambda: (runs / "pairs.tmp").exists() or (runs / "pairs.h5").exists(),
+        lambda: any(runs.glob(".pairs.*.h5")) or (runs / "pairs.h5").exists(),
         lambda: step_of(warm_start) >= 10,
-        lambda: step_of(unrolled) >= 10 and (unrolled / "checkpoint.h5.tmp").exists(),
+        lambda: step_of(unrolled) >= 10 and any(unrolled.glob(".checkpoint.*.h5")),
     )
     for moment in moments:
         run_and_kill(tmp_path, TRAIN_EMBEDDERS, moment)

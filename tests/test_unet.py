@@ -185,3 +185,36 @@ def test_is_a_keras_model_with_gradients_for_all_that_is_trainable():
     gradients = tape.gradient(loss, network.trainable_variables)
     assert len(gradients) == sum("moving" not in weight.name for weight in network.weights)
     assert all(np.abs(gradient).max() > 0 for gradient in gradients)
+
+
+class TestWalk:
+    """The network splits at the bottleneck: `encode` to h and skips, `decode` from them."""
+
+    def network(self):
+        return set_random_weights(UNet(1, widths=(4, 8, 6), block_depth=2))
+
+    def inputs(self):
+        rng = np.random.default_rng(0)
+        images = rng.normal(size=(2, 8, 8, 1)).astype(np.float32)
+        return [images, np.full((2, 1, 1, 1), 0.3, np.float32)]
+
+    def test_the_halves_make_the_whole(self):
+        network = self.network()
+        h, skips = network.encode(self.inputs())
+        assert h.shape == (2, 2, 2, 6)
+        assert [skip.shape[1:] for skip in skips] == [(8, 8, 4)] * 2 + [(4, 4, 8)] * 2
+        expected = network(self.inputs())
+        np.testing.assert_array_equal(network.decode(h, skips), expected)
+        assert len(skips) == 4  # they may be decoded again
+        np.testing.assert_array_equal(network.decode(h, skips), expected)
+
+    def test_a_hook_replaces_h(self):
+        network = self.network()
+        seen = []
+        plain = network(self.inputs(), hook=lambda h: seen.append(h) or h)
+        np.testing.assert_array_equal(plain, network(self.inputs()))
+        np.testing.assert_array_equal(seen[0], network.encode(self.inputs())[0])
+        shifted = network(self.inputs(), hook=lambda h: h + 1)
+        h, skips = network.encode(self.inputs())
+        np.testing.assert_array_equal(shifted, network.decode(h + 1, skips))
+        assert np.abs(shifted - plain).max() > 1e-3

@@ -36,6 +36,12 @@ class UNet(keras.Model):
     Raises:
         ValueError: for sizes that cannot be built, or images whose size the pooling does not
             divide.
+
+    Example:
+
+    >>> network = de.UNet(channels=1, widths=(8, 16), block_depth=1)
+    >>> network([np.zeros((2, 16, 16, 1)), np.full((2, 1, 1, 1), 0.5)]).shape
+    TensorShape([2, 16, 16, 1])
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class Process:
 
     >>> process = de.Process(num_steps=4)
     >>> [round(rates.noise, 2) for rates in process.grid]
-    [0.31, 0.59, 0.81, 0.95, 1.0]
+    [0.31, 0.59, 0.8, 0.95, 1.0]
     """
 
     schedule: str | Callable = "continuous_cosine"

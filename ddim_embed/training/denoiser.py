@@ -36,6 +36,7 @@ class DiffusionModel(TrainedModel):
 
     Example:
 
+    >>> import keras
     >>> pixels, _ = de.load_images("fashion_mnist", "test", limit=8, source="sample")
     >>> model = de.DiffusionModel(de.UNet(channels=1, widths=(4, 8), block_depth=1))
     >>> model.normalizer.adapt(pixels)
@@ -111,7 +112,8 @@ class DiffusionModel(TrainedModel):
         times = noise.uniform((shape[0], 1, 1, 1), times_seed)
         if evenly:
             count = ops.cast(shape[0], "float32")
-            times = (times + ops.reshape(ops.arange(count), (-1, 1, 1, 1))) / count
+            numbers = ops.arange(shape[0], dtype="float32")
+            times = (times + ops.reshape(numbers, (-1, 1, 1, 1))) / count
         return noise.normal(shape, noise_seed), self.schedule(times)
 
     def get_config(self):

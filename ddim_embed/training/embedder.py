@@ -70,6 +70,7 @@ class EmbedderTrainer(_EmbedderModel):
 
     Example:
 
+    >>> import keras
     >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
     >>> trainer = de.EmbedderTrainer(de.build_embedder("conv1"), generator)
     >>> trainer.compile(keras.optimizers.Adam(1e-3))
@@ -140,6 +141,7 @@ class LatentRegression(_EmbedderModel):
 
     Example:
 
+    >>> import keras
     >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
     >>> regression = de.LatentRegression(de.build_embedder("conv1"), generator)
     >>> regression.compile(keras.optimizers.Adam(1e-3))

@@ -61,6 +61,17 @@ def train(
         CheckpointError: if a checkpoint in `folder` has other variables or another identity.
         FloatingPointError: if a loss or a weight is not finite; the last checkpoint stays as it
             was.
+
+    Example:
+
+    >>> import keras
+    >>> model = de.DiffusionModel(de.UNet(channels=1, widths=(4, 8), block_depth=1))
+    >>> model.compile(keras.optimizers.Adam(1e-3))
+    >>> def batches(step):
+    ...     return de.stream_images("mnist", "test", 8, source="sample", start_step=step)
+    >>> history = de.train(model, batches, num_steps=2, folder="run", progress=False)
+    >>> history[-1]["step"]
+    2
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +102,8 @@ def train(
             bar.update()
             if steps.compile_seconds is None:
                 steps.compile_seconds = seconds() - seconds_before
-                bar.write(f"{description}: compiled in {steps.compile_seconds:.0f} s")
+                if progress:
+                    bar.write(f"{description}: compiled in {steps.compile_seconds:.0f} s")
             if step % log_steps == 0 or step == num_steps:
                 values = {name: float(value) for name, value in logs.items()}
                 if not np.isfinite(list(values.values())).all():
