@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 import ddim_embed as de
+from ddim_embed import backend
 from ddim_embed.process import noise
 
 
@@ -76,6 +77,7 @@ def runs():
         made[f"embedder/{network}"] = lambda network=network: make_trainer(
             network, remat=True, loss="root_mean_square"
         )
+    made["embedder/loop"] = lambda: make_trainer("conv3_16", remat=True)
     made["embedder/from_scratch"] = lambda: make_trainer("unet", adapt_statistics=True)
     return made
 
@@ -84,7 +86,7 @@ RESUMED = ("denoiser/noise", "embedder/unet")
 
 
 def main(out, folder):
-    found = {}
+    found, has_gpu = {}, backend.has_gpu
     for name, make in runs().items():
         own, again = Path(folder, name), Path(folder, "again", name)
 
@@ -94,11 +96,14 @@ def main(out, folder):
                     shutil.copytree(own, again, dirs_exist_ok=True)
                 yield batch
 
+        if name == "embedder/loop" and not backend.is_tensorflow():
+            backend.has_gpu = lambda: True  # where the sampler is a loop
         model = make()
         options = {"log_steps": 1, "progress": False, "identity": name, "checkpoint_seconds": -1}
         history = de.train(model, copying, 3, own, **options)
         found[f"{name}/losses"] = np.array([line["loss"] for line in history])
         found[f"{name}/weights"] = np.concatenate([w.ravel() for w in model.get_weights()])
+        backend.has_gpu = has_gpu
         if name in RESUMED:
             resumed = make()
             history = de.train(resumed, batches, 3, again, **options)
