@@ -159,13 +159,10 @@ class Experiment(Settings):
         return dataclasses.replace(config, weights=folder / "weights", runs=folder / "runs")
 
     def adapt(self, parsed):
-        """Returns the defaults of all flags that are not given, for those that are.
+        """Returns the defaults of all flags that are not given, for those in `parsed`.
 
         With other data or another name, no statement about the module's data set remains; with
         `--smoke`, sizes are tiny.
-
-        Args:
-            parsed: this configuration with the user's flags.
         """
         config = self
         if parsed.data != self.data:
@@ -177,13 +174,9 @@ class Experiment(Settings):
         return config
 
     def override(self, parsed, given):
-        """Returns the configuration with the values of the flags that are given.
+        """Returns the configuration with the values in `parsed` of the flags that are `given`.
 
         A smoke run uses subfolders of the folders of weights and checkpoints that the user names.
-
-        Args:
-            parsed: the configuration that holds these values.
-            given: names of fields.
         """
         changes = {name: getattr(parsed, name) for name in given}
         if self.smoke:

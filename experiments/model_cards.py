@@ -87,14 +87,7 @@ _DATA = {
 
 
 def cards(manifest):
-    """Returns the text of all cards.
-
-    Args:
-        manifest: as `ddim_embed.weights.read_manifest` returns it.
-
-    Returns:
-        Markdown.
-    """
+    """Returns the text of all cards, Markdown, from a manifest."""
     lines = [
         "# Model cards",
         "",
@@ -138,14 +131,7 @@ def draw_samples(root, manifest):
     """Writes `<data>/samples.png` for each generator: images of the latents of seed 0.
 
     The file holds the checksum of the generator's weights (`samples_of`); it is drawn again only if
-    that of the manifest differs.
-
-    Args:
-        root: the folder of weights.
-        manifest: its manifest.
-
-    Returns:
-        The paths that were written.
+    that of the manifest differs. Returns the paths that were written.
     """
     written = []
     for name, entry in sorted(manifest.items()):
@@ -202,11 +188,7 @@ def _errors(errors):
 
 
 def main(arguments):
-    """Writes `README.md` and samples into a folder of weights, by default the shipped one.
-
-    Args:
-        arguments: words: the folder, or none.
-    """
+    """Writes `README.md` and samples into a folder of weights, by default the shipped one."""
     root = weights_root(Path(arguments[0]) if arguments else None)
     if not root.is_dir():
         sys.exit(f"error: {root} is not a folder. python -m experiments.model_cards FOLDER")

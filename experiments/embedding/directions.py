@@ -34,14 +34,6 @@ def run(verb):
 
     Writes `directions.json` and a figure for each kind. Of each kind there are `config.shown`
     directions, except for classes, of which each has one.
-
-    Args:
-        verb: a `Directions`.
-
-    Raises:
-        UsageError: for a length that is not positive, or too few images.
-        FileNotFoundError: if there is no generator, or no U-Net.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     config, length = verb.config, verb.length
     require(length is None or 0 < length < np.inf, "length", "positive", length)

@@ -19,17 +19,7 @@ _CANDIDATES = 16
 
 
 def run(verb):
-    """Interpolates between two images; writes `interpolate.json`, a strip and an animation.
-
-    Args:
-        verb: an `Interpolate`.
-
-    Raises:
-        UsageError: for another number of files, a coupled method, fewer than 2 frames, or more
-            interpolations than there are images.
-        FileNotFoundError: if a file cannot be read, or weights are missing.
-        ConnectionError: if the data are missing and cannot be downloaded.
-    """
+    """Interpolates between two images; writes `interpolate.json`, a strip and an animation."""
     config, files, frames, ways = verb.config, verb.files, verb.frames, verb.ways
     if len(files) not in (0, 2):
         raise UsageError(f"`interpolate` takes two images, or none. Received: {len(files)}")
@@ -98,14 +88,8 @@ def _unlike(labels):
 def smoothness(generator, strip, network=None):
     """Returns how evenly an interpolation proceeds, and how well a network embeds its frames.
 
-    Args:
-        generator: a `Generator`.
-        strip: pixels `(frames, height, width, channels)`.
-        network: a `Network`, or None.
-
-    Returns:
-        A dict: `steps`, LPIPS between neighbours; `largest_share`, the largest step over the sum of
-        all; `network_mse`, the error of embedding each frame, or None without a network.
+    The dict has `steps`, LPIPS between neighbours; `largest_share`, the largest step over the sum
+    of all; and `network_mse` of each frame, or None without a network.
     """
     steps = de.lpips(strip[:-1], strip[1:], generator.padding)
     return {

@@ -56,15 +56,6 @@ def run(verb):
     """Trains small generators, decodes the same latents with all, and compares the images.
 
     Writes `invariance.json` and figures. A killed training resumes.
-
-    Args:
-        verb: an `Invariance`; `batch_size`, `learning_rate` and `precision` of its configuration
-            are those of the training.
-
-    Raises:
-        UsageError: for values out of their ranges, unknown names, or fewer than two networks that
-            are trained on all images.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     for name, least in (("latents", 2), ("few", 1), ("steps", 1)):
         value = getattr(verb, name)
@@ -230,8 +221,7 @@ def _batches(pixels, batch_size, seed, step):
 def _decode(generator, count, seed, num_steps):
     """Decodes the first `count` latents of a seed to clipped pixels, float16.
 
-    `Generator.decode` traces a graph of all steps. Each of the many generators decodes only once
-    here, so that a graph of one step is faster.
+    Each generator decodes once here, so that tracing one step is faster than all as `decode` does.
     """
     denoise = generator.denoiser("float32", num_steps).compiled
     parts = []

@@ -8,16 +8,7 @@ import ddim_embed as de
 
 
 def figures(contents, images, shown):
-    """Draws all figures.
-
-    Args:
-        contents: as in `invariance.json`.
-        images: dict from network to its images of the latents.
-        shown: number of images in a row.
-
-    Returns:
-        Dict from file name to `matplotlib.figure.Figure`.
-    """
+    """Returns the figures of `invariance.json`, and of each network's images, by file name."""
     rows = [values[:shown].astype(np.float32) for values in images.values()]
     return {
         "fig10_networks.png": de.image_grid(rows, [textwrap.fill(name, 14) for name in images]),

@@ -26,13 +26,6 @@ def report(verb):
     """Embeds test images with every network that has weights.
 
     Writes `report.json` and figures to the folder of results, and prints the tables.
-
-    Args:
-        verb: a `Report`.
-
-    Raises:
-        FileNotFoundError: if there is no generator.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     started = time.perf_counter()
     config = verb.config
@@ -96,18 +89,8 @@ def frechet_distances(config, pixels, generated, embeddings):
     """Returns Frechet distances from the data, on features of the data set's own classifier.
 
     The distance depends on the number of images: all sets have the same size, and the distance
-    between two sets of real images is what a perfect generator would reach.
-
-    Args:
-        config: an `Experiment`.
-        pixels: test images.
-        generated: generated images, as many or fewer.
-        embeddings: dict from network to the `Embedding` of the test images.
-
-    Returns:
-        Dict of "images", the size of the sets, and of the distances from the first test images of
-        "generated", "data" (the next test images) and "reconstructed" (per network). None if there
-        is no classifier, or fewer than two images for each set.
+    between two sets of real images ("data") is what a perfect generator would reach. None if there
+    is no classifier, or fewer than two images for each set.
     """
     classifier = sources.load_classifier(config)
     if classifier is None:
@@ -131,16 +114,7 @@ def frechet_distances(config, pixels, generated, embeddings):
 
 
 def sample(verb):
-    """Generates images.
-
-    Writes `samples.npz` (latents, pixels), `samples.png`, and `samples.json`, their provenance.
-
-    Args:
-        verb: a `Sample`.
-
-    Raises:
-        FileNotFoundError: if there is no generator.
-    """
+    """Generates images; writes `samples.npz` (latents, pixels), `samples.png` and `samples.json`."""
     config = verb.config
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     with tqdm(total=config.images, desc="sample", unit="image", disable=not config.progress) as bar:

@@ -38,14 +38,6 @@ def run(verb):
 
     Members are cached in `config.run_folder`, `at_a_time` in a file; a killed run resumes, and a
     run for more members starts with the existing ones.
-
-    Args:
-        verb: a `Structure`.
-
-    Raises:
-        UsageError: for values out of their ranges, or fewer than 8 members within the tolerance.
-        FileNotFoundError: if there is no generator.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     config, image, members, tolerance = verb.config, verb.image, verb.members, verb.tolerance
     require(image >= 0, "image", "at least 0", image)
@@ -98,19 +90,9 @@ def run(verb):
 
 
 def find(config, generator, pixels, finder, members, folder):
-    """Finds latents of one image by descents from Gaussian ones; reads those of earlier runs.
+    """Returns the `Embedding` of copies of an image, `(1, height, width, channels)`.
 
-    Args:
-        config: an `Experiment`.
-        generator: a `Generator`.
-        pixels: the image, `(1, height, width, channels)`.
-        finder: a method that `refines`; its `batch_size` members are computed, and cached, at a
-            time.
-        members: number of latents.
-        folder: folder of the cache.
-
-    Returns:
-        An `Embedding` of `members` copies of the image.
+    Each is a descent from its own Gaussian latents; those of earlier runs are read.
     """
     with tqdm(total=members, desc="cloud", unit="member", disable=not config.progress) as bar:
         return embed_in_chunks(
@@ -125,18 +107,9 @@ def find(config, generator, pixels, finder, members, folder):
 
 
 def study(config, generator, pixels, latents, mse, canonical=None):
-    """Measures a cloud.
+    """Measures a cloud: `latents` of the image `pixels`, at least 8, and their errors `mse`.
 
-    Args:
-        config: an `Experiment`, with the `seed` of the random combinations.
-        generator: a `Generator`.
-        pixels: the image, `(height, width, channels)`.
-        latents: the members, `(n, height, width, channels)`, n at least 8.
-        mse: their errors, `(n,)`.
-        canonical: the U-Net's latents of the image, or None.
-
-    Returns:
-        A dict of numbers for `structure.json`; a dict of the images and curves of the figures.
+    Returns a dict of numbers for `structure.json`, and one of the images and curves of the figures.
     """
     fitted = de.LatentCloud().fit(latents)
     counts, means = clouds.running_means(latents)

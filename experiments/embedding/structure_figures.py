@@ -12,15 +12,10 @@ _BLUE, _ORANGE, _FAINT = "#1f77b4", "#d95f02", "#999999"
 
 
 def figures(contents, drawn, shown):
-    """Returns all figures of a cloud.
+    """Returns all figures of a cloud, by file name.
 
-    Args:
-        contents: as `structure.json`.
-        drawn: images and curves of `structure.study`; `pixels`, `latents`, `decoded` of members.
-        shown: number of members in a row.
-
-    Returns:
-        A dict from file name to `matplotlib.figure.Figure`.
+    They show `structure.json`, what `structure.study` drew, and `pixels`, `latents` and `decoded`
+    of members, of which `shown` make a row.
     """
     return {
         "fig11_cloud.png": members(drawn["pixels"], drawn["latents"], drawn["decoded"], shown),

@@ -49,14 +49,6 @@ def run(verb):
     """Embeds test images with every method; writes `compare.json` and figures.
 
     Results are cached in `config.run_folder`, 40 images at a time; a killed run resumes.
-
-    Args:
-        verb: a `Compare`; `config.images` test images are embedded.
-
-    Raises:
-        UsageError: for an unknown method.
-        FileNotFoundError: if there is no generator.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     config = verb.config
     for name in verb.methods:
@@ -162,16 +154,7 @@ def _row(generator, pixels, name, method, embedding):
 
 
 def controls(config, generator, rows):
-    """Measures what the table of methods does not show.
-
-    Args:
-        config: an `Experiment`.
-        generator: its `Generator`.
-        rows: as in `compare.json`.
-
-    Returns:
-        A dict from descriptions to numbers.
-    """
+    """Measures what the table of methods does not show; a dict from descriptions to numbers."""
     count = min(_CONTROLS, config.images)
     latents = generator.latents(count, config.seed)
     denoise = generator.denoiser("float32").compiled
@@ -221,10 +204,6 @@ def residuals(config, pixels):
 
     The iteration converges where the sampler's step is contractive; where a residual remains, so
     does an error of the latents.
-
-    Args:
-        config: an `Experiment`.
-        pixels: images, of which the first `_CONTROLS` are inverted.
 
     Returns:
         Dict from a convention of the last step to a list of dicts, from the sampler's last step to

@@ -12,12 +12,6 @@ def cost(rows):
     """Draws error against evaluations and against seconds per image, both logarithmic.
 
     Coupled methods, exact for their pairs, appear with the error of single latents.
-
-    Args:
-        rows: as in `compare.json`.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -50,15 +44,9 @@ def cost(rows):
 
 
 def refined(pixels, embeddings, shown):
-    """Draws Fig. 18: images, and what the U-Net's latents decode to before and after refinement.
+    """Draws Fig. 18: what the U-Net's latents decode to before and after refinement.
 
-    Args:
-        pixels: the images.
-        embeddings: dict from a method's name to its `Embedding`.
-        shown: number of images.
-
-    Returns:
-        A `matplotlib.figure.Figure`, or None without the U-Net or without any refinement of it.
+    Returns None without the U-Net or without any refinement of it.
     """
     names = [name for name in _REFINED if name in embeddings]
     if len(names) < 2 or names[0] != "unet":
@@ -73,14 +61,7 @@ def refined(pixels, embeddings, shown):
 
 
 def residuals(by_convention):
-    """Draws how the residuals of implicit inversion fall at each step of the sampler.
-
-    Args:
-        by_convention: as returned by `comparison.residuals`.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-    """
+    """Draws how the residuals of implicit inversion fall at each step of the sampler."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 

@@ -12,17 +12,8 @@ from experiments.toy.claims import toy_claims
 def collect(experiments, results, studies, parameters, earlier=()):
     """Returns the claims of all systems, in the order of the paper.
 
-    Args:
-        experiments: list of `Experiment`.
-        results: dict from the name of an experiment to a dict from the name of a result ("report",
-            "compare", "structure", "invariance", "interpolate", "project", "project_files") to its
-            contents, if it exists.
-        studies: dict from "toy" and "schedules" to contents, if they exist.
-        parameters: as for `parameter_claims`.
-        earlier: claims of an earlier ledger, which replace those whose results are missing.
-
-    Returns:
-        List of `Claim`.
+    `results` has, for each experiment, a dict from "report", "compare", ... to contents; `studies`
+    the contents of "toy" and "schedules". Claims whose results are missing come from `earlier`.
     """
     named = {experiment.name: results.get(experiment.name, {}) for experiment in experiments}
     known = {_experiment(claim) for claim in earlier}

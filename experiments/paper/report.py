@@ -35,12 +35,7 @@ _PARAMETERS = {
 
 
 def report(settings, experiments):
-    """Writes the ledger as JSON, Markdown and a page to `settings.result_folder`, and prints it.
-
-    Args:
-        settings: a `Paper`.
-        experiments: list of `Experiment`.
-    """
+    """Writes the ledger as JSON, Markdown and a page to `settings.result_folder`, and prints it."""
     if settings.make:
         make(settings, experiments)
     found = {one.name: _read_all(_folder(settings, one.name)) for one in experiments}
@@ -74,11 +69,7 @@ def report(settings, experiments):
 
 
 def _earlier(path, read):
-    """Reads claims and sources of an earlier ledger, except those whose results exist now.
-
-    Raises:
-        UsageError: if `path` is no ledger.
-    """
+    """Reads claims and sources of an earlier ledger, except those whose results exist now."""
     if path is None:
         return [], []
     try:
@@ -113,12 +104,7 @@ def make(settings, experiments):
 
 
 def commands(experiment, full):
-    """Returns a dict from the name of a result to the arguments of the command that computes it.
-
-    Args:
-        experiment: an `Experiment`.
-        full: whether to include results that take hours.
-    """
+    """Returns a dict from the name of a result to the arguments of the command that computes it."""
     found = {verb: [verb] for verb in _QUICK + (_SLOW if full else ())}
     if experiment.data == "celeba":
         folder = resources.files("ddim_embed") / "samples" / "portraits"

@@ -63,6 +63,9 @@ class Command:
 def main(config, verbs, arguments=None, prepare=None):
     """Runs one verb of an experiment.
 
+    Prints an error to stderr and exits with code 2 for a wrong verb, flag or value, or with code 1
+    where weights, data or readable images are missing.
+
     Args:
         config: the configuration, whose values are the defaults of the flags. It has a `name` and
             a `result_folder`, and the methods `adapt(parsed)` and `override(parsed, given)`.
@@ -70,10 +73,6 @@ def main(config, verbs, arguments=None, prepare=None):
             `defaults(config)`; the first one runs if no verb is named.
         arguments: list of words; None for those of the command line.
         prepare: function of the verb that is called before it runs, or None.
-
-    Raises:
-        SystemExit: with code 2 for a wrong verb, flag or value; with code 1 where weights, data or
-            readable images are missing. The reason is printed to stderr.
     """
     arguments = words(arguments)
     with errors_in_a_line(with_command):
@@ -100,10 +99,6 @@ def parse_verb(config, verbs, arguments):
 
     Defaults depend on the flags, for instance on `--smoke` and `--data`, so that they are set after
     parsing, for all flags that are not given.
-
-    Args:
-        config, verbs: as for `main`.
-        arguments: list of strings.
     """
     command = command_of(config.name, arguments)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):

@@ -33,16 +33,10 @@ class Section:
 
 
 def write(folder, template, **variables):
-    """Writes a page to `index.html` in a folder.
+    """Writes `index.html` beside the figures that it shows; returns its path.
 
-    Args:
-        folder: folder of the figures that the page shows.
-        template: path of the template within `experiments`.
-        **variables: of the template, in addition to `folder`, and to `shown`, the list of the
-            figures that the page has shown.
-
-    Returns:
-        The path of the page.
+    The template, a path within `experiments`, has the variables, `folder`, and `shown`, the list of
+    the figures that the page has shown.
     """
     path = Path(folder) / "index.html"
     text = _environment().get_template(template).render(folder=path.parent, shown=[], **variables)
@@ -52,15 +46,7 @@ def write(folder, template, **variables):
 
 
 def write_results(folder, sections):
-    """Writes the page of an experiment, which shows the results of all verbs that have run.
-
-    Args:
-        folder: contains the JSON file of at least one section.
-        sections: list of `Section`, in the order of the page.
-
-    Returns:
-        The path of the page.
-    """
+    """Writes the page of an experiment: the results of all verbs that have run, in order."""
     folder = Path(folder)
     results = [
         (section, json.loads((folder / section.file).read_text()))

@@ -17,13 +17,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def save_figures(folder, figures):
-    """Writes figures as PNG files.
-
-    Args:
-        folder: where.
-        figures: dict from file name to a `matplotlib.figure.Figure`, or to None where an earlier
-            file of that name is to be deleted.
-    """
+    """Writes figures as PNG files, by name; None deletes an earlier file of that name."""
     for name, figure in figures.items():
         if figure is None:
             (folder / name).unlink(missing_ok=True)
@@ -65,10 +59,7 @@ def estimate(values):
 def provenance(config, command, *packages):
     """Returns how results were made, for their JSON file: a dict.
 
-    Args:
-        config: the configuration, a dataclass with a `seed`.
-        command: what a user types to repeat it.
-        *packages: packages that the numbers depend on, in addition to those of `versions`.
+    It has the versions of `packages` in addition to those that all numbers depend on.
     """
     settings = dataclasses.asdict(config)
     settings.pop("command", None)  # of a study
@@ -82,11 +73,7 @@ def provenance(config, command, *packages):
 
 
 def versions(*others):
-    """Returns the versions of what numbers depend on: a dict from package to version.
-
-    Args:
-        *others: packages in addition to those that all numbers depend on.
-    """
+    """Returns the versions of what numbers depend on: a dict from package to version."""
     import ddim_embed
 
     packages = ("tensorflow", "keras", "numpy", *others)

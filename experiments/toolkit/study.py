@@ -37,16 +37,7 @@ class Study(Settings, Command):
 
 
 def main(study, arguments=None):
-    """Runs a study from the command line.
-
-    Args:
-        study: a `Study`, whose values are the defaults of the flags.
-        arguments: list of words; None for those of the command line.
-
-    Raises:
-        SystemExit: with code 2 for a wrong flag or value; with code 1 where data or weights are
-            missing. The reason is printed to stderr.
-    """
+    """Runs a study with its values as the defaults of flags; exits as `command_line.main` does."""
     arguments = command_line.words(arguments)
     with command_line.errors_in_a_line(command_line.with_command):
         parsed = command_line.parse(

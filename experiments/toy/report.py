@@ -49,11 +49,7 @@ class Findings:
 
 
 def report(study):
-    """Writes `toy.json`, figures and `index.html` to `study.result_folder`, and prints tables.
-
-    Args:
-        study: a `Toy`.
-    """
+    """Writes `toy.json`, figures and `index.html` to `study.result_folder`, and prints tables."""
     started = time.perf_counter()
     folder = study.result_folder
     findings = [investigate(study, manifold) for manifold in MANIFOLDS]
@@ -71,12 +67,7 @@ def report(study):
 
 
 def write_page(folder, contents):
-    """Writes `index.html`; returns its path.
-
-    Args:
-        folder: folder of the figures.
-        contents: those of `toy.json`.
-    """
+    """Writes `index.html` beside the figures; returns its path."""
     return pages.write(
         folder,
         "toy/templates/toy.html",
@@ -89,15 +80,7 @@ def write_page(folder, contents):
 
 
 def investigate(study, manifold):
-    """Trains the networks of one data set and compares them with the exact denoiser.
-
-    Args:
-        study: a `Toy`.
-        manifold: the curve of the data set.
-
-    Returns:
-        `Findings`.
-    """
+    """Trains the networks of one data set and compares them with the exact denoiser."""
     name, seed, steps = manifold.name, study.seed, study.num_steps
     points = manifold.data(study.points, study.noise, seed)
     schedule = cosine_to(study.max_signal_rate)
