@@ -11,7 +11,6 @@ from PIL import Image
 import ddim_embed as de
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.weights import read_manifest, weights_root
-from experiments.toolkit.tables import number
 
 # Rows of samples of each generator, and images in each row.
 _ROWS, _COLUMNS = 2, 10
@@ -178,13 +177,15 @@ def _time(seconds):
 
 
 def _errors(errors):
-    words = []
-    for name, value in errors.items():
-        if name in ("test_images", "images"):
-            continue
-        words.append(f"{name.replace('_', ' ')} {value:.3g}")
-    count = errors.get("test_images") or errors.get("images")
-    return ", ".join(words) + (f" ({number(count, 0)} images)" if count else "")
+    if not errors:  # trained on JAX, before the verb `measure`
+        return "not measured"
+    counts = {name: errors[name] for name in ("test_images", "images") if name in errors}
+    words = [
+        f"{name.replace('_', ' ')} {value:.3g}"
+        for name, value in errors.items()
+        if name not in counts
+    ]
+    return ", ".join(words) + "".join(f" ({count:,} images)" for count in counts.values())
 
 
 def main(arguments):

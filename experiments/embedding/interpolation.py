@@ -10,7 +10,7 @@ from ddim_embed.data import crop_padding
 from experiments.embedding import inputs
 from experiments.embedding.sections import interpolation_tables
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require
+from experiments.toolkit.command_line import UsageError, require_at_least
 
 # Samples of the path length of the interpolation that is shown, and of each of several.
 _SAMPLES, _FEW_SAMPLES = 64, 8
@@ -23,8 +23,7 @@ def run(verb):
     config, files, frames, ways = verb.config, verb.files, verb.frames, verb.ways
     if len(files) not in (0, 2):
         raise UsageError(f"`interpolate` takes two images, or none. Received: {len(files)}")
-    require(frames >= 2, "frames", "at least 2", frames)
-    require(ways >= 0, "ways", "at least 0", ways)
+    require_at_least(verb, frames=2, ways=0)
     method = inputs.configured(config, verb.method)
     if isinstance(method, de.EDICT | de.BDIA):
         raise UsageError(f"--method must find single latents; those of {verb.method} are pairs.")

@@ -15,7 +15,7 @@ from experiments.embedding import invariance_figures, training
 from experiments.embedding.claims import invariance_verdict
 from experiments.embedding.sections import invariance_tables
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require
+from experiments.toolkit.command_line import UsageError, require_at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +57,7 @@ def run(verb):
 
     Writes `invariance.json` and figures. A killed training resumes.
     """
-    for name, least in (("latents", 2), ("few", 1), ("steps", 1)):
-        value = getattr(verb, name)
-        require(value >= least, name, f"at least {least}", value)
+    require_at_least(verb, latents=2, few=1, steps=1)
     config, latents = verb.config, verb.latents
     networks = verb.networks or tuple(VARIANTS)
     for name in networks:
@@ -86,15 +84,7 @@ def run(verb):
     trained = [name for name in same_data if name != SHIPPED]
 
     def compare(names, key):
-        agreement = de.agreement(
-            np.stack([decoded[name][key] for name in names]), config.padding, seed=config.seed
-        )
-        return {
-            "ratio": agreement.ratio,
-            "interval": list(agreement.interval),
-            "same": agreement.same.tolist(),
-            "other": agreement.other.tolist(),
-        }
+        return _compare([decoded[name][key] for name in names], config)
 
     contents = {
         "dataset": config.name,
@@ -133,15 +123,17 @@ def _memorises(name):
     return name in VARIANTS and VARIANTS[name].memorises
 
 
+def _compare(images, config):
+    """Compares the images of several networks, of the same latents each: a dict."""
+    found = vars(de.agreement(np.stack(images), config.padding, seed=config.seed))
+    names = ("ratio", "interval", "same", "other")
+    return {name: np.asarray(found[name]).tolist() for name in names}
+
+
 def _pair(images, exact, config):
     """Compares a network's images with those of the exact denoiser of few images: a dict."""
-    agreement = de.agreement(np.stack([images, exact]), config.padding, seed=config.seed)
-    return {
-        "same": float(agreement.same[0, 1]),
-        "other": float(agreement.other[0, 1]),
-        "ratio": agreement.ratio,
-        "interval": list(agreement.interval),
-    }
+    found = _compare([images, exact], config)
+    return found | {name: found[name][0][1] for name in ("same", "other")}
 
 
 def _train_and_decode(config, name, pixels, subset, count, milestones, counts):

@@ -74,11 +74,10 @@ def report(verb):
     }
     figures = _figures(config, generator, pixels, embeddings)
     figures["samples.png"] = _samples(config, generated)
-    figures["fig17_generated.png"] = None
-    if of_generated is not None:
-        figures["fig17_generated.png"] = _examples(
-            generated, of_generated, [slice(0, config.shown)], difference=True
-        )
+    first = [slice(0, config.shown)]
+    figures["fig17_generated.png"] = (
+        None if of_generated is None else _examples(generated, of_generated, first, difference=True)
+    )
     results.save_figures(config.result_folder, figures)
     results.save_json(config.result_folder / "report.json", contents)
     tables.show(*report_tables(contents).values())
@@ -114,7 +113,7 @@ def frechet_distances(config, pixels, generated, embeddings):
 
 
 def sample(verb):
-    """Generates images; writes `samples.npz` (latents, pixels), `samples.png` and `samples.json`."""
+    """Generates images; writes `samples.npz` (latents, pixels), `samples.png`, `samples.json`."""
     config = verb.config
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     with tqdm(total=config.images, desc="sample", unit="image", disable=not config.progress) as bar:
@@ -168,23 +167,20 @@ def _table1_row(config, generator, embedder, network, pixels, embedding):
 
 def _denoiser(generator, pixels, seed):
     errors = de.denoising_errors(generator, pixels[:_TABLE2_IMAGES], seed)
+    levels = zip(errors.rates, errors.mse, strict=True)
     return {
-        "levels": [
-            {"signal": rates.signal, "mse": float(mse)}
-            for rates, mse in zip(errors.rates, errors.mse, strict=True)
-        ],
+        "levels": [{"signal": rates.signal, "mse": float(mse)} for rates, mse in levels],
         "mean_image": errors.mean_image,
     }
 
 
 def _no_embeddings(generator, pixels, seed):
     """Returns errors of the attempts of Figs 1 and 2."""
-    return {
-        name: float(
-            metrics.mse(pixels, generator.decode(latents).numpy(), generator.padding).mean()
-        )
-        for name, latents in _attempts(generator, pixels, seed).items()
-    }
+    errors = {}
+    for name, latents in _attempts(generator, pixels, seed).items():
+        decoded = generator.decode(latents).numpy()
+        errors[name] = float(metrics.mse(pixels, decoded, generator.padding).mean())
+    return errors
 
 
 def _attempts(generator, pixels, seed):
@@ -202,7 +198,7 @@ def _figures(config, generator, pixels, embeddings):
     shown = pixels[: config.shown]
     names = ("fig03_embedding.png", "fig15_networks.png", "fig16_examples.png")
     attempts = _attempts(generator, shown, config.seed)
-    x, faint, noisy = (_displayed(generator.decode(latents)) for latents in attempts.values())
+    x, faint, noisy = (np.clip(generator.decode(each), 0, 1) for each in attempts.values())
     faintness = f"{generator.grid[-1].signal:.2g} x"
     figures = dict.fromkeys(names) | {
         "fig01_images_as_latents.png": de.image_grid([shown, x], ["image x", "decode(x)"]),
@@ -211,7 +207,7 @@ def _figures(config, generator, pixels, embeddings):
         ),
     }
     if embeddings:
-        rows = [_displayed(e.reconstruction[: config.shown]) for e in embeddings.values()]
+        rows = [np.clip(e.reconstruction[: config.shown], 0, 1) for e in embeddings.values()]
         figures["fig15_networks.png"] = de.image_grid([shown, *rows], ["image", *embeddings])
     if "unet" in embeddings:
         unet = embeddings["unet"]
@@ -226,7 +222,7 @@ def _figures(config, generator, pixels, embeddings):
 def _examples(pixels, embedding, blocks, difference=False):
     rows, labels = [], []
     for block in blocks:
-        reconstruction = _displayed(embedding.reconstruction[block])
+        reconstruction = np.clip(embedding.reconstruction[block], 0, 1)
         rows += [pixels[block], embedding.latents[block], reconstruction]
         labels += ["image", "latents", "decoded"]
         if difference:
@@ -240,7 +236,3 @@ def _samples(config, pixels):
     pixels = pixels[: config.shown**2]
     rows = [pixels[i : i + config.shown] for i in range(0, len(pixels), config.shown)]
     return de.image_grid(rows)
-
-
-def _displayed(pixels):
-    return np.clip(pixels, 0, 1)

@@ -13,11 +13,11 @@ from ddim_embed import metrics
 from ddim_embed.analysis import clouds, jacobian
 from ddim_embed.methods.cache import embed_in_chunks
 from ddim_embed.methods.embedding import CONVERGED_MSE
-from experiments.embedding import structure_figures
+from experiments.embedding import inputs, structure_figures
 from experiments.embedding.cloud_claims import cloud_claims
 from experiments.embedding.sections import structure_tables
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require
+from experiments.toolkit.command_line import UsageError, require, require_at_least
 
 # Without the preference of L-BFGS for some frequencies, which would shape the cloud.
 FINDERS = {"descent": de.Descent, "lbfgs": functools.partial(de.LBFGS, laplacian=0.0)}
@@ -40,13 +40,12 @@ def run(verb):
     run for more members starts with the existing ones.
     """
     config, image, members, tolerance = verb.config, verb.image, verb.members, verb.tolerance
-    require(image >= 0, "image", "at least 0", image)
-    require(members >= 8, "members", "at least 8", members)
-    require(verb.iterations >= 1, "iterations", "at least 1", verb.iterations)
-    require(verb.at_a_time >= 1, "at_a_time", "at least 1", verb.at_a_time)
-    require(tolerance is None or tolerance > 0, "tolerance", "positive", tolerance)
+    require_at_least(verb, image=0, members=8, iterations=1, at_a_time=1)
+    require(verb, "tolerance", tolerance is None or tolerance > 0, "positive")
     generator = sources.load_generator(config)
-    pixels = _image(config, image)
+    pixels = sources.load(sources.reported(config), "test", image + 1)
+    require(verb, "image", image < len(pixels), f"less than the {len(pixels)} images there are")
+    pixels = pixels[image : image + 1]
     finder = FINDERS[verb.method](num_steps=verb.iterations, batch_size=verb.at_a_time)
     folder = config.run_folder / "structure" / f"image{image}-{verb.method}"
     found = find(config, generator, pixels, finder, members, folder)
@@ -57,7 +56,8 @@ def run(verb):
             f"{inside.sum()} of {members} reach"
         )
     latents, mse = found.latents[inside], found.mse[inside]
-    canonical = _canonical(config, generator, pixels)
+    unet = inputs.unet(config)
+    canonical = None if unet is None else de.embed(generator, pixels, unet).latents[0]
     contents, drawn = study(config, generator, pixels[0], latents, mse, canonical)
     contents = {
         "dataset": config.name,
@@ -115,7 +115,8 @@ def study(config, generator, pixels, latents, mse, canonical=None):
     counts, means = clouds.running_means(latents)
     # The U-Net's latents are independent of the members, and cost no descent.
     point = latents[np.argmin(mse)] if canonical is None else canonical
-    singular = _singular_vectors(generator, point)
+    rank = None if point.size <= _ALL_DIRECTIONS else _SOME_DIRECTIONS
+    singular = de.singular_vectors(generator, point, rank)
     walks = _walks(fitted, point, singular)
     parts = {
         f"{kind} of {of or 'all'}": clouds.combinations(
@@ -165,22 +166,6 @@ def study(config, generator, pixels, latents, mse, canonical=None):
         "walks": {key: decoded[key] for key in walks},
     }
     return contents, drawn
-
-
-def _image(config, image):
-    pixels = sources.load(sources.reported(config), "test", image + 1)
-    require(image < len(pixels), "image", f"less than the {len(pixels)} images there are", image)
-    return pixels[image : image + 1]
-
-
-def _canonical(config, generator, pixels):
-    """The U-Net's latents of the image, or None without its weights."""
-    try:
-        embedder = de.load_embedder(config.name, "unet", config.weights)
-    except FileNotFoundError as error:
-        print(f"Left out: the U-Net's latents. {error}")
-        return None
-    return de.embed(generator, pixels, de.Network("unet", embedder)).latents[0]
 
 
 def _decode_all(generator, parts):
@@ -291,11 +276,6 @@ def _changes(generator, fitted):
         "change_per_unit": per_unit.tolist(),
         "change_per_deviation": (own * deviations).tolist(),
     }
-
-
-def _singular_vectors(generator, point):
-    rank = None if point.size <= _ALL_DIRECTIONS else _SOME_DIRECTIONS
-    return de.singular_vectors(generator, point, rank)
 
 
 def _jacobian(fitted, latents, singular):

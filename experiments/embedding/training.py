@@ -53,15 +53,12 @@ def train(config, command=None):
         "images_seen": steps * config.batch_size,
         "loss": config.loss,
         "prediction": config.prediction,
+        **_spent(config, history, command),
+        **before,
     }
-    return _record(
-        config,
-        "generator",
-        generator,
-        generator_config(generator),
-        budget | _spent(config, history, command) | before,
-        denoiser_errors(model, test) if is_tensorflow() else {},
-    )
+    errors = denoiser_errors(model, test) if is_tensorflow() else {}
+    sizes = generator_config(generator)
+    return _record(config, "generator", generator, sizes, budget, errors)
 
 
 def diffusion_model(config, attention=None):
@@ -171,15 +168,11 @@ def _train_embedder(config, generator, network, command):
         "steps": int(trainer.optimizer.iterations),
         "batch_size": config.embedder_batch_size,
         "loss": config.embedder_loss,
+        **_spent(config, history, command),
+        **before,
     }
-    return _record(
-        config,
-        network,
-        exact,
-        sizes,
-        budget | _spent(config, history, command) | before,
-        embedder_errors(generator, network, exact, test) if is_tensorflow() else {},
-    )
+    errors = embedder_errors(generator, network, exact, test) if is_tensorflow() else {}
+    return _record(config, network, exact, sizes, budget, errors)
 
 
 def _spent(config, history, command):

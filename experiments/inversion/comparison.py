@@ -58,7 +58,7 @@ def run(verb):
     pixels = sources.load(sources.reported(config), "test", config.images)
     rows, embeddings = [], {}
     for name in verb.methods or COMPARED:
-        method = _sized(COMPARED[name], config)
+        method = _adapted(COMPARED[name], config.smoke)
         try:
             embedding = _embed(config, generator, pixels, name, method)
         except FileNotFoundError as error:
@@ -84,30 +84,15 @@ def run(verb):
     tables.show(*comparison_tables(contents).values())
 
 
-def _sized(method, config):
-    """Returns the method with one batch per chunk and, in a smoke run, few iterations."""
+def _adapted(method, few):
+    """Returns the method with one batch for each chunk and, if `few`, with two iterations."""
     if isinstance(method, de.Hybrid):
         start = COMPARED[method.start] if isinstance(method.start, str) else method.start
-        return dataclasses.replace(
-            method, start=_sized(start, config), finish=_sized(method.finish, config)
-        )
-    options = {"batch_size": _CHUNK}
-    if config.smoke and _iterates(method):
-        options["num_steps"] = 2
-    return dataclasses.replace(method, **options)
-
-
-def _iterates(method):
-    return method.ticks > 1
-
-
-def _traced(method):
-    """Returns the method with few iterations, which costs little more than tracing its graph."""
-    if isinstance(method, de.Hybrid):
-        return dataclasses.replace(
-            method, start=_traced(method.start), finish=_traced(method.finish)
-        )
-    return dataclasses.replace(method, num_steps=2) if _iterates(method) else method
+        parts = {"start": start, "finish": method.finish}
+        parts = {name: _adapted(part, few) for name, part in parts.items()}
+        return dataclasses.replace(method, **parts)
+    options = {"num_steps": 2} if few and method.ticks > 1 else {}
+    return dataclasses.replace(method, batch_size=_CHUNK, **options)
 
 
 def _embed(config, generator, pixels, name, method):
@@ -121,7 +106,7 @@ def _embed(config, generator, pixels, name, method):
             chunk_size=_CHUNK,
             folder=folder,
             callback=bar.update,
-            warm_up=_traced(method),
+            warm_up=_adapted(method, few=True),  # costs little more than tracing the graph
         )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
@@ -61,8 +62,6 @@ def summary(schedule):
 
 def curves():
     """Draws Figure 6: signal and noise rates of the schedules against diffusion time."""
-    from matplotlib.figure import Figure  # not at the top: as in the library
-
     times = np.linspace(0, 1, _POINTS)
     figure = Figure((9, 3.8), layout="constrained")
     for axes, word in zip(figure.subplots(1, 2, sharey=True), ("signal", "noise"), strict=True):
@@ -80,8 +79,6 @@ def noised(pixels, index, count, seed):
 
     All pixels, `(n, height, width, 1)` in [0, 1], are needed to adapt the normaliser.
     """
-    from matplotlib.figure import Figure
-
     normalizer = Normalizer(pixels.shape[-1])
     normalizer.adapt(pixels)
     image = normalizer(pixels[index])

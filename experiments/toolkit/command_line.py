@@ -4,6 +4,7 @@ TensorFlow is imported when a verb runs, not here: `--help` and a wrong flag ans
 """
 
 import dataclasses
+import math
 import os
 import shlex
 import sys
@@ -16,11 +17,23 @@ from tyro.conf import Suppress
 from ddim_embed.console import UsageError, errors_in_a_line, import_tensorflow
 
 
-def require(condition, name, expected, received):
-    """Raises `UsageError`, which names the flag of the field `name`, unless `condition` holds."""
-    if not condition:
+def require(owner, name, holds, expected):
+    """Raises `UsageError`, which names the flag of a field and its value, unless `holds`."""
+    if not holds:
         flag = "--" + name.replace("_", "-")
-        raise UsageError(f"{flag} must be {expected}. Received: {received}")
+        raise UsageError(f"{flag} must be {expected}. Received: {getattr(owner, name)}")
+
+
+def require_positive(owner, *names):
+    """Raises `UsageError` unless these fields are positive and finite."""
+    for name in names:
+        require(owner, name, 0 < getattr(owner, name) < math.inf, "positive")  # false for NaN, too
+
+
+def require_at_least(owner, **least):
+    """Raises `UsageError` for a field below its least value."""
+    for name, value in least.items():
+        require(owner, name, getattr(owner, name) >= value, f"at least {value}")
 
 
 class Settings:

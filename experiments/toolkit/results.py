@@ -26,6 +26,13 @@ def save_figures(folder, figures):
             figure.savefig(temporary, dpi=100)
 
 
+def tidy(*panels, which="major"):
+    """Gives axes of a figure a faint grid, and no lines at the top and the right."""
+    for axes in panels:
+        axes.grid(which=which, alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+
+
 def save_json(path, contents):
     """Writes a dict as JSON; raises ValueError for NaN and infinity, which JSON does not have."""
     with replacing(path) as temporary:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from experiments.toolkit import command_line
-from experiments.toolkit.command_line import Command, Settings, require
+from experiments.toolkit.command_line import Command, Settings, require_at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Study(Settings, Command):
 
     def check(self):
         """Raises `UsageError` for a value out of its range; names the flag and the value."""
-        require(self.seed >= 0, "seed", "at least 0", self.seed)
+        require_at_least(self, seed=0)
 
 
 def main(study, arguments=None):
