@@ -151,7 +151,9 @@ def test_the_mlp_has_its_configuration():
     np.testing.assert_allclose(network(inputs)[1:2], alone, rtol=1e-5)  # float32
     denoise = denoisers.network_denoiser(network)
     rates = Rates(np.sqrt(0.7), np.sqrt(0.3))
-    np.testing.assert_allclose(denoise(tf.constant(inputs[0]), rates), network(inputs), rtol=1e-5)
+    np.testing.assert_allclose(
+        denoise(tf.constant(inputs[0]), rates), network(inputs), rtol=1e-5, atol=2e-6
+    )
 
 
 def test_trajectories_begin_with_latents_and_end_where_the_sampler_does():
