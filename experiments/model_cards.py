@@ -87,21 +87,19 @@ _DATA = {
 
 def cards(manifest):
     """Returns the text of all cards, Markdown, from a manifest."""
-    lines = [
+    blocks = [
         "# Model cards",
-        "",
         "Written from `manifest.json` by `python -m experiments.model_cards`; do not edit. Errors "
         "are mean squared errors of clipped pixels in [0, 1], padding left out, computed in "
         "float32. Files are float16.",
     ]
     for data in sorted({name.split("/")[0] for name in manifest}):
         title, words, faults = _DATA.get(data, (data, "", []))
-        lines += ["", f"## {title}", "", words] if words else ["", f"## {title}"]
+        blocks += [f"## {title}", words]
         if f"{data}/generator" in manifest:
             words = f"{_ROWS * _COLUMNS} images that the generator makes, not chosen"
-            lines += ["", f"![{words}]({data}/samples.png)"]
-        lines += [
-            "",
+            blocks.append(f"![{words}]({data}/samples.png)")
+        rows = [
             "| weights | parameters | KB | trained | on | measures |",
             "|---|---|---|---|---|---|",
         ]
@@ -111,19 +109,17 @@ def cards(manifest):
                 continue
             file = name.split("/")[1]
             budget = entry["budget"]
-            lines.append(
+            rows.append(
                 f"| `{file}` | {entry['parameters']:,} | {entry['size'] / 1000:,.0f} | "
                 f"{_budget(budget)} | {entry['data']} | {_errors(entry['errors'])} |"
             )
-            for run in _runs(budget):
-                if run.get("command"):
-                    commands.append(f"    {run['command']}")
-                if run.get("notes"):
-                    notes.append(f"- `{file}`: {run['notes']}")
-        lines += ["", *commands] if commands else []
-        lines += ["", *notes] if notes else []
-        lines += ["", "Known faults:", "", *(f"- {fault}" for fault in faults)] if faults else []
-    return "\n".join(lines) + "\n"
+            runs = _runs(budget)
+            commands += [f"    {run['command']}" for run in runs if run.get("command")]
+            notes += [f"- `{file}`: {run['notes']}" for run in runs if run.get("notes")]
+        blocks += ["\n".join(lines) for lines in (rows, commands, notes)]
+        if faults:
+            blocks += ["Known faults:", "\n".join(f"- {fault}" for fault in faults)]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def draw_samples(root, manifest):

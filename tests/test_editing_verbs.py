@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 import ddim_embed as de
-from experiments.embedding import directions, inputs, projection
+from ddim_embed import commands
+from experiments.embedding import directions, projection
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 from experiments.toolkit import results, tables
@@ -162,7 +163,7 @@ class TestProject:
         mask[:8, 8:16] = 255  # of the central square, the upper left quarter
         Image.fromarray(mask).save(tmp_path / "mask.png")
         generator = generator_of(folder)
-        found = inputs.read_mask(generator, tmp_path / "mask.png", tmp_path / "image.png")
+        found = commands.read_mask(generator, tmp_path / "mask.png", tmp_path / "image.png")
         expected = np.zeros((1, 16, 16), bool)
         expected[:, :8, :8] = True
         np.testing.assert_array_equal(found, expected)

@@ -24,16 +24,9 @@ def configured(config, name):
     """Returns a method of `de.METHODS` with a progress bar; in a smoke run, with few iterations."""
     method = de.METHODS[name]()
     if isinstance(method, de.Hybrid):
-        finish = _with_bar(config, de.METHODS[method.finish]())
-        return dataclasses.replace(method, finish=finish)
-    return _with_bar(config, method)
-
-
-def _with_bar(config, method):
-    options = {"progress": config.progress}
-    if config.smoke and method.ticks > 1:
-        options["num_steps"] = _FEW
-    return dataclasses.replace(method, **options)
+        return dataclasses.replace(method, finish=configured(config, method.finish))
+    few = {"num_steps": _FEW} if config.smoke and method.ticks > 1 else {}
+    return dataclasses.replace(method, progress=config.progress, **few)
 
 
 def unet(config):

@@ -47,15 +47,19 @@ def run(verb):
             strips[kind] = interpolation.interpolate(generator, *ends, frames, kind)[0]
             shown[kind] = smoothness(generator, strips[kind], network)
             samples = _FEW_SAMPLES if config.smoke else _SAMPLES
-            shown[kind] |= _length(generator, ends, kind, samples, config.seed)
+            length = _path_length(generator, *ends, kind, samples, config.seed)
+            shown[kind]["path_length"] = length["path_length"]
             bar.update()
         several = None
         if network is not None and others is not None and ways:
             latents = de.embed(generator, others, network).latents
             bar.update()
-            several = {}
+            several, pairs = {}, (latents[0::2], latents[1::2])
             for kind in interpolation.KINDS:
-                several[kind] = _several(generator, latents, kind, config.seed, network)
+                middle = interpolation.interpolate(generator, *pairs, 3, kind)[:, 1]
+                error = results.estimate(inputs.unlikeness(generator, middle, network))
+                several[kind] = _path_length(generator, *pairs, kind, _FEW_SAMPLES, config.seed)
+                several[kind]["middle_network_mse"] = error
                 bar.update()
 
     contents = {
@@ -100,20 +104,11 @@ def smoothness(generator, strip, network=None):
     }
 
 
-def _length(generator, ends, kind, samples, seed):
-    length = interpolation.path_length(generator, *ends, kind, samples, seed=seed)
-    return {"path_length": {"mean": length.mean, "interval": length.interval}}
-
-
-def _several(generator, latents, kind, seed, network):
-    """Returns means over pairs of images: path length, and the network's error in the middle."""
-    first, second = latents[0::2], latents[1::2]
-    length = interpolation.path_length(generator, first, second, kind, _FEW_SAMPLES, seed=seed)
-    middle = interpolation.interpolate(generator, first, second, 3, kind)[:, 1]
+def _path_length(generator, first, second, kind, samples, seed):
+    length = interpolation.path_length(generator, first, second, kind, samples, seed=seed)
     return {
         "path_length": {"mean": length.mean, "interval": length.interval},
         "path_length_median": float(np.median(length.each)),
-        "middle_network_mse": results.estimate(inputs.unlikeness(generator, middle, network)),
     }
 
 

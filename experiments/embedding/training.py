@@ -25,7 +25,8 @@ def train(config, command=None):
     model = diffusion_model(config)
     folder, key, before = config.run_folder / "generator", run_key(config), {}
     if config.further:
-        recorded = build_generator(config)
+        sizes = {"widths": config.widths, "block_depth": config.block_depth}
+        recorded = de.build_generator(config.image_shape, padding=config.padding, **sizes)
         folder, key, before = _go_further(config, "generator", recorded, folder, key)
         for part in (model.network, model.ema_network):
             part.set_weights(recorded.network.get_weights())
@@ -74,12 +75,6 @@ def diffusion_model(config, attention=None):
     return de.DiffusionModel(
         network, seed=config.seed, loss=config.loss, prediction=config.prediction
     )
-
-
-def build_generator(config):
-    """Returns a generator of the experiment's sizes, with random weights."""
-    sizes = {"widths": config.widths, "block_depth": config.block_depth}
-    return de.build_generator(config.image_shape, padding=config.padding, **sizes)
 
 
 def denoiser_errors(model, test):

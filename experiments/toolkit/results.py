@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+import ddim_embed
 from ddim_embed.store.atomic import replacing
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -70,25 +71,16 @@ def provenance(config, command, *packages):
     """
     settings = dataclasses.asdict(config)
     settings.pop("command", None)  # of a study
+    packages = ("tensorflow", "keras", "numpy", *packages)
+    versions = {"python": platform.python_version(), "ddim_embed": ddim_embed.__version__}
+    versions |= {package: importlib.metadata.version(package) for package in packages}
     return {
         "command": command,
         "config": plain(settings),
-        "versions": versions(*packages),
+        "versions": versions,
         "seed": config.seed,
         "commit": commit(),
     }
-
-
-def versions(*others):
-    """Returns the versions of what numbers depend on: a dict from package to version."""
-    import ddim_embed
-
-    packages = ("tensorflow", "keras", "numpy", *others)
-    return (
-        {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in packages}
-        | {"ddim_embed": ddim_embed.__version__}
-    )
 
 
 def commit():

@@ -61,22 +61,18 @@ def report(study):
     }
     results.save_json(folder / "toy.json", contents)
     results.save_figures(folder, figures.figures(findings))
-    index = write_page(folder, contents)
-    show(*dataset_tables(contents), claims_table(contents))
-    print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
-
-
-def write_page(folder, contents):
-    """Writes `index.html` beside the figures; returns its path."""
-    return pages.write(
+    tables, claims_of_paper = dataset_tables(contents), claims_table(contents)
+    index = pages.write(
         folder,
         "toy/templates/toy.html",
         title="The gravitational analogy",
         contents=contents,
-        claims=claims_table(contents),
-        tables=dataset_tables(contents),
+        claims=claims_of_paper,
+        tables=tables,
         limits=claims,
     )
+    show(*tables, claims_of_paper)
+    print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
 
 
 def investigate(study, manifold):
