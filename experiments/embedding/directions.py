@@ -13,8 +13,8 @@ from ddim_embed.analysis.directions import (
 )
 from ddim_embed.data import CELEBA_ATTRIBUTES
 from experiments.embedding import inputs
-from experiments.embedding.sections import directions_tables
-from experiments.toolkit import results, sources, tables
+from experiments.embedding.sections import DIRECTIONS
+from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError, require
 
 # Images that are edited, not those that directions are found in; and in a smoke run.
@@ -95,10 +95,8 @@ def run(verb):
         "directions": rows,
         **inputs.provenance(verb),
     }
-    folder = config.result_folder
-    results.save_json(folder / "directions.json", contents)
-    results.save_figures(folder, _figures(generator, edited, by_kind, length))
-    tables.show(*directions_tables(contents).values())
+    figures = _figures(generator, edited, by_kind, length)
+    DIRECTIONS.publish(config.result_folder, contents, figures)
 
 
 def _load(config):

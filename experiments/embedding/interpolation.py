@@ -8,8 +8,8 @@ from ddim_embed import commands
 from ddim_embed.analysis import interpolation
 from ddim_embed.data import crop_padding
 from experiments.embedding import inputs
-from experiments.embedding.sections import interpolation_tables
-from experiments.toolkit import results, sources, tables
+from experiments.embedding.sections import INTERPOLATION
+from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError, require_at_least
 
 # Samples of the path length of the interpolation that is shown, and of each of several.
@@ -72,14 +72,12 @@ def run(verb):
         "several": several,
         **inputs.provenance(verb),
     }
-    folder = config.result_folder
-    results.save_json(folder / "interpolate.json", contents)
-    results.save_figures(folder, {"fig19_interpolation.png": _figure(ends, frames, strips)})
+    figures = {"fig19_interpolation.png": _figure(ends, frames, strips)}
+    INTERPOLATION.publish(config.result_folder, contents, figures)
     commands.save_animation(
-        folder / "interpolation.gif",
+        config.result_folder / "interpolation.gif",
         [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")],
     )
-    tables.show(*interpolation_tables(contents).values())
 
 
 def _unlike(labels):

@@ -13,7 +13,7 @@ from ddim_embed.store.atomic import replacing
 from ddim_embed.training.loop import warmup_cosine
 from experiments.embedding import invariance_figures, training
 from experiments.embedding.claims import invariance_verdict
-from experiments.embedding.sections import invariance_tables
+from experiments.embedding.sections import INVARIANCE
 from experiments.toolkit import results, sources, tables
 from experiments.toolkit.command_line import UsageError, require_at_least
 
@@ -108,12 +108,10 @@ def run(verb):
     contents["verdict"] = invariance_verdict(contents["all"])
     contents["options"] = verb.options
     contents |= results.provenance(config, verb.command)
-    results.save_json(config.result_folder / "invariance.json", contents)
     images = {name: decoded[name][final] for name in decoded} | {EXACT: exact}
     figures = invariance_figures.figures(contents, images, config.shown)
-    results.save_figures(config.result_folder, figures)
+    INVARIANCE.publish(config.result_folder, contents, figures)
     tables.show(
-        *invariance_tables(contents).values(),
         f"Ratio of distances: of random images over those of the same latents. The paper: 100 to "
         f"1,000; {contents['verdict']}",
     )

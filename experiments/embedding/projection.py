@@ -6,8 +6,8 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import commands, metrics
 from experiments.embedding import inputs
-from experiments.embedding.sections import projection_tables
-from experiments.toolkit import results, sources, tables
+from experiments.embedding.sections import PROJECTION, PROJECTION_OF_FILES
+from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError
 
 # Lines that are drawn across each test image, corners of a line, and its width over the image's.
@@ -68,15 +68,9 @@ def run(verb):
             for name, pixels in images.items()
         }
     contents |= inputs.provenance(verb)
-    file, figure = (
-        ("project_files.json", "fig04_projection.png")
-        if files
-        else ("project.json", "fig05_projection.png")
-    )
-    results.save_json(config.result_folder / file, contents)
     drawn = _figure(original, edited, free, embeddings, verb.method)
-    results.save_figures(config.result_folder, {figure: drawn})
-    tables.show(*projection_tables(contents).values())
+    section, figure = (PROJECTION_OF_FILES, "fig04") if files else (PROJECTION, "fig05")
+    section.publish(config.result_folder, contents, {f"{figure}_projection.png": drawn})
 
 
 def draw(pixels, padding, seed):

@@ -10,8 +10,8 @@ from ddim_embed import metrics
 from ddim_embed.methods.cache import embed_in_chunks
 from ddim_embed.store.atomic import replacing
 from experiments.configuration import NETWORKS
-from experiments.embedding.sections import report_tables
-from experiments.toolkit import results, sources, tables
+from experiments.embedding.sections import REPORT
+from experiments.toolkit import results, sources
 
 # Images between two updates of a progress bar; a multiple of the batch that decoding uses.
 _CHUNK = 256
@@ -78,9 +78,7 @@ def report(verb):
     figures["fig17_generated.png"] = (
         None if of_generated is None else _examples(generated, of_generated, first, difference=True)
     )
-    results.save_figures(config.result_folder, figures)
-    results.save_json(config.result_folder / "report.json", contents)
-    tables.show(*report_tables(contents).values())
+    REPORT.publish(config.result_folder, contents, figures)
     print(f"{time.perf_counter() - started:.0f} s")
 
 

@@ -15,8 +15,8 @@ from ddim_embed.methods.cache import embed_in_chunks
 from ddim_embed.methods.embedding import CONVERGED_MSE
 from experiments.embedding import inputs, structure_figures
 from experiments.embedding.cloud_claims import cloud_claims
-from experiments.embedding.sections import structure_tables
-from experiments.toolkit import results, sources, tables
+from experiments.embedding.sections import STRUCTURE
+from experiments.toolkit import sources, tables
 from experiments.toolkit.command_line import UsageError, require, require_at_least
 
 # Without the preference of L-BFGS for some frequencies, which would shape the cloud.
@@ -73,20 +73,17 @@ def run(verb):
         **contents,
     }
     contents["verdicts"] = cloud_claims(contents)
-    contents["options"] = verb.options
-    contents |= results.provenance(config, verb.command, "scipy", "scikit-learn")
-    results.save_json(config.result_folder / "structure.json", contents)
+    contents |= inputs.provenance(verb)
     drawn |= {"pixels": pixels, "latents": latents, "decoded": found.reconstruction[inside]}
     figures = structure_figures.figures(contents, drawn, config.shown)
-    results.save_figures(config.result_folder, figures)
     mse = contents["mse"]
     tables.show(
         f"Image {image} of {config.name}: {inside.sum():,} of {members:,} latents by {finder!r}\n"
         f"mean squared error {mse['mean']:.6f} (median {mse['median']:.6f}; unrelated images "
         f"{mse['control']:.4f}), {contents['found']['converged']:.0%} above 30 dB, "
-        f"{found.seconds:,.0f} s, deviation of latents {contents['latents_std']:.3f}",
-        *structure_tables(contents).values(),
+        f"{found.seconds:,.0f} s, deviation of latents {contents['latents_std']:.3f}"
     )
+    STRUCTURE.publish(config.result_folder, contents, figures)
 
 
 def find(config, generator, pixels, finder, members, folder):

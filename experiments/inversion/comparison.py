@@ -12,8 +12,8 @@ from ddim_embed.methods.embedding import Trace
 from ddim_embed.process import sampling
 from experiments.configuration import NETWORKS
 from experiments.inversion import comparison_figures
-from experiments.inversion.sections import comparison_tables
-from experiments.toolkit import results, sources, tables
+from experiments.inversion.sections import COMPARISON
+from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError
 
 # Images that are embedded, and cached, at a time; it divides the default number, so that each
@@ -74,14 +74,12 @@ def run(verb):
         "residuals": residuals(config, pixels),
         **results.provenance(config, verb.command),
     }
-    results.save_json(config.result_folder / "compare.json", contents)
     figures = {
         "compare.png": comparison_figures.cost(rows),
         "fig18_refined.png": comparison_figures.refined(pixels, embeddings, config.shown),
         "compare_residuals.png": comparison_figures.residuals(contents["residuals"]),
     }
-    results.save_figures(config.result_folder, figures)
-    tables.show(*comparison_tables(contents).values())
+    COMPARISON.publish(config.result_folder, contents, figures)
 
 
 def _adapted(method, few):

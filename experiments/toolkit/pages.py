@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ddim_embed.store.atomic import replacing
-from experiments.toolkit.tables import Table, interval, number
+from experiments.toolkit import results
+from experiments.toolkit.tables import Table, interval, number, show
 
 _EXPERIMENTS = Path(__file__).resolve().parents[1]
 
@@ -31,6 +32,12 @@ class Section:
     template: str
     tables: Callable[[dict], dict[str, Table]]
 
+    def publish(self, folder, contents, figures):
+        """Writes contents and figures, a dict by file name, to a folder; prints the tables."""
+        results.save_json(folder / self.file, contents)
+        results.save_figures(folder, figures)
+        show(*self.tables(contents).values())
+
 
 def write(folder, template, **variables):
     """Writes `index.html` beside the figures that it shows; returns its path.
@@ -48,7 +55,7 @@ def write(folder, template, **variables):
 def write_results(folder, sections):
     """Writes the page of an experiment: the results of all verbs that have run, in order."""
     folder = Path(folder)
-    results = [
+    found = [
         (section, json.loads((folder / section.file).read_text()))
         for section in sections
         if (folder / section.file).exists()
@@ -56,13 +63,13 @@ def write_results(folder, sections):
     return write(
         folder,
         "toolkit/templates/results.html",
-        title=f"Embedding {results[0][1]['dataset']}",
-        sections=[(section, found, section.tables(found)) for section, found in results],
+        title=f"Embedding {found[0][1]['dataset']}",
+        sections=[(section, contents, section.tables(contents)) for section, contents in found],
         figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
         files={
             path.name: path.read_text(errors="replace")
             for path in sorted(folder.glob("[!.]*.json"))
-            if path.name != results[0][0].file
+            if path.name != found[0][0].file
         },
     )
 
