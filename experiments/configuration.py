@@ -4,7 +4,6 @@ Nothing here imports TensorFlow: `--help` and the errors of the command line do 
 """
 
 import dataclasses
-import math
 import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -13,7 +12,13 @@ import tyro
 from tyro.conf import Suppress
 
 from ddim_embed.cli import METHODS as METHODS
-from experiments.toolkit.command_line import Command, Settings, require
+from experiments.toolkit.command_line import (
+    Command,
+    Settings,
+    require,
+    require_at_least,
+    require_positive,
+)
 from experiments.toolkit.results import plain
 
 NETWORKS = ("conv1", "conv3_16", "conv3_64", "conv5_128", "unet")
@@ -155,13 +160,10 @@ class Experiment(Settings):
         return dataclasses.replace(config, weights=folder / "weights", runs=folder / "runs")
 
     def adapt(self, parsed):
-        """Returns the defaults of all flags that are not given, for those that are.
+        """Returns the defaults of all flags that are not given, for those in `parsed`.
 
         With other data or another name, no statement about the module's data set remains; with
         `--smoke`, sizes are tiny.
-
-        Args:
-            parsed: this configuration with the user's flags.
         """
         config = self
         if parsed.data != self.data:
@@ -173,13 +175,9 @@ class Experiment(Settings):
         return config
 
     def override(self, parsed, given):
-        """Returns the configuration with the values of the flags that are given.
+        """Returns the configuration with the values in `parsed` of the flags that are `given`.
 
         A smoke run uses subfolders of the folders of weights and checkpoints that the user names.
-
-        Args:
-            parsed: the configuration that holds these values.
-            given: names of fields.
         """
         changes = {name: getattr(parsed, name) for name in given}
         if self.smoke:
@@ -188,50 +186,25 @@ class Experiment(Settings):
 
     def check(self):
         """Raises `UsageError` for a value out of its range; names the flag and the value."""
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            require(0 < value < math.inf, name, "positive", value)  # false for NaN, too
-        for name in ("padding", "pairs", "seed"):
-            require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        require_positive(self, *_POSITIVE)
+        require_at_least(self, padding=0, pairs=0, seed=0)
         # The seeds of NumPy and Keras have 32 bits.
-        require(self.seed < 2**32, "seed", f"less than {2**32}", self.seed)
-        require(
-            re.fullmatch(r"[A-Za-z0-9_-]+", self.name),
-            "name",
-            "of letters, digits, `_` and `-`",
-            self.name,
-        )
-        require(self.checkpoint_seconds >= 0, "checkpoint_seconds", "at least 0 (seconds)",
-                self.checkpoint_seconds)  # fmt: skip
-        require(self.channels in (1, 3), "channels", "1 or 3", self.channels)
-        require(self.widths and min(self.widths) > 0, "widths", "positive numbers", self.widths)
+        require(self, "seed", self.seed < 2**32, f"less than {2**32}")
+        plain_name = re.fullmatch(r"[A-Za-z0-9_-]+", self.name)
+        require(self, "name", plain_name, "of letters, digits, `_` and `-`")
+        require(self, "checkpoint_seconds", self.checkpoint_seconds >= 0, "at least 0 (seconds)")
+        require(self, "channels", self.channels in (1, 3), "1 or 3")
+        require(self, "widths", self.widths and min(self.widths) > 0, "positive numbers")
         # Data sets have multiples of 8; the U-Net halves images between its levels.
         multiple = max(8, 2 ** (len(self.widths) - 1))
-        require(
-            self.image_size > 0 and self.image_size % multiple == 0,
-            "image_size",
-            f"a positive multiple of {multiple}",
-            self.image_size,
-        )
-        require(
-            2 * self.padding < self.image_size,
-            "padding",
-            f"less than half of --image-size {self.image_size}",
-            self.padding,
-        )
-        require(
-            self.data in DATA or Path(self.data).expanduser().exists(),
-            "data",
-            f"one of {', '.join(DATA)}, or the path of an .npz file or of a folder of images",
-            self.data,
-        )
-        if self.pairs:
-            require(
-                self.pairs >= self.warm_start_batch_size,
-                "pairs",
-                f"0, or at least --warm-start-batch-size {self.warm_start_batch_size}",
-                self.pairs,
-            )
+        fits = self.image_size > 0 and self.image_size % multiple == 0
+        require(self, "image_size", fits, f"a positive multiple of {multiple}")
+        words = f"less than half of --image-size {self.image_size}"
+        require(self, "padding", 2 * self.padding < self.image_size, words)
+        words = f"one of {', '.join(DATA)}, or the path of an .npz file or of a folder of images"
+        require(self, "data", self.data in DATA or Path(self.data).expanduser().exists(), words)
+        words = f"0, or at least --warm-start-batch-size {self.warm_start_batch_size}"
+        require(self, "pairs", not self.pairs or self.pairs >= self.warm_start_batch_size, words)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,13 +34,6 @@ def train(
         epochs: passes over the training images.
         seed: random seed.
         weights: folder of weights; None for the shipped one.
-
-    Returns:
-        The path of the weights file.
-
-    Raises:
-        UsageError: for values out of their ranges.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     if epochs < 1 or seed < 0:
         raise UsageError(
@@ -96,14 +89,7 @@ def train(
 
 
 def main(arguments=None):
-    """The command line.
-
-    Args:
-        arguments: list of words; None for those of the command line.
-
-    Raises:
-        SystemExit: with code 2 for a wrong value, with code 1 if data are missing.
-    """
+    """The command line; `arguments` is None for the words that the user typed."""
     with errors_in_a_line():
         return tyro.cli(train, args=arguments, prog="python -m experiments.features")
 

@@ -20,9 +20,6 @@ def convert(arrays: tyro.conf.Positional[Path], golden: tyro.conf.Positional[Pat
         arrays: .npz file of the published arrays.
         golden: .npz file of uint8 `images` and the `distances` between each two of them.
         weights: folder of weights; None for the shipped one.
-
-    Returns:
-        The largest difference of the recorded weights' distances from the golden ones.
     """
     import ddim_embed as de
 

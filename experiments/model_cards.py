@@ -11,7 +11,6 @@ from PIL import Image
 import ddim_embed as de
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.weights import read_manifest, weights_root
-from experiments.toolkit.tables import number
 
 # Rows of samples of each generator, and images in each row.
 _ROWS, _COLUMNS = 2, 10
@@ -87,29 +86,20 @@ _DATA = {
 
 
 def cards(manifest):
-    """Returns the text of all cards.
-
-    Args:
-        manifest: as `ddim_embed.weights.read_manifest` returns it.
-
-    Returns:
-        Markdown.
-    """
-    lines = [
+    """Returns the text of all cards, Markdown, from a manifest."""
+    blocks = [
         "# Model cards",
-        "",
         "Written from `manifest.json` by `python -m experiments.model_cards`; do not edit. Errors "
         "are mean squared errors of clipped pixels in [0, 1], padding left out, computed in "
         "float32. Files are float16.",
     ]
     for data in sorted({name.split("/")[0] for name in manifest}):
         title, words, faults = _DATA.get(data, (data, "", []))
-        lines += ["", f"## {title}", "", words] if words else ["", f"## {title}"]
+        blocks += [f"## {title}", words]
         if f"{data}/generator" in manifest:
             words = f"{_ROWS * _COLUMNS} images that the generator makes, not chosen"
-            lines += ["", f"![{words}]({data}/samples.png)"]
-        lines += [
-            "",
+            blocks.append(f"![{words}]({data}/samples.png)")
+        rows = [
             "| weights | parameters | KB | trained | on | measures |",
             "|---|---|---|---|---|---|",
         ]
@@ -119,33 +109,24 @@ def cards(manifest):
                 continue
             file = name.split("/")[1]
             budget = entry["budget"]
-            lines.append(
+            rows.append(
                 f"| `{file}` | {entry['parameters']:,} | {entry['size'] / 1000:,.0f} | "
                 f"{_budget(budget)} | {entry['data']} | {_errors(entry['errors'])} |"
             )
-            for run in _runs(budget):
-                if run.get("command"):
-                    commands.append(f"    {run['command']}")
-                if run.get("notes"):
-                    notes.append(f"- `{file}`: {run['notes']}")
-        lines += ["", *commands] if commands else []
-        lines += ["", *notes] if notes else []
-        lines += ["", "Known faults:", "", *(f"- {fault}" for fault in faults)] if faults else []
-    return "\n".join(lines) + "\n"
+            runs = _runs(budget)
+            commands += [f"    {run['command']}" for run in runs if run.get("command")]
+            notes += [f"- `{file}`: {run['notes']}" for run in runs if run.get("notes")]
+        blocks += ["\n".join(lines) for lines in (rows, commands, notes)]
+        if faults:
+            blocks += ["Known faults:", "\n".join(f"- {fault}" for fault in faults)]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def draw_samples(root, manifest):
     """Writes `<data>/samples.png` for each generator: images of the latents of seed 0.
 
     The file holds the checksum of the generator's weights (`samples_of`); it is drawn again only if
-    that of the manifest differs.
-
-    Args:
-        root: the folder of weights.
-        manifest: its manifest.
-
-    Returns:
-        The paths that were written.
+    that of the manifest differs. Returns the paths that were written.
     """
     written = []
     for name, entry in sorted(manifest.items()):
@@ -192,21 +173,19 @@ def _time(seconds):
 
 
 def _errors(errors):
-    words = []
-    for name, value in errors.items():
-        if name in ("test_images", "images"):
-            continue
-        words.append(f"{name.replace('_', ' ')} {value:.3g}")
-    count = errors.get("test_images") or errors.get("images")
-    return ", ".join(words) + (f" ({number(count, 0)} images)" if count else "")
+    if not errors:  # trained on JAX, before the verb `measure`
+        return "not measured"
+    counts = {name: errors[name] for name in ("test_images", "images") if name in errors}
+    words = [
+        f"{name.replace('_', ' ')} {value:.3g}"
+        for name, value in errors.items()
+        if name not in counts
+    ]
+    return ", ".join(words) + "".join(f" ({count:,} images)" for count in counts.values())
 
 
 def main(arguments):
-    """Writes `README.md` and samples into a folder of weights, by default the shipped one.
-
-    Args:
-        arguments: words: the folder, or none.
-    """
+    """Writes `README.md` and samples into a folder of weights, by default the shipped one."""
     root = weights_root(Path(arguments[0]) if arguments else None)
     if not root.is_dir():
         sys.exit(f"error: {root} is not a folder. python -m experiments.model_cards FOLDER")

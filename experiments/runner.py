@@ -8,25 +8,16 @@ VERBS = EMBEDDING | INVERSION
 
 
 def main(config, arguments=None):
-    """Runs one verb of an experiment.
+    """Runs one verb of an experiment, whose values are the defaults of the flags.
 
-    Args:
-        config: an `Experiment`, whose values are the defaults of the flags.
-        arguments: list of words; None for those of the command line.
-
-    Raises:
-        SystemExit: with code 2 for a wrong verb, flag or value; with code 1 where weights, data or
-            readable images are missing. The reason is printed to stderr.
+    Prints an error to stderr and exits with code 2 for a wrong verb, flag or value, or with code 1
+    where weights, data or readable images are missing.
     """
     command_line.main(config, VERBS, arguments, prepare=train_for_smoke)
 
 
 def train_for_smoke(verb):
-    """Trains, in seconds, the generator and the networks that a smoke run needs.
-
-    Args:
-        verb: a `Verb`; nothing is trained unless its configuration is of a smoke run.
-    """
+    """Trains, in seconds, the generator and the networks that a verb needs in a smoke run."""
     config, networks = verb.config, verb.smoke_networks
     if not config.smoke or networks is None:
         return

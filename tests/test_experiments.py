@@ -643,6 +643,15 @@ def test_help_explains_every_flag(capsys):
     assert "--paper" not in words
 
 
+def test_the_card_of_weights_without_errors_says_so():
+    budget = {"steps": 2, "batch_size": 3, "seconds": 1}
+    entry = {"parameters": 7, "size": 1000, "budget": budget, "data": "own", "errors": {}}
+    measured = entry | {"errors": {"test_mse": 0.5, "test_images": 2000}}
+    *_, row, other = model_cards.cards({"own/conv1": entry, "own/unet": measured}).splitlines()
+    assert row == "| `conv1` | 7 | 1 | 2 x 3, 1 s | own | not measured |"
+    assert other == "| `unet` | 7 | 1 | 2 x 3, 1 s | own | test mse 0.5 (2,000 images) |"
+
+
 def test_commands_are_recorded_without_the_home_folder(monkeypatch, tmp_path):
     home = tmp_path / "a user"
     monkeypatch.setenv("HOME", str(home))

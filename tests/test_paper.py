@@ -125,19 +125,19 @@ def test_an_edit_is_blended_in_if_the_error_under_it_falls():
 
 def test_edits_of_faces_take_precedence():
     contents = make_edit()
-    named = {name: {"project": contents} for name in ("mnist", "fashion_mnist", "celeba")}
-    row = one(ledger.collect(EXPERIMENTS, named, {}, {}), item="Fig. 5")
+    named = {f"{name}/project": contents for name in ("mnist", "fashion_mnist", "celeba")}
+    row = one(ledger.collect(EXPERIMENTS, named, {}), item="Fig. 5")
     assert (row.data.partition(",")[0], row.source) == ("celeba", "celeba/project")
-    del named["celeba"]
-    row = one(ledger.collect(EXPERIMENTS, named, {}, {}), item="Fig. 5")
+    del named["celeba/project"]
+    row = one(ledger.collect(EXPERIMENTS, named, {}), item="Fig. 5")
     assert (row.data.partition(",")[0], row.source) == ("mnist", "mnist/project")
 
 
 def test_edits_of_faces_of_an_earlier_ledger_stay():
     contents = make_edit()
-    earlier = ledger.collect(EXPERIMENTS, {"celeba": {"project": contents}}, {}, {})
-    now = {"fashion_mnist": {"project": contents}}
-    row = one(ledger.collect(EXPERIMENTS, now, {}, {}, earlier), item="Fig. 5")
+    earlier = ledger.collect(EXPERIMENTS, {"celeba/project": contents}, {})
+    now = {"fashion_mnist/project": contents}
+    row = one(ledger.collect(EXPERIMENTS, now, {}, earlier), item="Fig. 5")
     assert (row.data.partition(",")[0], row.source) == ("celeba", "celeba/project")
 
 
@@ -181,7 +181,7 @@ def test_numbers_of_parameters_are_the_papers_except_its_misprint():
 
 
 def test_without_any_result_nothing_is_claimed():
-    rows = ledger.collect(EXPERIMENTS, {}, {}, {})
+    rows = ledger.collect(EXPERIMENTS, {}, {})
     assert {row.verdict for row in rows} == {"not measured"}
     assert all(row.why and row.ours == "-" for row in rows)
     words = " ".join(row.item for row in rows)

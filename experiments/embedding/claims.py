@@ -9,13 +9,7 @@ _SAME = 0.1
 
 
 def compare_errors(ours, margin, paper):
-    """Returns the verdict on an error: below the paper's, within a tenth of it, or above.
-
-    Args:
-        ours: our error.
-        margin: half width of its 95% interval, or None.
-        paper: the paper's error.
-    """
+    """Returns the verdict on an error: below the paper's, within a tenth of it, or above."""
     if ours + (margin or 0) < (1 - _SAME) * paper:
         return Verdict.BETTER
     return Verdict.of(ours - (margin or 0) <= (1 + _SAME) * paper)
@@ -75,11 +69,7 @@ def table2_claims(experiment, report):
 
 
 def parameter_claims(parameters):
-    """Table 1's numbers of parameters, which identify the networks.
-
-    Args:
-        parameters: dict from network to (the paper's number, ours, on what).
-    """
+    """Table 1's numbers of parameters, which identify the networks, from `report.parameters`."""
     for network, (paper, ours, words) in parameters.items():
         same = paper == ours
         yield Claim(
@@ -163,11 +153,7 @@ def portrait_claims(contents):
 
 
 def invariance_verdict(comparison):
-    """Returns the verdict on "two to three orders of magnitude".
-
-    Args:
-        comparison: a dict with the 95% `interval` of the ratio of distances, (low, high).
-    """
+    """Returns the verdict on "two to three orders of magnitude", by the ratio's 95% interval."""
     return Verdict.of(comparison["interval"][0] >= 100)
 
 

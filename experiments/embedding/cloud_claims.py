@@ -13,14 +13,7 @@ _ORDERS = 1e3
 
 
 def cloud_claims(contents):
-    """Compares the paper's claims with a measured cloud.
-
-    Args:
-        contents: numbers, as in `structure.json`.
-
-    Returns:
-        List of dicts of `statement`, `paper`, `ours`, `verdict` (a `Verdict`) and `why`.
-    """
+    """Compares the paper's claims with the numbers of `structure.json`; returns a list of dicts."""
     rows = [
         _distance(contents["spread"]),
         _combinations(contents),

@@ -13,9 +13,9 @@ from ddim_embed.analysis.directions import (
 )
 from ddim_embed.data import CELEBA_ATTRIBUTES
 from experiments.embedding import inputs
-from experiments.embedding.sections import directions_tables
-from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import require
+from experiments.embedding.sections import DIRECTIONS
+from experiments.toolkit import results, sources
+from experiments.toolkit.command_line import UsageError, require
 
 # Images that are edited, not those that directions are found in; and in a smoke run.
 _EDITED, _FEW_EDITED = 16, 4
@@ -34,22 +34,16 @@ def run(verb):
 
     Writes `directions.json` and a figure for each kind. Of each kind there are `config.shown`
     directions, except for classes, of which each has one.
-
-    Args:
-        verb: a `Directions`.
-
-    Raises:
-        UsageError: for a length that is not positive, or too few images.
-        FileNotFoundError: if there is no generator, or no U-Net.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     config, length = verb.config, verb.length
-    require(length is None or 0 < length < np.inf, "length", "positive", length)
-    require(config.images > config.shown, "images", f"more than {config.shown}", config.images)
+    require(verb, "length", length is None or 0 < length < np.inf, "positive")
+    require(config, "images", config.images > config.shown, f"more than {config.shown}")
     generator = sources.load_generator(config)
     length = length or _SHARE * float(np.sqrt(np.prod(generator.image_shape)))
     pixels, labels = _load(config)
-    classifier = _classifier(config)
+    classifier = sources.load_classifier(config)
+    if classifier is None:
+        print(f"Left out: probabilities of classes. There is no classifier of {config.name}.")
     embedder = de.load_embedder(config.name, "unet", config.weights)
     network = de.Network("unet", embedder, progress=config.progress)
     embedding = de.embed(generator, pixels, network)
@@ -101,10 +95,8 @@ def run(verb):
         "directions": rows,
         **inputs.provenance(verb),
     }
-    folder = config.result_folder
-    results.save_json(folder / "directions.json", contents)
-    results.save_figures(folder, _figures(generator, edited, by_kind, length))
-    tables.show(*directions_tables(contents).values())
+    figures = _figures(generator, edited, by_kind, length)
+    DIRECTIONS.publish(config.result_folder, contents, figures)
 
 
 def _load(config):
@@ -113,20 +105,13 @@ def _load(config):
     split = "test" if config.source == "sample" else "train"
     pixels, labels = sources.load_labelled(config, split, config.images + _edited(config))
     least = config.shown + 1 + _edited(config)
-    require(len(pixels) >= least, "data", f"at least {least} images", len(pixels))
+    if len(pixels) < least:
+        raise UsageError(f"--data must be at least {least} images. Received: {len(pixels)}")
     return pixels, labels
 
 
 def _edited(config):
     return _FEW_EDITED if config.smoke else _EDITED
-
-
-def _classifier(config):
-    """Loads the classifier whose probabilities are measured, or None without its weights."""
-    classifier = sources.load_classifier(config)
-    if classifier is None:
-        print(f"Left out: probabilities of classes. There is no classifier of {config.name}.")
-    return classifier
 
 
 def _classes(labels):

@@ -13,16 +13,7 @@ _FEW = 2
 
 
 def test_images(config, count):
-    """Loads the first test images and their labels.
-
-    Args:
-        config: an `Experiment`; the images come from the source of those of a report.
-        count: number of images.
-
-    Raises:
-        ConnectionError: if the data are missing and cannot be downloaded.
-        UsageError: if there are fewer images.
-    """
+    """Loads the first test images, from the source of a report's, and their labels."""
     pixels, labels = sources.load_labelled(sources.reported(config), "test", count)
     if len(pixels) < count:
         raise UsageError(f"There are {len(pixels)} test images, not {count}.")
@@ -30,24 +21,12 @@ def test_images(config, count):
 
 
 def configured(config, name):
-    """Returns a method with a progress bar; in a smoke run, with few iterations.
-
-    Args:
-        config: an `Experiment`.
-        name: a name of `de.METHODS`.
-    """
+    """Returns a method of `de.METHODS` with a progress bar; in a smoke run, with few iterations."""
     method = de.METHODS[name]()
     if isinstance(method, de.Hybrid):
-        finish = _with_bar(config, de.METHODS[method.finish]())
-        return dataclasses.replace(method, finish=finish)
-    return _with_bar(config, method)
-
-
-def _with_bar(config, method):
-    options = {"progress": config.progress}
-    if config.smoke and method.ticks > 1:
-        options["num_steps"] = _FEW
-    return dataclasses.replace(method, **options)
+        return dataclasses.replace(method, finish=configured(config, method.finish))
+    few = {"num_steps": _FEW} if config.smoke and method.ticks > 1 else {}
+    return dataclasses.replace(method, progress=config.progress, **few)
 
 
 def unet(config):
@@ -60,16 +39,7 @@ def unet(config):
 
 
 def unlikeness(generator, pixels, network):
-    """Returns the error of embedding images with the U-Net, which has learnt its data only.
-
-    Args:
-        generator: a `Generator`.
-        pixels: `(n, height, width, channels)`, clipped here.
-        network: the result of `unet`.
-
-    Returns:
-        Mean squared error of each image, `(n,)`.
-    """
+    """Returns the U-Net's mean squared error of each image: it has learnt its data only."""
     return de.embed(generator, np.clip(pixels, 0, 1), network).mse
 
 

@@ -8,9 +8,9 @@ from ddim_embed import commands
 from ddim_embed.analysis import interpolation
 from ddim_embed.data import crop_padding
 from experiments.embedding import inputs
-from experiments.embedding.sections import interpolation_tables
-from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require
+from experiments.embedding.sections import INTERPOLATION
+from experiments.toolkit import results, sources
+from experiments.toolkit.command_line import UsageError, require_at_least
 
 # Samples of the path length of the interpolation that is shown, and of each of several.
 _SAMPLES, _FEW_SAMPLES = 64, 8
@@ -19,22 +19,11 @@ _CANDIDATES = 16
 
 
 def run(verb):
-    """Interpolates between two images; writes `interpolate.json`, a strip and an animation.
-
-    Args:
-        verb: an `Interpolate`.
-
-    Raises:
-        UsageError: for another number of files, a coupled method, fewer than 2 frames, or more
-            interpolations than there are images.
-        FileNotFoundError: if a file cannot be read, or weights are missing.
-        ConnectionError: if the data are missing and cannot be downloaded.
-    """
+    """Interpolates between two images; writes `interpolate.json`, a strip and an animation."""
     config, files, frames, ways = verb.config, verb.files, verb.frames, verb.ways
     if len(files) not in (0, 2):
         raise UsageError(f"`interpolate` takes two images, or none. Received: {len(files)}")
-    require(frames >= 2, "frames", "at least 2", frames)
-    require(ways >= 0, "ways", "at least 0", ways)
+    require_at_least(verb, frames=2, ways=0)
     method = inputs.configured(config, verb.method)
     if isinstance(method, de.EDICT | de.BDIA):
         raise UsageError(f"--method must find single latents; those of {verb.method} are pairs.")
@@ -58,15 +47,19 @@ def run(verb):
             strips[kind] = interpolation.interpolate(generator, *ends, frames, kind)[0]
             shown[kind] = smoothness(generator, strips[kind], network)
             samples = _FEW_SAMPLES if config.smoke else _SAMPLES
-            shown[kind] |= _length(generator, ends, kind, samples, config.seed)
+            length = _path_length(generator, *ends, kind, samples, config.seed)
+            shown[kind]["path_length"] = length["path_length"]
             bar.update()
         several = None
         if network is not None and others is not None and ways:
             latents = de.embed(generator, others, network).latents
             bar.update()
-            several = {}
+            several, pairs = {}, (latents[0::2], latents[1::2])
             for kind in interpolation.KINDS:
-                several[kind] = _several(generator, latents, kind, config.seed, network)
+                middle = interpolation.interpolate(generator, *pairs, 3, kind)[:, 1]
+                error = results.estimate(inputs.unlikeness(generator, middle, network))
+                several[kind] = _path_length(generator, *pairs, kind, _FEW_SAMPLES, config.seed)
+                several[kind]["middle_network_mse"] = error
                 bar.update()
 
     contents = {
@@ -79,14 +72,12 @@ def run(verb):
         "several": several,
         **inputs.provenance(verb),
     }
-    folder = config.result_folder
-    results.save_json(folder / "interpolate.json", contents)
-    results.save_figures(folder, {"fig19_interpolation.png": _figure(ends, frames, strips)})
+    figures = {"fig19_interpolation.png": _figure(ends, frames, strips)}
+    INTERPOLATION.publish(config.result_folder, contents, figures)
     commands.save_animation(
-        folder / "interpolation.gif",
+        config.result_folder / "interpolation.gif",
         [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")],
     )
-    tables.show(*interpolation_tables(contents).values())
 
 
 def _unlike(labels):
@@ -98,14 +89,8 @@ def _unlike(labels):
 def smoothness(generator, strip, network=None):
     """Returns how evenly an interpolation proceeds, and how well a network embeds its frames.
 
-    Args:
-        generator: a `Generator`.
-        strip: pixels `(frames, height, width, channels)`.
-        network: a `Network`, or None.
-
-    Returns:
-        A dict: `steps`, LPIPS between neighbours; `largest_share`, the largest step over the sum of
-        all; `network_mse`, the error of embedding each frame, or None without a network.
+    The dict has `steps`, LPIPS between neighbours; `largest_share`, the largest step over the sum
+    of all; and `network_mse` of each frame, or None without a network.
     """
     steps = de.lpips(strip[:-1], strip[1:], generator.padding)
     return {
@@ -117,20 +102,11 @@ def smoothness(generator, strip, network=None):
     }
 
 
-def _length(generator, ends, kind, samples, seed):
-    length = interpolation.path_length(generator, *ends, kind, samples, seed=seed)
-    return {"path_length": {"mean": length.mean, "interval": length.interval}}
-
-
-def _several(generator, latents, kind, seed, network):
-    """Returns means over pairs of images: path length, and the network's error in the middle."""
-    first, second = latents[0::2], latents[1::2]
-    length = interpolation.path_length(generator, first, second, kind, _FEW_SAMPLES, seed=seed)
-    middle = interpolation.interpolate(generator, first, second, 3, kind)[:, 1]
+def _path_length(generator, first, second, kind, samples, seed):
+    length = interpolation.path_length(generator, first, second, kind, samples, seed=seed)
     return {
         "path_length": {"mean": length.mean, "interval": length.interval},
         "path_length_median": float(np.median(length.each)),
-        "middle_network_mse": results.estimate(inputs.unlikeness(generator, middle, network)),
     }
 
 

@@ -13,9 +13,9 @@ from ddim_embed.store.atomic import replacing
 from ddim_embed.training.loop import warmup_cosine
 from experiments.embedding import invariance_figures, training
 from experiments.embedding.claims import invariance_verdict
-from experiments.embedding.sections import invariance_tables
+from experiments.embedding.sections import INVARIANCE
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require, with_command
+from experiments.toolkit.command_line import UsageError, require_at_least, with_command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,19 +56,8 @@ def run(verb):
     """Trains small generators, decodes the same latents with all, and compares the images.
 
     Writes `invariance.json` and figures. A killed training resumes.
-
-    Args:
-        verb: an `Invariance`; `batch_size`, `learning_rate` and `precision` of its configuration
-            are those of the training.
-
-    Raises:
-        UsageError: for values out of their ranges, unknown names, or fewer than two networks that
-            are trained on all images.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
-    for name, least in (("latents", 2), ("few", 1), ("steps", 1)):
-        value = getattr(verb, name)
-        require(value >= least, name, f"at least {least}", value)
+    require_at_least(verb, latents=2, few=1, steps=1)
     config, latents = verb.config, verb.latents
     networks = verb.networks or tuple(VARIANTS)
     for name in networks:
@@ -95,15 +84,7 @@ def run(verb):
     trained = [name for name in same_data if name != SHIPPED]
 
     def compare(names, key):
-        agreement = de.agreement(
-            np.stack([decoded[name][key] for name in names]), config.padding, seed=config.seed
-        )
-        return {
-            "ratio": agreement.ratio,
-            "interval": list(agreement.interval),
-            "same": agreement.same.tolist(),
-            "other": agreement.other.tolist(),
-        }
+        return _compare([decoded[name][key] for name in names], config)
 
     contents = {
         "dataset": config.name,
@@ -127,12 +108,10 @@ def run(verb):
     contents["verdict"] = invariance_verdict(contents["all"])
     contents["options"] = verb.options
     contents |= results.provenance(config, verb.command)
-    results.save_json(config.result_folder / "invariance.json", contents)
     images = {name: decoded[name][final] for name in decoded} | {EXACT: exact}
     figures = invariance_figures.figures(contents, images, config.shown)
-    results.save_figures(config.result_folder, figures)
+    INVARIANCE.publish(config.result_folder, contents, figures)
     tables.show(
-        *invariance_tables(contents).values(),
         f"Ratio of distances: of random images over those of the same latents. The paper: 100 to "
         f"1,000; {contents['verdict']}",
     )
@@ -142,15 +121,17 @@ def _memorises(name):
     return name in VARIANTS and VARIANTS[name].memorises
 
 
+def _compare(images, config):
+    """Compares the images of several networks, of the same latents each: a dict."""
+    found = vars(de.agreement(np.stack(images), config.padding, seed=config.seed))
+    names = ("ratio", "interval", "same", "other")
+    return {name: np.asarray(found[name]).tolist() for name in names}
+
+
 def _pair(images, exact, config):
     """Compares a network's images with those of the exact denoiser of few images: a dict."""
-    agreement = de.agreement(np.stack([images, exact]), config.padding, seed=config.seed)
-    return {
-        "same": float(agreement.same[0, 1]),
-        "other": float(agreement.other[0, 1]),
-        "ratio": agreement.ratio,
-        "interval": list(agreement.interval),
-    }
+    found = _compare([images, exact], config)
+    return found | {name: found[name][0][1] for name in ("same", "other")}
 
 
 def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
@@ -230,8 +211,7 @@ def _batches(pixels, batch_size, seed, step):
 def _decode(generator, count, seed, num_steps):
     """Decodes the first `count` latents of a seed to clipped pixels, float16.
 
-    `Generator.decode` traces a graph of all steps. Each of the many generators decodes only once
-    here, so that a graph of one step is faster.
+    Each generator decodes once here, so that tracing one step is faster than all as `decode` does.
     """
     denoise = generator.denoiser("float32", num_steps).compiled
     parts = []

@@ -3,21 +3,14 @@
 import textwrap
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import ddim_embed as de
+from experiments.toolkit.results import tidy
 
 
 def figures(contents, images, shown):
-    """Draws all figures.
-
-    Args:
-        contents: as in `invariance.json`.
-        images: dict from network to its images of the latents.
-        shown: number of images in a row.
-
-    Returns:
-        Dict from file name to `matplotlib.figure.Figure`.
-    """
+    """Returns the figures of `invariance.json`, and of each network's images, by file name."""
     rows = [values[:shown].astype(np.float32) for values in images.values()]
     return {
         "fig10_networks.png": de.image_grid(rows, [textwrap.fill(name, 14) for name in images]),
@@ -26,8 +19,6 @@ def figures(contents, images, shown):
 
 
 def _curves(contents):
-    from matplotlib.figure import Figure
-
     figure = Figure((11, 4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, key, along, words in (
@@ -41,8 +32,7 @@ def _curves(contents):
         axes.plot(x, [row["ratio"] for row in rows], "o-", color="#0072b2", label="ours")
         axes.axhspan(100, 1000, color="#e69f00", alpha=0.2, linewidth=0, label="the paper's claim")
         axes.set(xscale="log", yscale="log", xlabel=words)
-        axes.grid(which="both", alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes, which="both")
     left.set_ylabel("random images apart /\nthe same latents' apart")
     left.legend(frameon=False)
     return figure

@@ -11,16 +11,7 @@ from experiments.toolkit import sources
 
 
 def pack(config, folder, train_images=None):
-    """Writes the training and test images to `<folder>/<name>.npz`, for `--source npz`.
-
-    Args:
-        config: an `Experiment`.
-        folder: path of the folder to write to.
-        train_images: training images at most; None for all.
-
-    Returns:
-        The path of the file.
-    """
+    """Writes the training and test images to `<folder>/<name>.npz`, for `--source npz`."""
     arrays = {}
     for split, limit in (("train", train_images), ("test", config.images)):
         pixels, labels = sources.load_labelled(config, split, limit)
@@ -39,14 +30,7 @@ def pack(config, folder, train_images=None):
 
 
 def measure(config):
-    """Measures the recorded weights that have no errors yet, and records these.
-
-    Args:
-        config: an `Experiment`; the errors are of its first `images` test images.
-
-    Returns:
-        The names of the networks that were measured.
-    """
+    """Measures the recorded weights that have no errors yet, and records these."""
     manifest = read_manifest(config.weights)
     names = [
         name

@@ -6,8 +6,8 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import commands, metrics
 from experiments.embedding import inputs
-from experiments.embedding.sections import projection_tables
-from experiments.toolkit import results, sources, tables
+from experiments.embedding.sections import PROJECTION, PROJECTION_OF_FILES
+from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError
 
 # Lines that are drawn across each test image, corners of a line, and its width over the image's.
@@ -19,14 +19,6 @@ def run(verb):
 
     Writes `project.json` and `fig05_projection.png`, or for a user's images `project_files.json`
     and `fig04_projection.png`.
-
-    Args:
-        verb: a `Project`.
-
-    Raises:
-        UsageError: for a method that takes no mask, or a mask that does not fit.
-        FileNotFoundError: if a file cannot be read, or weights are missing.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     config, files, mask = verb.config, verb.files, verb.mask
     method = inputs.configured(config, verb.method)
@@ -76,27 +68,15 @@ def run(verb):
             for name, pixels in images.items()
         }
     contents |= inputs.provenance(verb)
-    file, figure = (
-        ("project_files.json", "fig04_projection.png")
-        if files
-        else ("project.json", "fig05_projection.png")
-    )
-    results.save_json(config.result_folder / file, contents)
     drawn = _figure(original, edited, free, embeddings, verb.method)
-    results.save_figures(config.result_folder, {figure: drawn})
-    tables.show(*projection_tables(contents).values())
+    section, figure = (PROJECTION_OF_FILES, "fig04") if files else (PROJECTION, "fig05")
+    section.publish(config.result_folder, contents, {f"{figure}_projection.png": drawn})
 
 
 def draw(pixels, padding, seed):
     """Draws random lines across images: white, black or grey, or on colour images of any colour.
 
-    Args:
-        pixels: `(n, height, width, channels)`.
-        padding: rows and columns at each border without lines.
-        seed: integer, the random seed of the lines.
-
-    Returns:
-        The pixels with lines; bool `(n, height, width)`, True where there are lines.
+    Returns the pixels with lines, and bool `(n, height, width)`, True where there are lines.
     """
     from PIL import Image, ImageDraw
 
@@ -121,13 +101,7 @@ def draw(pixels, padding, seed):
 def measure(generator, name, edited, free, original, embedding):
     """Returns the results of one projection, with 95% intervals over images: a dict.
 
-    Args:
-        generator: a `Generator`.
-        name: name of the projection.
-        edited: pixels of the edited images.
-        free: bool `(n, height, width)`, True where images were edited, or None.
-        original: pixels of the images before they were edited, or None.
-        embedding: an `Embedding` of the edited images.
+    `free` is True where images were edited, and `original` their pixels before; both may be None.
     """
     decoded = embedding.reconstruction
     held = None if free is None else np.repeat(~free[..., None], edited.shape[-1], 3)

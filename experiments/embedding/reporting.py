@@ -10,8 +10,8 @@ from ddim_embed import metrics
 from ddim_embed.methods.cache import embed_in_chunks
 from ddim_embed.store.atomic import replacing
 from experiments.configuration import NETWORKS
-from experiments.embedding.sections import report_tables
-from experiments.toolkit import results, sources, tables
+from experiments.embedding.sections import REPORT
+from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import with_command
 
 # Images between two updates of a progress bar; a multiple of the batch that decoding uses.
@@ -27,13 +27,6 @@ def report(verb):
     """Embeds test images with every network that has weights.
 
     Writes `report.json` and figures to the folder of results, and prints the tables.
-
-    Args:
-        verb: a `Report`.
-
-    Raises:
-        FileNotFoundError: if there is no generator.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     started = time.perf_counter()
     config = verb.config
@@ -82,14 +75,11 @@ def report(verb):
     }
     figures = _figures(config, generator, pixels, embeddings)
     figures["samples.png"] = _samples(config, generated)
-    figures["fig17_generated.png"] = None
-    if of_generated is not None:
-        figures["fig17_generated.png"] = _examples(
-            generated, of_generated, [slice(0, config.shown)], difference=True
-        )
-    results.save_figures(config.result_folder, figures)
-    results.save_json(config.result_folder / "report.json", contents)
-    tables.show(*report_tables(contents).values())
+    first = [slice(0, config.shown)]
+    figures["fig17_generated.png"] = (
+        None if of_generated is None else _examples(generated, of_generated, first, difference=True)
+    )
+    REPORT.publish(config.result_folder, contents, figures)
     print(f"{time.perf_counter() - started:.0f} s")
 
 
@@ -97,18 +87,8 @@ def frechet_distances(config, pixels, generated, embeddings):
     """Returns Frechet distances from the data, on features of the data set's own classifier.
 
     The distance depends on the number of images: all sets have the same size, and the distance
-    between two sets of real images is what a perfect generator would reach.
-
-    Args:
-        config: an `Experiment`.
-        pixels: test images.
-        generated: generated images, as many or fewer.
-        embeddings: dict from network to the `Embedding` of the test images.
-
-    Returns:
-        Dict of "images", the size of the sets, and of the distances from the first test images of
-        "generated", "data" (the next test images) and "reconstructed" (per network). None if there
-        is no classifier, or fewer than two images for each set.
+    between two sets of real images ("data") is what a perfect generator would reach. None if there
+    is no classifier, or fewer than two images for each set.
     """
     classifier = sources.load_classifier(config)
     if classifier is None:
@@ -132,16 +112,7 @@ def frechet_distances(config, pixels, generated, embeddings):
 
 
 def sample(verb):
-    """Generates images.
-
-    Writes `samples.npz` (latents, pixels), `samples.png`, and `samples.json`, their provenance.
-
-    Args:
-        verb: a `Sample`.
-
-    Raises:
-        FileNotFoundError: if there is no generator.
-    """
+    """Generates images; writes `samples.npz` (latents, pixels), `samples.png`, `samples.json`."""
     config = verb.config
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     with tqdm(total=config.images, desc="sample", unit="image", disable=not config.progress) as bar:
@@ -195,23 +166,20 @@ def _table1_row(config, generator, embedder, network, pixels, embedding):
 
 def _denoiser(generator, pixels, seed):
     errors = de.denoising_errors(generator, pixels[:_TABLE2_IMAGES], seed)
+    levels = zip(errors.rates, errors.mse, strict=True)
     return {
-        "levels": [
-            {"signal": rates.signal, "mse": float(mse)}
-            for rates, mse in zip(errors.rates, errors.mse, strict=True)
-        ],
+        "levels": [{"signal": rates.signal, "mse": float(mse)} for rates, mse in levels],
         "mean_image": errors.mean_image,
     }
 
 
 def _no_embeddings(generator, pixels, seed):
     """Returns errors of the attempts of Figs 1 and 2."""
-    return {
-        name: float(
-            metrics.mse(pixels, generator.decode(latents).numpy(), generator.padding).mean()
-        )
-        for name, latents in _attempts(generator, pixels, seed).items()
-    }
+    errors = {}
+    for name, latents in _attempts(generator, pixels, seed).items():
+        decoded = generator.decode(latents).numpy()
+        errors[name] = float(metrics.mse(pixels, decoded, generator.padding).mean())
+    return errors
 
 
 def _attempts(generator, pixels, seed):
@@ -229,7 +197,7 @@ def _figures(config, generator, pixels, embeddings):
     shown = pixels[: config.shown]
     names = ("fig03_embedding.png", "fig15_networks.png", "fig16_examples.png")
     attempts = _attempts(generator, shown, config.seed)
-    x, faint, noisy = (_displayed(generator.decode(latents)) for latents in attempts.values())
+    x, faint, noisy = (np.clip(generator.decode(each), 0, 1) for each in attempts.values())
     faintness = f"{generator.grid[-1].signal:.2g} x"
     figures = dict.fromkeys(names) | {
         "fig01_images_as_latents.png": de.image_grid([shown, x], ["image x", "decode(x)"]),
@@ -238,7 +206,7 @@ def _figures(config, generator, pixels, embeddings):
         ),
     }
     if embeddings:
-        rows = [_displayed(e.reconstruction[: config.shown]) for e in embeddings.values()]
+        rows = [np.clip(e.reconstruction[: config.shown], 0, 1) for e in embeddings.values()]
         figures["fig15_networks.png"] = de.image_grid([shown, *rows], ["image", *embeddings])
     if "unet" in embeddings:
         unet = embeddings["unet"]
@@ -253,7 +221,7 @@ def _figures(config, generator, pixels, embeddings):
 def _examples(pixels, embedding, blocks, difference=False):
     rows, labels = [], []
     for block in blocks:
-        reconstruction = _displayed(embedding.reconstruction[block])
+        reconstruction = np.clip(embedding.reconstruction[block], 0, 1)
         rows += [pixels[block], embedding.latents[block], reconstruction]
         labels += ["image", "latents", "decoded"]
         if difference:
@@ -267,7 +235,3 @@ def _samples(config, pixels):
     pixels = pixels[: config.shown**2]
     rows = [pixels[i : i + config.shown] for i in range(0, len(pixels), config.shown)]
     return de.image_grid(rows)
-
-
-def _displayed(pixels):
-    return np.clip(pixels, 0, 1)

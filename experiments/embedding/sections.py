@@ -178,13 +178,14 @@ def directions_tables(contents):
     return {"directions": Table(words, header, rows)}
 
 
-_FOLDER = "embedding/templates"
-REPORT = Section("report.json", f"{_FOLDER}/report.html", report_tables)
-STRUCTURE = Section("structure.json", f"{_FOLDER}/structure.html", structure_tables)
-INVARIANCE = Section("invariance.json", f"{_FOLDER}/invariance.html", invariance_tables)
-INTERPOLATION = Section("interpolate.json", f"{_FOLDER}/interpolate.html", interpolation_tables)
-PROJECTION = Section("project.json", f"{_FOLDER}/project.html", projection_tables)
-PROJECTION_OF_FILES = Section(
-    "project_files.json", f"{_FOLDER}/project_files.html", projection_tables
-)
-DIRECTIONS = Section("directions.json", f"{_FOLDER}/directions.html", directions_tables)
+def _section(file, tables):
+    return Section(f"{file}.json", f"embedding/templates/{file}.html", tables)
+
+
+REPORT = _section("report", report_tables)
+STRUCTURE = _section("structure", structure_tables)
+INVARIANCE = _section("invariance", invariance_tables)
+INTERPOLATION = _section("interpolate", interpolation_tables)
+PROJECTION = _section("project", projection_tables)
+PROJECTION_OF_FILES = _section("project_files", projection_tables)
+DIRECTIONS = _section("directions", directions_tables)

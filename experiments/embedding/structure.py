@@ -13,11 +13,11 @@ from ddim_embed import metrics
 from ddim_embed.analysis import clouds, jacobian
 from ddim_embed.methods.cache import embed_in_chunks
 from ddim_embed.methods.embedding import CONVERGED_MSE
-from experiments.embedding import structure_figures
+from experiments.embedding import inputs, structure_figures
 from experiments.embedding.cloud_claims import cloud_claims
-from experiments.embedding.sections import structure_tables
-from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require, with_command
+from experiments.embedding.sections import STRUCTURE
+from experiments.toolkit import sources, tables
+from experiments.toolkit.command_line import UsageError, require, require_at_least
 
 # Without the preference of L-BFGS for some frequencies, which would shape the cloud.
 FINDERS = {"descent": de.Descent, "lbfgs": functools.partial(de.LBFGS, laplacian=0.0)}
@@ -38,23 +38,14 @@ def run(verb):
 
     Members are cached in `config.run_folder`, `at_a_time` in a file; a killed run resumes, and a
     run for more members starts with the existing ones.
-
-    Args:
-        verb: a `Structure`.
-
-    Raises:
-        UsageError: for values out of their ranges, or fewer than 8 members within the tolerance.
-        FileNotFoundError: if there is no generator.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     config, image, members, tolerance = verb.config, verb.image, verb.members, verb.tolerance
-    require(image >= 0, "image", "at least 0", image)
-    require(members >= 8, "members", "at least 8", members)
-    require(verb.iterations >= 1, "iterations", "at least 1", verb.iterations)
-    require(verb.at_a_time >= 1, "at_a_time", "at least 1", verb.at_a_time)
-    require(tolerance is None or tolerance > 0, "tolerance", "positive", tolerance)
+    require_at_least(verb, image=0, members=8, iterations=1, at_a_time=1)
+    require(verb, "tolerance", tolerance is None or tolerance > 0, "positive")
     generator = sources.load_generator(config)
-    pixels = _image(config, image)
+    pixels = sources.load(sources.reported(config), "test", image + 1)
+    require(verb, "image", image < len(pixels), f"less than the {len(pixels)} images there are")
+    pixels = pixels[image : image + 1]
     finder = FINDERS[verb.method](num_steps=verb.iterations, batch_size=verb.at_a_time)
     folder = config.run_folder / "structure" / f"image{image}-{verb.method}"
     found = find(config, generator, pixels, finder, members, folder)
@@ -65,7 +56,8 @@ def run(verb):
             f"{inside.sum()} of {members} reach"
         )
     latents, mse = found.latents[inside], found.mse[inside]
-    canonical = _canonical(config, generator, pixels)
+    unet = inputs.unet(config)
+    canonical = None if unet is None else de.embed(generator, pixels, unet).latents[0]
     contents, drawn = study(config, generator, pixels[0], latents, mse, canonical)
     contents = {
         "dataset": config.name,
@@ -81,36 +73,23 @@ def run(verb):
         **contents,
     }
     contents["verdicts"] = cloud_claims(contents)
-    contents["options"] = verb.options
-    contents |= results.provenance(config, verb.command, "scipy", "scikit-learn")
-    results.save_json(config.result_folder / "structure.json", contents)
+    contents |= inputs.provenance(verb)
     drawn |= {"pixels": pixels, "latents": latents, "decoded": found.reconstruction[inside]}
     figures = structure_figures.figures(contents, drawn, config.shown)
-    results.save_figures(config.result_folder, figures)
     mse = contents["mse"]
     tables.show(
         f"Image {image} of {config.name}: {inside.sum():,} of {members:,} latents by {finder!r}\n"
         f"mean squared error {mse['mean']:.6f} (median {mse['median']:.6f}; unrelated images "
         f"{mse['control']:.4f}), {contents['found']['converged']:.0%} above 30 dB, "
-        f"{found.seconds:,.0f} s, deviation of latents {contents['latents_std']:.3f}",
-        *structure_tables(contents).values(),
+        f"{found.seconds:,.0f} s, deviation of latents {contents['latents_std']:.3f}"
     )
+    STRUCTURE.publish(config.result_folder, contents, figures)
 
 
 def find(config, generator, pixels, finder, members, folder):
-    """Finds latents of one image by descents from Gaussian ones; reads those of earlier runs.
+    """Returns the `Embedding` of copies of an image, `(1, height, width, channels)`.
 
-    Args:
-        config: an `Experiment`.
-        generator: a `Generator`.
-        pixels: the image, `(1, height, width, channels)`.
-        finder: a method that `refines`; its `batch_size` members are computed, and cached, at a
-            time.
-        members: number of latents.
-        folder: folder of the cache.
-
-    Returns:
-        An `Embedding` of `members` copies of the image.
+    Each is a descent from its own Gaussian latents; those of earlier runs are read.
     """
     with tqdm(total=members, desc="cloud", unit="member", disable=not config.progress) as bar:
         return embed_in_chunks(
@@ -125,24 +104,16 @@ def find(config, generator, pixels, finder, members, folder):
 
 
 def study(config, generator, pixels, latents, mse, canonical=None):
-    """Measures a cloud.
+    """Measures a cloud: `latents` of the image `pixels`, at least 8, and their errors `mse`.
 
-    Args:
-        config: an `Experiment`, with the `seed` of the random combinations.
-        generator: a `Generator`.
-        pixels: the image, `(height, width, channels)`.
-        latents: the members, `(n, height, width, channels)`, n at least 8.
-        mse: their errors, `(n,)`.
-        canonical: the U-Net's latents of the image, or None.
-
-    Returns:
-        A dict of numbers for `structure.json`; a dict of the images and curves of the figures.
+    Returns a dict of numbers for `structure.json`, and one of the images and curves of the figures.
     """
     fitted = de.LatentCloud().fit(latents)
     counts, means = clouds.running_means(latents)
     # The U-Net's latents are independent of the members, and cost no descent.
     point = latents[np.argmin(mse)] if canonical is None else canonical
-    singular = _singular_vectors(generator, point)
+    rank = None if point.size <= _ALL_DIRECTIONS else _SOME_DIRECTIONS
+    singular = de.singular_vectors(generator, point, rank)
     walks = _walks(fitted, point, singular)
     parts = {
         f"{kind} of {of or 'all'}": clouds.combinations(
@@ -192,22 +163,6 @@ def study(config, generator, pixels, latents, mse, canonical=None):
         "walks": {key: decoded[key] for key in walks},
     }
     return contents, drawn
-
-
-def _image(config, image):
-    pixels = sources.load(sources.reported(config), "test", image + 1)
-    require(image < len(pixels), "image", f"less than the {len(pixels)} images there are", image)
-    return pixels[image : image + 1]
-
-
-def _canonical(config, generator, pixels):
-    """The U-Net's latents of the image, or None without its weights."""
-    try:
-        embedder = de.load_embedder(config.name, "unet", config.weights)
-    except FileNotFoundError as error:
-        print(f"Left out: the U-Net's latents. {with_command(error)}")
-        return None
-    return de.embed(generator, pixels, de.Network("unet", embedder)).latents[0]
 
 
 def _decode_all(generator, parts):
@@ -318,11 +273,6 @@ def _changes(generator, fitted):
         "change_per_unit": per_unit.tolist(),
         "change_per_deviation": (own * deviations).tolist(),
     }
-
-
-def _singular_vectors(generator, point):
-    rank = None if point.size <= _ALL_DIRECTIONS else _SOME_DIRECTIONS
-    return de.singular_vectors(generator, point, rank)
 
 
 def _jacobian(fitted, latents, singular):

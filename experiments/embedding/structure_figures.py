@@ -1,26 +1,26 @@
 """Figures 11 to 14: members of a cloud, their combinations and means, and its components."""
 
+import functools
+
 import numpy as np
+from matplotlib.figure import Figure
 
 from ddim_embed.analysis.jacobian import forecast_variances
 from ddim_embed.figures import displayable
+from experiments.toolkit.results import tidy
 
 # Steps of a walk through the mean.
 WALK = (-3, -2, -1, 0, 1, 2, 3)
 _GREY = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
 _BLUE, _ORANGE, _FAINT = "#1f77b4", "#d95f02", "#999999"
+_figure = functools.partial(Figure, layout="constrained")
 
 
 def figures(contents, drawn, shown):
-    """Returns all figures of a cloud.
+    """Returns all figures of a cloud, by file name.
 
-    Args:
-        contents: as `structure.json`.
-        drawn: images and curves of `structure.study`; `pixels`, `latents`, `decoded` of members.
-        shown: number of members in a row.
-
-    Returns:
-        A dict from file name to `matplotlib.figure.Figure`.
+    They show `structure.json`, what `structure.study` drew, and `pixels`, `latents` and `decoded`
+    of members, of which `shown` make a row.
     """
     return {
         "fig11_cloud.png": members(drawn["pixels"], drawn["latents"], drawn["decoded"], shown),
@@ -81,7 +81,7 @@ def running_means(drawn, contents):
     right.axhline(1, color=_FAINT, linestyle=":")
     right.set(xscale="log", xlabel="members", ylabel="total variation / the image's")
     left.legend(frameon=False, fontsize=8)
-    _plain(left, right)
+    tidy(left, right)
     return figure
 
 
@@ -106,7 +106,7 @@ def components(drawn, contents):
     right.set(yscale="log", xlabel="components, major to minor", ylabel="change of the image")
     left.legend(frameon=False)
     right.legend(frameon=False)
-    _plain(left, right)
+    tidy(left, right)
     left, right = below.subplots(1, 2)
     words = "component", "mean"
     _walks(left, drawn["walks"], "own", *words, "steps of the component's deviation")
@@ -133,15 +133,9 @@ def jacobian(drawn, contents):
         xlim=(1e-6 * values[0], 2 * values[0]),
     )  # fmt: skip
     middle.legend(frameon=False)
-    _plain(left, middle)
+    tidy(left, middle)
     _walks(right, drawn["walks"], "singular", "vector", "start", "steps of length 1, 2 and 3")
     return figure
-
-
-def _figure(size):
-    from matplotlib.figure import Figure  # not at the top: as in the library
-
-    return Figure(size, layout="constrained")
 
 
 def _walks(axes, walks, kind, direction, centre, title):
@@ -166,9 +160,3 @@ def _tiles(axes, rows, names=(), columns=(), title=None):
     axes.spines[:].set_visible(False)
     if title:
         axes.set_title(title, fontsize=10)
-
-
-def _plain(*panels):
-    for axes in panels:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)

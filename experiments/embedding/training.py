@@ -21,19 +21,12 @@ NORMALIZER_IMAGES = 60_000
 
 
 def train(config, command=None):
-    """Trains the denoiser and records the generator's weights.
-
-    Args:
-        config: an `Experiment`.
-        command: what a user types to repeat it, for the manifest.
-
-    Returns:
-        The path of the weights file.
-    """
+    """Trains the denoiser and records the generator's weights; returns their path."""
     model = diffusion_model(config)
     folder, key, before = config.run_folder / "generator", run_key(config), {}
     if config.further:
-        recorded = build_generator(config)
+        sizes = {"widths": config.widths, "block_depth": config.block_depth}
+        recorded = de.build_generator(config.image_shape, padding=config.padding, **sizes)
         folder, key, before = _go_further(config, "generator", recorded, folder, key)
         for part in (model.network, model.ema_network):
             part.set_weights(recorded.network.get_weights())
@@ -61,24 +54,16 @@ def train(config, command=None):
         "images_seen": steps * config.batch_size,
         "loss": config.loss,
         "prediction": config.prediction,
+        **_spent(config, history, command),
+        **before,
     }
-    return _record(
-        config,
-        "generator",
-        generator,
-        generator_config(generator),
-        budget | _spent(config, history, command) | before,
-        denoiser_errors(model, test) if is_tensorflow() else {},
-    )
+    errors = denoiser_errors(model, test) if is_tensorflow() else {}
+    sizes = generator_config(generator)
+    return _record(config, "generator", generator, sizes, budget, errors)
 
 
 def diffusion_model(config, attention=None):
-    """Returns the experiment's `DiffusionModel` with random weights, not adapted or compiled.
-
-    Args:
-        config: an `Experiment`.
-        attention: as for `de.UNet`.
-    """
+    """Returns the experiment's `DiffusionModel` with random weights, not adapted or compiled."""
     keras.utils.set_random_seed(config.seed)
     network = de.UNet(
         config.channels,
@@ -92,33 +77,15 @@ def diffusion_model(config, attention=None):
     )
 
 
-def build_generator(config):
-    """Returns a generator of the experiment's sizes, with random weights."""
-    sizes = {"widths": config.widths, "block_depth": config.block_depth}
-    return de.build_generator(config.image_shape, padding=config.padding, **sizes)
-
-
 def denoiser_errors(model, test):
-    """Returns the validation error of a `DiffusionModel` for the manifest.
-
-    Args:
-        model: a compiled `DiffusionModel`.
-        test: pixels of test images.
-    """
+    """Returns the validation error of a compiled `DiffusionModel` for the manifest."""
     found = model.evaluate(test, batch_size=64, verbose=0, return_dict=True)["loss"]
     abbreviation = {"mean_absolute_error": "mae", "mean_squared_error": "mse"}[model.loss_name]
     return {f"test_{model.prediction}_{abbreviation}": found, "test_images": len(test)}
 
 
 def embedder_errors(generator, network, embedder, test):
-    """Returns the errors of an embedding network, of float32 weights, for the manifest.
-
-    Args:
-        generator: the recorded `Generator`.
-        network: its name in Table 1.
-        embedder: the network.
-        test: pixels of test images.
-    """
+    """Returns the errors of an embedding network, of float32 weights, for the manifest."""
     result = de.embed(generator, test, de.Network(network, embedder))
     psnr = metrics.psnr(test, result.reconstruction, generator.padding)
     return {
@@ -129,13 +96,9 @@ def embedder_errors(generator, network, embedder, test):
 
 
 def measure(config, name, test, budget):
-    """Returns the errors of recorded weights.
+    """Returns the errors of recorded weights: of "generator", or of a network of Table 1.
 
-    Args:
-        config: an `Experiment`.
-        name: "generator", or a network of Table 1.
-        test: pixels of test images.
-        budget: of the manifest, for the loss that a generator was trained with.
+    A generator's error is that of the loss it was trained with, which `budget` names.
     """
     generator = sources.load_generator(config)
     if name != "generator":
@@ -150,16 +113,7 @@ def measure(config, name, test, budget):
 
 
 def train_embedders(config, networks=NETWORKS, command=None):
-    """Trains embedding networks through the frozen generator and records their weights.
-
-    Args:
-        config: an `Experiment`.
-        networks: names of Table 1.
-        command: what a user types to repeat it, for the manifest.
-
-    Returns:
-        The paths of the weights files.
-    """
+    """Trains embedding networks through the frozen generator; returns the paths of the weights."""
     generator = sources.load_generator(config, config.precision)
     return [_train_embedder(config, generator, network, command) for network in networks]
 
@@ -209,15 +163,11 @@ def _train_embedder(config, generator, network, command):
         "steps": int(trainer.optimizer.iterations),
         "batch_size": config.embedder_batch_size,
         "loss": config.embedder_loss,
+        **_spent(config, history, command),
+        **before,
     }
-    return _record(
-        config,
-        network,
-        exact,
-        sizes,
-        budget | _spent(config, history, command) | before,
-        embedder_errors(generator, network, exact, test) if is_tensorflow() else {},
-    )
+    errors = embedder_errors(generator, network, exact, test) if is_tensorflow() else {}
+    return _record(config, network, exact, sizes, budget, errors)
 
 
 def _spent(config, history, command):
@@ -278,9 +228,8 @@ def _warm_start(config, generator, network, embedder, folder, key):
 def _go_further(config, name, model, folder, key):
     """Sets the weights of `model` to the recorded ones called `name`.
 
-    Returns:
-        The folder and the key of the run of its own that begins with them; and, for the manifest,
-        what was spent on them.
+    Returns the folder and the key of the run of its own that begins with them, and what was spent
+    on them, for the manifest.
     """
     path, entry = find_weights(config.name, name, config.weights)
     load_weights(model, path, entry["sha256"])

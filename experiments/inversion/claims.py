@@ -10,12 +10,7 @@ _SAME, _BETTER = 2.0, 1.1 * _PAPER
 
 
 def refinement_claims(name, compare):
-    """Sec. 5.2, Fig. 18: the U-Net's latents, refined by several methods.
-
-    Args:
-        name: name of the experiment.
-        compare: contents of its `compare.json`, or None.
-    """
+    """Sec. 5.2, Fig. 18: the U-Net's latents, refined by several methods."""
     item, statement = "Sec. 5.2, Fig. 18", "descent refines the U-Net's latents"
     paper = "0.00147 to 0.00058, 2.5 times less (CelebA)"
     rows = {row["name"]: row for row in compare["methods"]} if compare else {}

@@ -12,8 +12,8 @@ from ddim_embed.methods.embedding import Trace
 from ddim_embed.process import sampling
 from experiments.configuration import NETWORKS
 from experiments.inversion import comparison_figures
-from experiments.inversion.sections import comparison_tables
-from experiments.toolkit import results, sources, tables
+from experiments.inversion.sections import COMPARISON
+from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError, with_command
 
 # Images that are embedded, and cached, at a time; it divides the default number, so that each
@@ -49,14 +49,6 @@ def run(verb):
     """Embeds test images with every method; writes `compare.json` and figures.
 
     Results are cached in `config.run_folder`, 40 images at a time; a killed run resumes.
-
-    Args:
-        verb: a `Compare`; `config.images` test images are embedded.
-
-    Raises:
-        UsageError: for an unknown method.
-        FileNotFoundError: if there is no generator.
-        ConnectionError: if the data are missing and cannot be downloaded.
     """
     config = verb.config
     for name in verb.methods:
@@ -66,7 +58,7 @@ def run(verb):
     pixels = sources.load(sources.reported(config), "test", config.images)
     rows, embeddings = [], {}
     for name in verb.methods or COMPARED:
-        method = _sized(COMPARED[name], config)
+        method = _adapted(COMPARED[name], config.smoke)
         try:
             embedding = _embed(config, generator, pixels, name, method)
         except FileNotFoundError as error:
@@ -82,40 +74,23 @@ def run(verb):
         "residuals": residuals(config, pixels),
         **results.provenance(config, verb.command),
     }
-    results.save_json(config.result_folder / "compare.json", contents)
     figures = {
         "compare.png": comparison_figures.cost(rows),
         "fig18_refined.png": comparison_figures.refined(pixels, embeddings, config.shown),
         "compare_residuals.png": comparison_figures.residuals(contents["residuals"]),
     }
-    results.save_figures(config.result_folder, figures)
-    tables.show(*comparison_tables(contents).values())
+    COMPARISON.publish(config.result_folder, contents, figures)
 
 
-def _sized(method, config):
-    """Returns the method with one batch per chunk and, in a smoke run, few iterations."""
+def _adapted(method, few):
+    """Returns the method with one batch for each chunk and, if `few`, with two iterations."""
     if isinstance(method, de.Hybrid):
         start = COMPARED[method.start] if isinstance(method.start, str) else method.start
-        return dataclasses.replace(
-            method, start=_sized(start, config), finish=_sized(method.finish, config)
-        )
-    options = {"batch_size": _CHUNK}
-    if config.smoke and _iterates(method):
-        options["num_steps"] = 2
-    return dataclasses.replace(method, **options)
-
-
-def _iterates(method):
-    return method.ticks > 1
-
-
-def _traced(method):
-    """Returns the method with few iterations, which costs little more than tracing its graph."""
-    if isinstance(method, de.Hybrid):
-        return dataclasses.replace(
-            method, start=_traced(method.start), finish=_traced(method.finish)
-        )
-    return dataclasses.replace(method, num_steps=2) if _iterates(method) else method
+        parts = {"start": start, "finish": method.finish}
+        parts = {name: _adapted(part, few) for name, part in parts.items()}
+        return dataclasses.replace(method, **parts)
+    options = {"num_steps": 2} if few and method.ticks > 1 else {}
+    return dataclasses.replace(method, batch_size=_CHUNK, **options)
 
 
 def _embed(config, generator, pixels, name, method):
@@ -129,7 +104,7 @@ def _embed(config, generator, pixels, name, method):
             chunk_size=_CHUNK,
             folder=folder,
             callback=bar.update,
-            warm_up=_traced(method),
+            warm_up=_adapted(method, few=True),  # costs little more than tracing the graph
         )
 
 
@@ -162,16 +137,7 @@ def _row(generator, pixels, name, method, embedding):
 
 
 def controls(config, generator, rows):
-    """Measures what the table of methods does not show.
-
-    Args:
-        config: an `Experiment`.
-        generator: its `Generator`.
-        rows: as in `compare.json`.
-
-    Returns:
-        A dict from descriptions to numbers.
-    """
+    """Measures what the table of methods does not show; a dict from descriptions to numbers."""
     count = min(_CONTROLS, config.images)
     latents = generator.latents(count, config.seed)
     denoise = generator.denoiser("float32").compiled
@@ -221,10 +187,6 @@ def residuals(config, pixels):
 
     The iteration converges where the sampler's step is contractive; where a residual remains, so
     does an error of the latents.
-
-    Args:
-        config: an `Experiment`.
-        pixels: images, of which the first `_CONTROLS` are inverted.
 
     Returns:
         Dict from a convention of the last step to a list of dicts, from the sampler's last step to

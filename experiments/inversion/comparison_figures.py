@@ -1,8 +1,11 @@
 """Figures of the verb `compare`."""
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 import ddim_embed as de
+from experiments.toolkit.results import tidy
 
 # Methods of Fig. 18.
 _REFINED = ("unet", "unet, descent", "unet, correction", "unet, lbfgs")
@@ -12,16 +15,7 @@ def cost(rows):
     """Draws error against evaluations and against seconds per image, both logarithmic.
 
     Coupled methods, exact for their pairs, appear with the error of single latents.
-
-    Args:
-        rows: as in `compare.json`.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
     """
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
     figure = Figure((12, 5.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for index, row in enumerate(rows):
@@ -39,26 +33,19 @@ def cost(rows):
                 fillstyle="none" if single else "full",
                 label=f"{row['name']}, one of the pair" if single else row["name"],
             )
-    for axes, words in zip(
-        panels, ("network evaluations per image", "seconds per image"), strict=True
-    ):
-        axes.set(xscale="log", yscale="log", xlabel=words)
-        _plain(axes)
-    panels[0].set_ylabel("mean squared error")
+    panels[0].set(xlabel="network evaluations per image", ylabel="mean squared error")
+    panels[1].set(xlabel="seconds per image")
+    for axes in panels:
+        axes.set(xscale="log", yscale="log")
+        tidy(axes, which="both")
     panels[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 
 def refined(pixels, embeddings, shown):
-    """Draws Fig. 18: images, and what the U-Net's latents decode to before and after refinement.
+    """Draws Fig. 18: what the U-Net's latents decode to before and after refinement.
 
-    Args:
-        pixels: the images.
-        embeddings: dict from a method's name to its `Embedding`.
-        shown: number of images.
-
-    Returns:
-        A `matplotlib.figure.Figure`, or None without the U-Net or without any refinement of it.
+    Returns None without the U-Net or without any refinement of it.
     """
     names = [name for name in _REFINED if name in embeddings]
     if len(names) < 2 or names[0] != "unet":
@@ -73,17 +60,7 @@ def refined(pixels, embeddings, shown):
 
 
 def residuals(by_convention):
-    """Draws how the residuals of implicit inversion fall at each step of the sampler.
-
-    Args:
-        by_convention: as returned by `comparison.residuals`.
-
-    Returns:
-        A `matplotlib.figure.Figure`.
-    """
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
+    """Draws how the residuals of implicit inversion fall at each step of the sampler."""
     figure = Figure((11, 4.5), layout="constrained")
     panels = figure.subplots(1, len(by_convention), sharey=True, squeeze=False)[0]
     for axes, (convention, steps) in zip(panels, by_convention.items(), strict=True):
@@ -94,12 +71,7 @@ def residuals(by_convention):
                 label=f"t = {step['time']:.1f}",
             )
         axes.set(yscale="log", xlabel="iterations of a step", title=f"last step: {convention}")
-        _plain(axes)
+        tidy(axes, which="both")
     panels[0].set_ylabel("residual, median of the images")
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
-
-
-def _plain(axes):
-    axes.grid(which="both", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)

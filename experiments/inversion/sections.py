@@ -6,6 +6,10 @@ from experiments.toolkit.tables import Table, number, of
 
 def comparison_tables(contents):
     """Tables of `compare.json`: "methods", by their error, "controls" and "residuals"."""
+    digits = {
+        "evaluations": 0, "seconds_per_image": 3, "psnr": 2, "ssim": 3, "lpips": 4,
+        "latents_std": 3,
+    }  # fmt: skip
     methods = Table(
         f"Every method on the same {contents['images']} images",
         (
@@ -16,12 +20,7 @@ def comparison_tables(contents):
             (
                 row["name"],
                 of(row, "mse", 6),
-                number(row["evaluations"], 0),
-                number(row["seconds_per_image"], 3),
-                number(row["psnr"], 2),
-                number(row["ssim"], 3),
-                number(row["lpips"], 4),
-                number(row["latents_std"], 3),
+                *(number(row[key], count) for key, count in digits.items()),
                 f"{row['converged']:.0%}",
             )
             for row in sorted(contents["methods"], key=lambda row: row["mse"])

@@ -1,6 +1,7 @@
 """The ledger: the claims of all systems in the order of the paper."""
 
 import dataclasses
+import itertools
 
 from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
@@ -9,74 +10,49 @@ from experiments.toolkit.claims import Verdict
 from experiments.toy.claims import toy_claims
 
 
-def collect(experiments, results, studies, parameters, earlier=()):
+def collect(experiments, results, parameters, earlier=()):
     """Returns the claims of all systems, in the order of the paper.
 
-    Args:
-        experiments: list of `Experiment`.
-        results: dict from the name of an experiment to a dict from the name of a result ("report",
-            "compare", "structure", "invariance", "interpolate", "project", "project_files") to its
-            contents, if it exists.
-        studies: dict from "toy" and "schedules" to contents, if they exist.
-        parameters: as for `parameter_claims`.
-        earlier: claims of an earlier ledger, which replace those whose results are missing.
-
-    Returns:
-        List of `Claim`.
+    `results` has the contents of each result by its source, "<experiment or study>/<name>".
+    Claims whose results are missing come from an earlier ledger, if it has them.
     """
-    named = {experiment.name: results.get(experiment.name, {}) for experiment in experiments}
-    known = {_experiment(claim) for claim in earlier}
-    known |= {name for name, of_experiment in named.items() if of_experiment}
+    sources = [*results, *(claim.source for claim in earlier)]
+    known = {source.partition("/")[0] for source in sources}
     grey = next((name for name in ("fashion_mnist", "mnist") if name in known), "fashion_mnist")
-    edited = _edited(named, earlier)
+    edited = _edited(experiments, results, earlier)
 
-    def earlier_or(source, new, items=""):
-        """The earlier claims from a source, with these items, or else the new ones."""
-        old = [claim for claim in earlier if claim.source == source]
-        old = [claim for claim in old if claim.item.startswith(items)]
+    def of(source, claims, *arguments, items=""):
+        old = [c for c in earlier if c.source == source and c.item.startswith(items)]
+        new = claims(*arguments, results.get(source))
         return old or [dataclasses.replace(claim, source=source) for claim in new]
 
-    def of(name, result, claims, items=""):
-        new = claims(name, named[name].get(result))
-        return earlier_or(f"{name}/{result}", new, items)
-
     def tables(item, claims):
-        return [
-            claim
-            for one in experiments
-            for claim in earlier_or(
-                f"{one.name}/report", claims(one, named[one.name].get("report")), item
-            )
-        ]
+        each = [of(f"{one.name}/report", claims, one, items=item) for one in experiments]
+        return itertools.chain(*each)
 
-    portraits = embedding.portrait_claims(named.get("celeba", {}).get("project_files"))
     return [
-        *of(grey, "report", embedding.no_embedding_claims, ("Fig. 1", "Fig. 2")),
-        *earlier_or("celeba/project_files", portraits),
-        *of(edited, "project", embedding.edit_claims),
-        *earlier_or("schedules/schedules", schedule_claims(studies.get("schedules"))),
-        *earlier_or("toy/toy", toy_claims(studies.get("toy"))),
-        *of(grey, "invariance", embedding.invariance_claims),
-        *of(grey, "structure", embedding.structure_claims),
+        *of(f"{grey}/report", embedding.no_embedding_claims, grey, items=("Fig. 1", "Fig. 2")),
+        *of("celeba/project_files", embedding.portrait_claims),
+        *of(f"{edited}/project", embedding.edit_claims, edited),
+        *of("schedules/schedules", schedule_claims),
+        *of("toy/toy", toy_claims),
+        *of(f"{grey}/invariance", embedding.invariance_claims, grey),
+        *of(f"{grey}/structure", embedding.structure_claims, grey),
         *embedding.parameter_claims(parameters),
         *tables("Table 1", embedding.table1_claims),
         *tables("Table 2", embedding.table2_claims),
-        *of(grey, "compare", refinement_claims),
-        *of(grey, "interpolate", embedding.interpolation_claims),
+        *of(f"{grey}/compare", refinement_claims, grey),
+        *of(f"{grey}/interpolate", embedding.interpolation_claims, grey),
     ]
 
 
-def _experiment(claim):
-    return claim.source.partition("/")[0]
-
-
-def _edited(named, earlier):
+def _edited(experiments, results, earlier):
     """Returns the experiment whose edits are shown: of faces, as the paper's, if measured."""
-    shown = {name for name, results in named.items() if "edit" in results.get("project", {})}
+    shown = {source for source, contents in results.items() if "edit" in contents}
     shown |= {
-        _experiment(claim)
+        claim.source
         for claim in earlier
         if claim.item == "Fig. 5" and claim.verdict is not Verdict.NOT_MEASURED
     }
-    names = sorted(named, key=lambda name: name != "celeba")
-    return next((name for name in names if name in shown), "fashion_mnist")
+    names = sorted((one.name for one in experiments), key=lambda name: name != "celeba")
+    return next((name for name in names if f"{name}/project" in shown), "fashion_mnist")

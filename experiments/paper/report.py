@@ -21,6 +21,7 @@ _QUICK = ("report", "interpolate", "project")
 _SLOW = ("compare", "structure", "invariance")
 # The result of `project` with files: portraits, for the paper's Fig. 4.
 _OF_FILES = "project_files"
+_RESULTS = (*_QUICK, *_SLOW, _OF_FILES)
 _STUDIES = {"schedules": Schedules(), "toy": Toy()}
 _TITLE = "The paper's tables, figures and claims"
 _COLUMNS = ("item", "statement", "paper", "ours", "data", "verdict", "why")
@@ -35,29 +36,22 @@ _PARAMETERS = {
 
 
 def report(settings, experiments):
-    """Writes the ledger as JSON, Markdown and a page to `settings.result_folder`, and prints it.
-
-    Args:
-        settings: a `Paper`.
-        experiments: list of `Experiment`.
-    """
+    """Writes the ledger as JSON, Markdown and a page to `settings.result_folder`, and prints it."""
     if settings.make:
         make(settings, experiments)
-    found = {one.name: _read_all(_folder(settings, one.name)) for one in experiments}
-    studies = {
-        name: contents
-        for name in _STUDIES
-        if (contents := _read(_folder(settings, name) / f"{name}.json"))
+    names = [(name, name) for name in _STUDIES]
+    names += [(one.name, result) for one in experiments for result in _RESULTS]
+    found = {
+        f"{name}/{result}": json.loads(path.read_text())
+        for name, result in names
+        if (path := _folder(settings, name) / f"{result}.json").exists()
     }
-    read = {f"{name}/{name}": contents for name, contents in studies.items()}
-    for name, of_experiment in found.items():
-        read |= {f"{name}/{result}": contents for result, contents in of_experiment.items()}
     sources = [
-        {"source": name, "command": contents["command"], "commit": contents["commit"]}
-        for name, contents in read.items()
+        {"source": source, "command": contents["command"], "commit": contents["commit"]}
+        for source, contents in found.items()
     ]
-    earlier, earlier_sources = _earlier(settings.earlier, set(read))
-    claims = ledger.collect(experiments, found, studies, parameters(), earlier)
+    earlier, earlier_sources = _earlier(settings.earlier, found.keys())
+    claims = ledger.collect(experiments, found, parameters(), earlier)
     contents = {
         "rows": [dataclasses.asdict(claim) for claim in claims],
         "verdicts": dict(collections.Counter(claim.verdict for claim in claims)),
@@ -74,11 +68,7 @@ def report(settings, experiments):
 
 
 def _earlier(path, read):
-    """Reads claims and sources of an earlier ledger, except those whose results exist now.
-
-    Raises:
-        UsageError: if `path` is no ledger.
-    """
+    """Reads claims and sources of an earlier ledger, except those whose results exist now."""
     if path is None:
         return [], []
     try:
@@ -113,12 +103,7 @@ def make(settings, experiments):
 
 
 def commands(experiment, full):
-    """Returns a dict from the name of a result to the arguments of the command that computes it.
-
-    Args:
-        experiment: an `Experiment`.
-        full: whether to include results that take hours.
-    """
+    """Returns a dict from the name of a result to the arguments of the command that computes it."""
     found = {verb: [verb] for verb in _QUICK + (_SLOW if full else ())}
     if experiment.data == "celeba":
         folder = resources.files("ddim_embed") / "samples" / "portraits"
@@ -153,15 +138,6 @@ def _has_weights(settings, experiment):
     except FileNotFoundError:
         return False
     return True
-
-
-def _read_all(folder):
-    names = (*_QUICK, *_SLOW, _OF_FILES)
-    return {name: found for name in names if (found := _read(folder / f"{name}.json"))}
-
-
-def _read(path):
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def markdown(contents):

@@ -23,8 +23,8 @@ class Schedules(Study):
 
     def check(self):
         super().check()
-        require(0 <= self.image < 1000, "image", "from 0 to 999", self.image)
-        require(2 <= self.times <= 50, "times", "from 2 to 50", self.times)
+        require(self, "image", 0 <= self.image < 1000, "from 0 to 999")
+        require(self, "times", 2 <= self.times <= 50, "from 2 to 50")
 
     def run(self):
         from experiments.schedules import figures

@@ -4,11 +4,7 @@ from experiments.toolkit.claims import Claim, Verdict, not_measured
 
 
 def schedule_claims(contents):
-    """Figs 6 and 7.
-
-    Args:
-        contents: those of `schedules.json`, or None.
-    """
+    """Figs 6 and 7."""
     item, statement = "Figs 6, 7", "the cosine schedules add noise more evenly than the linear one"
     if contents is None:
         yield not_measured(item, statement, "figures", "-", "python -m experiments.schedules")

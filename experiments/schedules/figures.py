@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
@@ -15,11 +16,7 @@ _POINTS = 1001
 
 
 def report(study):
-    """Writes `schedules.json`, two figures and `index.html` to `study.result_folder`.
-
-    Args:
-        study: a `Schedules`.
-    """
+    """Writes `schedules.json`, two figures and `index.html` to `study.result_folder`."""
     folder = study.result_folder
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample")
     contents = {
@@ -47,13 +44,9 @@ def report(study):
 def summary(schedule):
     """Returns what distinguishes schedules, as a dict of numbers.
 
-    Args:
-        schedule: a function of `schedules`.
-
-    Returns:
-        Signal rates at t = 0 and 1; the times when signal and noise are equal and when the signal's
-        share of the variance falls below 1 percent (1 if it never does); and the share of the time
-        in which both have more than 1 percent, so that sampler steps change the image.
+    They are signal rates at t = 0 and 1; the times when signal and noise are equal and when the
+    signal's share of the variance falls below 1 percent (1 if it never does); and the share of the
+    time in which both have more than 1 percent, so that sampler steps change the image.
     """
     times = np.linspace(0, 1, _POINTS)
     signal, noise = (rate.numpy() for rate in schedule(tf.constant(times)))
@@ -69,8 +62,6 @@ def summary(schedule):
 
 def curves():
     """Draws Figure 6: signal and noise rates of the schedules against diffusion time."""
-    from matplotlib.figure import Figure  # not at the top: as in the library
-
     times = np.linspace(0, 1, _POINTS)
     figure = Figure((9, 3.8), layout="constrained")
     for axes, word in zip(figure.subplots(1, 2, sharey=True), ("signal", "noise"), strict=True):
@@ -86,14 +77,8 @@ def curves():
 def noised(pixels, index, count, seed):
     """Draws Figure 7: one image with the same noise, at the rates of each schedule.
 
-    Args:
-        pixels: `(n, height, width, 1)` in [0, 1], which the normaliser is adapted to.
-        index: index of the image.
-        count: number of diffusion times.
-        seed: random seed of the noise.
+    All pixels, `(n, height, width, 1)` in [0, 1], are needed to adapt the normaliser.
     """
-    from matplotlib.figure import Figure
-
     normalizer = Normalizer(pixels.shape[-1])
     normalizer.adapt(pixels)
     image = normalizer(pixels[index])

@@ -51,9 +51,5 @@ def not_measured(item, statement, paper, data, why):
 
 
 def falls(before, after):
-    """Returns whether `after` is less than `before` beyond their intervals.
-
-    Args:
-        before, after: dicts of `mean` and `interval`, a half width or None.
-    """
+    """Returns whether `after` is less than `before` beyond their 95% intervals."""
     return after["mean"] + (after["interval"] or 0) < before["mean"] - (before["interval"] or 0)

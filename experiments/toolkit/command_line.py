@@ -4,6 +4,7 @@ TensorFlow is imported when a verb runs, not here: `--help` and a wrong flag ans
 """
 
 import dataclasses
+import math
 import os
 import shlex
 import sys
@@ -16,11 +17,23 @@ from tyro.conf import Suppress
 from ddim_embed.console import UsageError, errors_in_a_line, import_tensorflow
 
 
-def require(condition, name, expected, received):
-    """Raises `UsageError`, which names the flag of the field `name`, unless `condition` holds."""
-    if not condition:
+def require(owner, name, holds, expected):
+    """Raises `UsageError`, which names the flag of a field and its value, unless `holds`."""
+    if not holds:
         flag = "--" + name.replace("_", "-")
-        raise UsageError(f"{flag} must be {expected}. Received: {received}")
+        raise UsageError(f"{flag} must be {expected}. Received: {getattr(owner, name)}")
+
+
+def require_positive(owner, *names):
+    """Raises `UsageError` unless these fields are positive and finite."""
+    for name in names:
+        require(owner, name, 0 < getattr(owner, name) < math.inf, "positive")  # false for NaN, too
+
+
+def require_at_least(owner, **least):
+    """Raises `UsageError` for a field below its least value."""
+    for name, value in least.items():
+        require(owner, name, getattr(owner, name) >= value, f"at least {value}")
 
 
 class Settings:
@@ -63,6 +76,9 @@ class Command:
 def main(config, verbs, arguments=None, prepare=None):
     """Runs one verb of an experiment.
 
+    Prints an error to stderr and exits with code 2 for a wrong verb, flag or value, or with code 1
+    where weights, data or readable images are missing.
+
     Args:
         config: the configuration, whose values are the defaults of the flags. It has a `name` and
             a `result_folder`, and the methods `adapt(parsed)` and `override(parsed, given)`.
@@ -70,10 +86,6 @@ def main(config, verbs, arguments=None, prepare=None):
             `defaults(config)`; the first one runs if no verb is named.
         arguments: list of words; None for those of the command line.
         prepare: function of the verb that is called before it runs, or None.
-
-    Raises:
-        SystemExit: with code 2 for a wrong verb, flag or value; with code 1 where weights, data or
-            readable images are missing. The reason is printed to stderr.
     """
     arguments = words(arguments)
     with errors_in_a_line(with_command):
@@ -100,10 +112,6 @@ def parse_verb(config, verbs, arguments):
 
     Defaults depend on the flags, for instance on `--smoke` and `--data`, so that they are set after
     parsing, for all flags that are not given.
-
-    Args:
-        config, verbs: as for `main`.
-        arguments: list of strings.
     """
     command = command_of(config.name, arguments)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):

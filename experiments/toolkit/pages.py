@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ddim_embed.store.atomic import replacing
-from experiments.toolkit.tables import Table, interval, number
+from experiments.toolkit import results
+from experiments.toolkit.tables import Table, interval, number, show
 
 _EXPERIMENTS = Path(__file__).resolve().parents[1]
 
@@ -31,18 +32,18 @@ class Section:
     template: str
     tables: Callable[[dict], dict[str, Table]]
 
+    def publish(self, folder, contents, figures):
+        """Writes contents and figures, a dict by file name, to a folder; prints the tables."""
+        results.save_json(folder / self.file, contents)
+        results.save_figures(folder, figures)
+        show(*self.tables(contents).values())
+
 
 def write(folder, template, **variables):
-    """Writes a page to `index.html` in a folder.
+    """Writes `index.html` beside the figures that it shows; returns its path.
 
-    Args:
-        folder: folder of the figures that the page shows.
-        template: path of the template within `experiments`.
-        **variables: of the template, in addition to `folder`, and to `shown`, the list of the
-            figures that the page has shown.
-
-    Returns:
-        The path of the page.
+    The template, a path within `experiments`, has the variables, `folder`, and `shown`, the list of
+    the figures that the page has shown.
     """
     path = Path(folder) / "index.html"
     text = _environment().get_template(template).render(folder=path.parent, shown=[], **variables)
@@ -52,17 +53,9 @@ def write(folder, template, **variables):
 
 
 def write_results(folder, sections):
-    """Writes the page of an experiment, which shows the results of all verbs that have run.
-
-    Args:
-        folder: contains the JSON file of at least one section.
-        sections: list of `Section`, in the order of the page.
-
-    Returns:
-        The path of the page.
-    """
+    """Writes the page of an experiment: the results of all verbs that have run, in order."""
     folder = Path(folder)
-    results = [
+    found = [
         (section, json.loads((folder / section.file).read_text()))
         for section in sections
         if (folder / section.file).exists()
@@ -70,13 +63,13 @@ def write_results(folder, sections):
     return write(
         folder,
         "toolkit/templates/results.html",
-        title=f"Embedding {results[0][1]['dataset']}",
-        sections=[(section, found, section.tables(found)) for section, found in results],
+        title=f"Embedding {found[0][1]['dataset']}",
+        sections=[(section, contents, section.tables(contents)) for section, contents in found],
         figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
         files={
             path.name: path.read_text(errors="replace")
             for path in sorted(folder.glob("[!.]*.json"))
-            if path.name != results[0][0].file
+            if path.name != found[0][0].file
         },
     )
 

@@ -11,25 +11,27 @@ from pathlib import Path
 
 import numpy as np
 
+import ddim_embed
 from ddim_embed.store.atomic import replacing
 
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def save_figures(folder, figures):
-    """Writes figures as PNG files.
-
-    Args:
-        folder: where.
-        figures: dict from file name to a `matplotlib.figure.Figure`, or to None where an earlier
-            file of that name is to be deleted.
-    """
+    """Writes figures as PNG files, by name; None deletes an earlier file of that name."""
     for name, figure in figures.items():
         if figure is None:
             (folder / name).unlink(missing_ok=True)
             continue
         with replacing(folder / name) as temporary:
             figure.savefig(temporary, dpi=100)
+
+
+def tidy(*panels, which="major"):
+    """Gives axes of a figure a faint grid, and no lines at the top and the right."""
+    for axes in panels:
+        axes.grid(which=which, alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 def save_json(path, contents):
@@ -65,36 +67,20 @@ def estimate(values):
 def provenance(config, command, *packages):
     """Returns how results were made, for their JSON file: a dict.
 
-    Args:
-        config: the configuration, a dataclass with a `seed`.
-        command: what a user types to repeat it.
-        *packages: packages that the numbers depend on, in addition to those of `versions`.
+    It has the versions of `packages` in addition to those that all numbers depend on.
     """
     settings = dataclasses.asdict(config)
     settings.pop("command", None)  # of a study
+    packages = ("tensorflow", "keras", "numpy", *packages)
+    versions = {"python": platform.python_version(), "ddim_embed": ddim_embed.__version__}
+    versions |= {package: importlib.metadata.version(package) for package in packages}
     return {
         "command": command,
         "config": plain(settings),
-        "versions": versions(*packages),
+        "versions": versions,
         "seed": config.seed,
         "commit": commit(),
     }
-
-
-def versions(*others):
-    """Returns the versions of what numbers depend on: a dict from package to version.
-
-    Args:
-        *others: packages in addition to those that all numbers depend on.
-    """
-    import ddim_embed
-
-    packages = ("tensorflow", "keras", "numpy", *others)
-    return (
-        {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in packages}
-        | {"ddim_embed": ddim_embed.__version__}
-    )
 
 
 def commit():

@@ -8,16 +8,7 @@ from experiments.toolkit.command_line import UsageError
 
 
 def load_generator(config, precision="float32", **options):
-    """Loads the experiment's generator.
-
-    Args:
-        config: an `Experiment`.
-        precision, **options: as for `de.load_generator`.
-
-    Raises:
-        UsageError: if the shape of its images differs from the experiment's.
-        FileNotFoundError: if there is no generator.
-    """
+    """Loads the experiment's generator, which must make images of the experiment's shape."""
     options = {"num_steps": config.num_steps, "precision": precision, **options}
     generator = de.load_generator(config.name, config.weights, **options)
     if generator.image_shape != config.image_shape:
@@ -39,17 +30,12 @@ def load_classifier(config):
 
 
 def load(config, split, limit=None):
-    """Loads pixels of the experiment's data; raises as `load_labelled` does."""
+    """Loads pixels of the experiment's data."""
     return load_labelled(config, split, limit)[0]
 
 
 def load_labelled(config, split, limit=None):
-    """Loads pixels and labels of the experiment's data.
-
-    Raises:
-        UsageError: if `load_images` refuses what the flags ask for.
-        ConnectionError: if the data are missing and cannot be downloaded.
-    """
+    """Loads pixels and labels of the experiment's data."""
     with _usage_errors():
         return de.load_images(
             config.data,
@@ -67,7 +53,7 @@ def reported(config):
 
 
 def stream(config, batch_size, start_step):
-    """Yields batches of training pixels from step `start_step` on; raises as `load` does."""
+    """Yields batches of training pixels from step `start_step` on."""
     with _usage_errors():
         return de.stream_images(
             config.data,

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from experiments.toolkit import command_line
-from experiments.toolkit.command_line import Command, Settings, require
+from experiments.toolkit.command_line import Command, Settings, require_at_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,20 +33,11 @@ class Study(Settings, Command):
 
     def check(self):
         """Raises `UsageError` for a value out of its range; names the flag and the value."""
-        require(self.seed >= 0, "seed", "at least 0", self.seed)
+        require_at_least(self, seed=0)
 
 
 def main(study, arguments=None):
-    """Runs a study from the command line.
-
-    Args:
-        study: a `Study`, whose values are the defaults of the flags.
-        arguments: list of words; None for those of the command line.
-
-    Raises:
-        SystemExit: with code 2 for a wrong flag or value; with code 1 where data or weights are
-            missing. The reason is printed to stderr.
-    """
+    """Runs a study with its values as the defaults of flags; exits as `command_line.main` does."""
     arguments = command_line.words(arguments)
     with command_line.errors_in_a_line(command_line.with_command):
         parsed = command_line.parse(

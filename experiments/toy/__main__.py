@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
-from experiments.toolkit.command_line import require
+from experiments.toolkit.command_line import require, require_at_least, require_positive
 from experiments.toolkit.study import Study, main
 
 _POSITIVE = (
@@ -41,10 +41,7 @@ class Toy(Study):
     noise: float = 0.0
     max_signal_rate: float = 0.999
     num_steps: int = 50
-    losses: tuple[Literal["mean_absolute_error", "mean_squared_error"], ...] = (
-        "mean_absolute_error",
-        "mean_squared_error",
-    )
+    losses: tuple[Literal[LOSSES], ...] = LOSSES
     train_steps: int = 3000
     batch_size: int = 512
     learning_rate: float = 2e-3
@@ -69,15 +66,12 @@ class Toy(Study):
 
     def check(self):
         super().check()
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            require(0 < value < math.inf, name, "positive", value)  # false for NaN, too
-        require(0 <= self.noise < math.inf, "noise", "at least 0", self.noise)
-        require(0.02 < self.max_signal_rate < 1, "max_signal_rate", "above 0.02 and below 1",
-            self.max_signal_rate)  # fmt: skip
-        require(len(set(self.losses)) == len(self.losses), "losses", "different words", self.losses)
-        for name, least in (("points", 10), ("samples", 10), ("grid", 5)):
-            require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
+        require_positive(self, *_POSITIVE)
+        require(self, "noise", 0 <= self.noise < math.inf, "at least 0")
+        in_range = 0.02 < self.max_signal_rate < 1
+        require(self, "max_signal_rate", in_range, "above 0.02 and below 1")
+        require(self, "losses", len({*self.losses}) == len(self.losses), "different words")
+        require_at_least(self, points=10, samples=10, grid=5)
 
     def run(self):
         from experiments.toy import report

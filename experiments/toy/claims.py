@@ -18,11 +18,7 @@ _MAP_CLAIMS = {
 
 
 def toy_claims(contents):
-    """Figs 8 and 9, for the ledger.
-
-    Args:
-        contents: those of `toy.json`, or None.
-    """
+    """Figs 8 and 9, for the ledger."""
     if contents is None:
         words = "trajectories are straight, and orthogonal to the data"
         yield not_measured("Figs 8, 9", words, "figures", "toy", "python -m experiments.toy")
@@ -33,14 +29,7 @@ def toy_claims(contents):
 
 
 def verdicts(datasets):
-    """Compares the paper's claims with what was measured.
-
-    Args:
-        datasets: those of `toy.json`, a dict from names to numbers.
-
-    Returns:
-        List of dicts of `dataset`, `claim`, `measured`, `verdict` (a `Verdict`) and `why`.
-    """
+    """Compares the paper's claims with `datasets` of `toy.json`; returns a list of dicts."""
     return [row for name, numbers in datasets.items() for row in _verdicts(name, numbers)]
 
 

@@ -20,13 +20,8 @@ _EMBEDDING = {"dims": 16, "min_frequency": 0.25, "max_frequency": 4.0}
 class MLP(keras.Model):
     """A fully connected denoiser of single pixels.
 
-    Args:
-        channels: in and out.
-        width: units in each hidden layer.
-        depth: hidden layers.
-
-    Call: `[noisy_images, noise_variances]`, shapes `(batch, 1, 1, channels)` and
-    `(batch, 1, 1, 1)` -> predicted noises, the shape of the images.
+    It predicts noises from `[noisy_images, noise_variances]`, of shapes `(batch, 1, 1, channels)`
+    and `(batch, 1, 1, 1)`.
     """
 
     def __init__(self, channels=2, width=128, depth=3, **kwargs):
@@ -59,16 +54,8 @@ class MLP(keras.Model):
 def train(study, points, schedule, loss, seed, description):
     """Trains a network on points with the library's `DiffusionModel`.
 
-    Args:
-        study: a `Toy`.
-        points: `(n, 2)`, in model space: the model's normaliser is the identity.
-        schedule: a function of `schedules`, or another one like them.
-        loss: "mean_absolute_error" or "mean_squared_error".
-        seed: random seed of the weights, the batches and the noise.
-        description: label of the progress bar.
-
-    Returns:
-        A denoiser, and the seconds of training.
+    The points, `(n, 2)`, are in model space: the model's normaliser is the identity. Returns a
+    denoiser, and the seconds of training.
     """
     keras.utils.set_random_seed(seed)
     network = MLP(width=study.width, depth=study.depth)
@@ -115,12 +102,7 @@ class MedianDenoiser:
     """Predicts the noise of least mean absolute error if the data are exactly these points.
 
     It is the median of each coordinate under the weights of `EmpiricalDenoiser`, the optimum of a
-    network with the loss "mean_absolute_error". It has no gradient.
-
-    Args:
-        points: `(n, 2)`.
-
-    Call: as `EmpiricalDenoiser`, with scalar rates.
+    network with the loss "mean_absolute_error". It has no gradient, and takes scalar rates.
     """
 
     def __init__(self, points):
@@ -141,17 +123,10 @@ class MedianDenoiser:
 
 
 def trajectories(denoise, schedule, latents, num_steps):
-    """Returns the states of latents at each step of the sampler.
+    """Returns the states of latents `(n, 2)` at each step of the sampler.
 
-    Args:
-        denoise: a denoiser of images `(n, 1, 1, 2)`.
-        schedule: a function of `schedules`, or another one like them.
-        latents: `(n, 2)`.
-        num_steps: sampler steps.
-
-    Returns:
-        float64 `(num_steps + 1, n, 2)`: the latents, the noisy points of every step, and the last
-        predicted image, the points on which they land.
+    They are float64 `(num_steps + 1, n, 2)`: the latents, the noisy points of every step, and the
+    last predicted image, the points on which they land.
     """
     visited = []
 

@@ -22,14 +22,7 @@ _PATHS_PER_POINT = 12
 
 
 def figures(findings):
-    """All figures of the study.
-
-    Args:
-        findings: list of `report.Findings`, one for each data set.
-
-    Returns:
-        A dict from file names to matplotlib figures, in the order of the page.
-    """
+    """All figures of the study, by file name in the order of the page."""
     return {
         "fig08_gravity.png": attraction(),
         "fig09ab_maps.png": _panels(findings, "maps", _draw_map),

@@ -4,13 +4,9 @@ import numpy as np
 
 
 def straightness(paths):
-    """Returns chord over arc length: 1 for a straight line, 2/pi for a half circle.
+    """Returns chord over arc length, `(steps, n, 2)` -> `(n,)`: 1 for a straight line.
 
-    Args:
-        paths: `(steps, n, 2)`, the points that each path visits.
-
-    Returns:
-        `(n,)` in [0, 1]; 1 for a path that stays where it is.
+    It is 2/pi for a half circle, and 1 for a path that stays where it is.
     """
     arcs = np.linalg.norm(np.diff(paths, axis=0), axis=-1).sum(axis=0)
     chords = np.linalg.norm(paths[-1] - paths[0], axis=-1)
@@ -18,15 +14,9 @@ def straightness(paths):
 
 
 def line_share(paths):
-    """Returns the share of a path's variance along its main axis: 1 if it lies on one line.
+    """Returns the share of a path's variance along its main axis, `(steps, n, 2)` -> `(n,)`.
 
-    Unlike `straightness`, it is 1 for a path that reverses on its line.
-
-    Args:
-        paths: `(steps, n, 2)`.
-
-    Returns:
-        `(n,)` in [1/2, 1]; 1 for a path that stays where it is.
+    Unlike `straightness`, it is 1 for a path that reverses on its line, or stays where it is.
     """
     centred = paths - paths.mean(axis=0)
     covariances = np.einsum("tni,tnj->nij", centred, centred)
@@ -45,15 +35,8 @@ def angles(directions, normals):
 def main_axes(points, weights, groups, num_groups):
     """Returns the axis along which each group of weighted points is longest.
 
-    Args:
-        points: `(n, 2)`.
-        weights: `(n,)`, positive.
-        groups: `(n,)` int, the group of each point.
-        num_groups: number of groups.
-
-    Returns:
-        Axes, unit vectors `(num_groups, 2)`; and the ratio of the deviations along the axis and
-        across it, `(num_groups,)`. Both NaN for a group of fewer than 10 points.
+    They are unit vectors `(num_groups, 2)`, with the ratio of the deviations along the axis and
+    across it, `(num_groups,)`. Both are NaN for a group of fewer than 10 points.
     """
     axes = np.full((num_groups, 2), np.nan)
     ratios = np.full(num_groups, np.nan)

@@ -17,16 +17,10 @@ TIMES = np.linspace(0.0, 1.0, 11)
 def of_paths(paths, schedule, manifold):
     """Measures how straight each path is, and its angle with the curve's normal.
 
-    Args:
-        paths: `(num_steps + 1, n, 2)`, of `denoisers.trajectories`.
-        schedule: the schedule of the sampler.
-        manifold: the curve on which they land.
-
-    Returns:
-        A dict of arrays `(n,)`: `straightness`; `straightness_rescaled`, that of x / signal rate;
-        `line_share`; `distance` to the curve; `inner`, whether the foot of the landing point is not
-        an end of an arc. For the inner paths only, in degrees from the normal: `chord_angle`, of
-        the line from latent to landing point, and `arrival_angle`, of the last fifth of the steps.
+    The dict of arrays `(n,)` has `straightness`; `straightness_rescaled`, that of x / signal rate;
+    `line_share`; `distance` to the curve; `inner`, whether the foot of the landing point is not an
+    end of an arc. For the inner paths only, in degrees from the normal: `chord_angle`, of the line
+    from latent to landing point, and `arrival_angle`, of the last fifth of the steps.
     """
     feet = manifold.nearest(paths[-1])
     inner = feet.inner
@@ -75,14 +69,9 @@ def of_chance(latents, schedule, manifold, points, num_steps, seed):
 def of_embeddings(latents, landings, manifold):
     """Measures the axis of emb(x), the latents that land on one stretch of the curve.
 
-    Args:
-        latents: `(n, 2)`, evenly over the plane; their weights are the Gaussian density.
-        landings: `(n, 2)`, the points on which they land.
-        manifold: the curve.
-
-    Returns:
-        A dict: `axis_angle` between the longest axis of emb(x) and the normal at x, in degrees;
-        `elongation`, length over width, which grows with the number of stretches.
+    The latents lie evenly over the plane; their weights are the Gaussian density. `axis_angle` is
+    between the longest axis of emb(x) and the normal at x, in degrees; `elongation` is length over
+    width, which grows with the number of stretches.
     """
     feet = manifold.nearest(landings)
     groups = np.where(feet.inner, (feet.positions * STRETCHES).astype(int), -1)
@@ -99,15 +88,7 @@ def of_embeddings(latents, landings, manifold):
 
 
 def of_maps(landings, others):
-    """Measures the distance of two maps of the same latents, relative to random pairs.
-
-    Args:
-        landings: `(n, 2)`, the values of one map.
-        others: `(n, 2)`, those of the other map.
-
-    Returns:
-        A dict: `relative_rms`, its square `mean_square_ratio`, and `relative_median`.
-    """
+    """Measures the distance of two maps of the same latents, relative to random pairs."""
     spread = np.sqrt(2 * landings.var(axis=0).sum())  # of independent pairs, root mean square
     distances = np.linalg.norm(landings - others, axis=-1)
     relative = np.sqrt(np.mean(distances**2)) / spread
@@ -121,16 +102,8 @@ def of_maps(landings, others):
 def of_noises(denoisers, schedule, points, count, seed):
     """Measures how predicted noises differ from those of the first denoiser, at each level.
 
-    Args:
-        denoisers: dict from names to denoisers; the first is the reference.
-        schedule: the schedule of the noise levels.
-        points: `(n, 2)`, the data.
-        count: number of noisy points at each level.
-        seed: random seed of the data and the noise.
-
-    Returns:
-        A dict: `times`; `unexplained`, the error of the first denoiser from the true noise; and the
-        difference of each other one. All are root mean squares of one component.
+    `count` noisy points are drawn at each level; `unexplained` is the error of the first denoiser
+    from the true noise. All are root mean squares of one component.
     """
     reference, *others = denoisers
     differences = {"times": TIMES.tolist(), "unexplained": []} | {name: [] for name in others}

@@ -49,11 +49,7 @@ class Findings:
 
 
 def report(study):
-    """Writes `toy.json`, figures and `index.html` to `study.result_folder`, and prints tables.
-
-    Args:
-        study: a `Toy`.
-    """
+    """Writes `toy.json`, figures and `index.html` to `study.result_folder`, and prints tables."""
     started = time.perf_counter()
     folder = study.result_folder
     findings = [investigate(study, manifold) for manifold in MANIFOLDS]
@@ -65,39 +61,22 @@ def report(study):
     }
     results.save_json(folder / "toy.json", contents)
     results.save_figures(folder, figures.figures(findings))
-    index = write_page(folder, contents)
-    show(*dataset_tables(contents), claims_table(contents))
-    print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
-
-
-def write_page(folder, contents):
-    """Writes `index.html`; returns its path.
-
-    Args:
-        folder: folder of the figures.
-        contents: those of `toy.json`.
-    """
-    return pages.write(
+    tables, claims_of_paper = dataset_tables(contents), claims_table(contents)
+    index = pages.write(
         folder,
         "toy/templates/toy.html",
         title="The gravitational analogy",
         contents=contents,
-        claims=claims_table(contents),
-        tables=dataset_tables(contents),
+        claims=claims_of_paper,
+        tables=tables,
         limits=claims,
     )
+    show(*tables, claims_of_paper)
+    print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
 
 
 def investigate(study, manifold):
-    """Trains the networks of one data set and compares them with the exact denoiser.
-
-    Args:
-        study: a `Toy`.
-        manifold: the curve of the data set.
-
-    Returns:
-        `Findings`.
-    """
+    """Trains the networks of one data set and compares them with the exact denoiser."""
     name, seed, steps = manifold.name, study.seed, study.num_steps
     points = manifold.data(study.points, study.noise, seed)
     schedule = cosine_to(study.max_signal_rate)

@@ -32,18 +32,16 @@ def mean_and_range(values, digits):
 
 
 def _paths(name, numbers):
+    lengths = ("straightness", "straightness_rescaled", "line_share")
     rows = []
     for denoiser, row in numbers["paths"].items():
         axis = numbers["embeddings"].get(denoiser, {}).get("axis_angle")
+        angles = (row["chord_angle"], row["arrival_angle"], axis)
         rows.append(
             (
                 denoiser,
-                mean_and_range(row["straightness"], 2),
-                mean_and_range(row["straightness_rescaled"], 2),
-                mean_and_range(row["line_share"], 2),
-                mean_and_range(row["chord_angle"], 0),
-                mean_and_range(row["arrival_angle"], 0),
-                "-" if axis is None else mean_and_range(axis, 0),
+                *(mean_and_range(row[key], 2) for key in lengths),
+                *("-" if angle is None else mean_and_range(angle, 0) for angle in angles),
                 number(row["distance_rms"], 3),
             )
         )
