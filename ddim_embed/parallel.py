@@ -28,12 +28,11 @@ def use_one_core_per_operation():
         RuntimeError: if TensorFlow has computed something already, and it is another setting.
 
     Example:
-
-    >>> try:
-    ...     de.use_one_core_per_operation()
-    ... except RuntimeError:
-    ...     print("call it first of all")
-    call it first of all
+        >>> try:
+        ...     de.use_one_core_per_operation()
+        ... except RuntimeError:
+        ...     print("call it first of all")
+        call it first of all
     """
     if has_gpu() or not is_tensorflow():
         return

@@ -60,11 +60,11 @@ class Generator(keras.Model):
             padding that leaves nothing.
 
     Example:
-
-    >>> network = de.UNet(channels=1, widths=(8, 16), block_depth=1)
-    >>> generator = de.Generator(network, process=de.Process(num_steps=2), image_shape=(16, 16, 1))
-    >>> generator.decode(generator.latents(3)).shape
-    TensorShape([3, 16, 16, 1])
+        >>> network = de.UNet(channels=1, widths=(8, 16), block_depth=1)
+        >>> process = de.Process(num_steps=2)
+        >>> generator = de.Generator(network, process=process, image_shape=(16, 16, 1))
+        >>> generator.decode(generator.latents(3)).shape
+        TensorShape([3, 16, 16, 1])
     """
 
     def __init__(

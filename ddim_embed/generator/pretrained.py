@@ -35,9 +35,8 @@ def build_generator(
         ValueError: for options that `UNet`, `Process` or `Generator` refuses.
 
     Example:
-
-    >>> de.build_generator((16, 16, 3), widths=(8, 16)).image_shape
-    (16, 16, 3)
+        >>> de.build_generator((16, 16, 3), widths=(8, 16)).image_shape
+        (16, 16, 3)
     """
     process = Process(schedule, num_steps, last_step, prediction)
     network = UNet(image_shape[-1], widths, block_depth, attention, dtype="float32")
@@ -87,10 +86,9 @@ def load_generator(
             refuses.
 
     Example:
-
-    >>> generator = de.load_generator("fashion_mnist")
-    >>> generator.sample(2, seed=1).shape
-    (2, 32, 32, 1)
+        >>> generator = de.load_generator("fashion_mnist")
+        >>> generator.sample(2, seed=1).shape
+        (2, 32, 32, 1)
     """
     path, entry = find_weights(name, "generator", root)
     options = {"num_steps": num_steps, "precision": precision}

@@ -29,10 +29,9 @@ class ConvEmbedder(keras.Model):
             written None.
 
     Example:
-
-    >>> network = de.ConvEmbedder(channels=3, convolutions=((5, 8), (3, None)))
-    >>> network(np.zeros((2, 16, 16, 3))).shape
-    TensorShape([2, 16, 16, 3])
+        >>> network = de.ConvEmbedder(channels=3, convolutions=((5, 8), (3, None)))
+        >>> network(np.zeros((2, 16, 16, 3))).shape
+        TensorShape([2, 16, 16, 3])
 
     Call: images `(batch, height, width, channels)`, model space -> latents of the same shape,
     float32 at any `dtype` policy.
@@ -97,9 +96,8 @@ def build_embedder(
         ValueError: for an unknown name or precision.
 
     Example:
-
-    >>> de.build_embedder("conv1", channels=1).count_params()
-    26
+        >>> de.build_embedder("conv1", channels=1).count_params()
+        26
     """
     policy = dtype_policy(precision)
     if network == "unet":
@@ -128,11 +126,10 @@ def load_embedder(name, network, root=None):
         If it was trained through another generator than the one that is there now.
 
     Example:
-
-    >>> generator = de.load_generator("mnist")
-    >>> network = de.load_embedder("mnist", "conv3_16")
-    >>> network(generator.normalizer(np.zeros((2, 32, 32, 1)))).shape
-    TensorShape([2, 32, 32, 1])
+        >>> generator = de.load_generator("mnist")
+        >>> network = de.load_embedder("mnist", "conv3_16")
+        >>> network(generator.normalizer(np.zeros((2, 32, 32, 1)))).shape
+        TensorShape([2, 32, 32, 1])
     """
     path, entry = find_weights(name, network, root)
     trained_through = entry["budget"].get("generator")

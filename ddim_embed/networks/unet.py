@@ -38,10 +38,9 @@ class UNet(keras.Model):
             divide.
 
     Example:
-
-    >>> network = de.UNet(channels=1, widths=(8, 16), block_depth=1)
-    >>> network([np.zeros((2, 16, 16, 1)), np.full((2, 1, 1, 1), 0.5)]).shape
-    TensorShape([2, 16, 16, 1])
+        >>> network = de.UNet(channels=1, widths=(8, 16), block_depth=1)
+        >>> network([np.zeros((2, 16, 16, 1)), np.full((2, 1, 1, 1), 0.5)]).shape
+        TensorShape([2, 16, 16, 1])
     """
 
     def __init__(

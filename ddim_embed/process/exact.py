@@ -31,11 +31,10 @@ class EmpiricalDenoiser:
     forwards and backwards; rates are constants.
 
     Example:
-
-    >>> denoise = de.EmpiricalDenoiser(np.zeros((1, 4, 4, 1)))
-    >>> images = de.sampling.sample(denoise, de.schedules.linear, np.ones((2, 4, 4, 1)))
-    >>> bool(abs(np.asarray(images)).max() < 1e-6)
-    True
+        >>> denoise = de.EmpiricalDenoiser(np.zeros((1, 4, 4, 1)))
+        >>> images = de.sampling.sample(denoise, de.schedules.linear, np.ones((2, 4, 4, 1)))
+        >>> bool(abs(np.asarray(images)).max() < 1e-6)
+        True
 
     Raises:
         ValueError: if `data` is empty or not finite, or `block_size` less than 1; in a call, for

@@ -23,10 +23,9 @@ class Process:
         ValueError: for an unknown name, or `num_steps` below 1.
 
     Example:
-
-    >>> process = de.Process(num_steps=4)
-    >>> [round(rates.noise, 2) for rates in process.grid]
-    [0.31, 0.59, 0.8, 0.95, 1.0]
+        >>> process = de.Process(num_steps=4)
+        >>> [round(rates.noise, 2) for rates in process.grid]
+        [0.31, 0.59, 0.8, 0.95, 1.0]
     """
 
     schedule: str | Callable = "continuous_cosine"

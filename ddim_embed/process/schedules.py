@@ -25,10 +25,9 @@ class Rates(NamedTuple):
     """Signal rate sqrt(alpha_bar) and noise rate sqrt(1 - alpha_bar), of one shape.
 
     Example:
-
-    >>> rates = de.schedules.continuous_cosine(np.array([0.0, 1.0]))
-    >>> rates.signal.round(2)
-    array([0.95, 0.02])
+        >>> rates = de.schedules.continuous_cosine(np.array([0.0, 1.0]))
+        >>> rates.signal.round(2)
+        array([0.95, 0.02])
     """
 
     signal: object

@@ -35,15 +35,14 @@ class DiffusionModel(TrainedModel):
     `normalizer.adapt(pixels)` first.
 
     Example:
-
-    >>> import keras
-    >>> pixels, _ = de.load_images("fashion_mnist", "test", limit=8, source="sample")
-    >>> model = de.DiffusionModel(de.UNet(channels=1, widths=(4, 8), block_depth=1))
-    >>> model.normalizer.adapt(pixels)
-    >>> model.compile(keras.optimizers.Adam(1e-3))
-    >>> history = model.fit(pixels, batch_size=8, verbose=0)
-    >>> sorted(history.history)
-    ['image_loss', 'loss']
+        >>> import keras
+        >>> pixels, _ = de.load_images("fashion_mnist", "test", limit=8, source="sample")
+        >>> model = de.DiffusionModel(de.UNet(channels=1, widths=(4, 8), block_depth=1))
+        >>> model.normalizer.adapt(pixels)
+        >>> model.compile(keras.optimizers.Adam(1e-3))
+        >>> history = model.fit(pixels, batch_size=8, verbose=0)
+        >>> sorted(history.history)
+        ['image_loss', 'loss']
     """
 
     def __init__(

@@ -69,14 +69,13 @@ class EmbedderTrainer(_EmbedderModel):
     `fit` takes batches of pixels `(batch, height, width, channels)` in [0, 1].
 
     Example:
-
-    >>> import keras
-    >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
-    >>> trainer = de.EmbedderTrainer(de.build_embedder("conv1"), generator)
-    >>> trainer.compile(keras.optimizers.Adam(1e-3))
-    >>> history = trainer.fit(generator.sample(4).clip(0, 1), verbose=0)
-    >>> sorted(history.history)
-    ['loss', 'mse']
+        >>> import keras
+        >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
+        >>> trainer = de.EmbedderTrainer(de.build_embedder("conv1"), generator)
+        >>> trainer.compile(keras.optimizers.Adam(1e-3))
+        >>> history = trainer.fit(generator.sample(4).clip(0, 1), verbose=0)
+        >>> sorted(history.history)
+        ['loss', 'mse']
     """
 
     def __init__(
@@ -140,15 +139,14 @@ class LatentRegression(_EmbedderModel):
     `fit` takes pairs of pixels and latents, each `(batch, height, width, channels)`.
 
     Example:
-
-    >>> import keras
-    >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
-    >>> regression = de.LatentRegression(de.build_embedder("conv1"), generator)
-    >>> regression.compile(keras.optimizers.Adam(1e-3))
-    >>> latents = generator.latents(4)
-    >>> pixels = np.asarray(generator.decode(latents)).clip(0, 1)
-    >>> list(regression.fit(pixels, latents, verbose=0).history)
-    ['loss']
+        >>> import keras
+        >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
+        >>> regression = de.LatentRegression(de.build_embedder("conv1"), generator)
+        >>> regression.compile(keras.optimizers.Adam(1e-3))
+        >>> latents = generator.latents(4)
+        >>> pixels = np.asarray(generator.decode(latents)).clip(0, 1)
+        >>> list(regression.fit(pixels, latents, verbose=0).history)
+        ['loss']
     """
 
     @property

@@ -63,15 +63,14 @@ def train(
             was.
 
     Example:
-
-    >>> import keras
-    >>> model = de.DiffusionModel(de.UNet(channels=1, widths=(4, 8), block_depth=1))
-    >>> model.compile(keras.optimizers.Adam(1e-3))
-    >>> def batches(step):
-    ...     return de.stream_images("mnist", "test", 8, source="sample", start_step=step)
-    >>> history = de.train(model, batches, num_steps=2, folder="run", progress=False)
-    >>> history[-1]["step"]
-    2
+        >>> import keras
+        >>> model = de.DiffusionModel(de.UNet(channels=1, widths=(4, 8), block_depth=1))
+        >>> model.compile(keras.optimizers.Adam(1e-3))
+        >>> def batches(step):
+        ...     return de.stream_images("mnist", "test", 8, source="sample", start_step=step)
+        >>> history = de.train(model, batches, num_steps=2, folder="run", progress=False)
+        >>> history[-1]["step"]
+        2
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

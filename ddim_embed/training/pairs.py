@@ -26,14 +26,13 @@ class LatentPairs:
         progress: whether to show a progress bar.
 
     Example:
-
-    >>> import tempfile
-    >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     pairs = de.LatentPairs(generator, 64, folder + "/pairs.h5", progress=False)
-    >>> pixels, latents = next(pairs.batches(8))
-    >>> pixels.shape, latents.shape
-    ((8, 16, 16, 1), (8, 16, 16, 1))
+        >>> import tempfile
+        >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pairs = de.LatentPairs(generator, 64, folder + "/pairs.h5", progress=False)
+        >>> pixels, latents = next(pairs.batches(8))
+        >>> pixels.shape, latents.shape
+        ((8, 16, 16, 1), (8, 16, 16, 1))
     """
 
     def __init__(self, generator, count, path, seed=0, progress=True):
