@@ -153,7 +153,8 @@ def test_commands_exist(page, monkeypatch):
     monkeypatch.setattr(cli.Command, "run", lambda self: ran.append(self))
     monkeypatch.setattr(cli.List, "run", lambda self: ran.append(self))
     makefile = (ROOT / "Makefile").read_text()
-    lines = re.findall(r"^    (\S.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    text = re.sub(r"```python.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = re.findall(r"^    (?:KERAS_BACKEND=\w+ )?(\S.*)$", text, re.MULTILINE)
     commands = [shlex.split(line, comments=True) for line in lines if "->" not in line]
     for command in commands:
         match command:
