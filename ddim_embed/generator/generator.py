@@ -54,6 +54,7 @@ class Generator(keras.Model):
 
     Attributes:
         condition: None, or a nested structure with one row for each image; see `given`.
+        files: `GeneratorFiles` of a generator of `load_generator`, else None.
 
     Raises:
         ValueError: for values that the parts refuse, sizes that the denoiser cannot halve, or
@@ -96,7 +97,7 @@ class Generator(keras.Model):
             )
         self.trainable = False
         self.built = True
-        self.dataset = self.root = None  # where shipped weights came from; set by load_generator
+        self.files = None
         self.condition = None
         self._snapshot = _Snapshot(self)
 

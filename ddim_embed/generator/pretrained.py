@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import keras
+
 from ddim_embed.generator.generator import Generator
+from ddim_embed.networks.embedders import load_embedder
 from ddim_embed.networks.unet import UNet
 from ddim_embed.process.process import Process
 from ddim_embed.store.weights import find_weights, load_weights
@@ -96,5 +99,28 @@ def load_generator(
         options["last_step"] = last_step
     generator = build_generator(**entry["config"] | options)
     load_weights(generator, path, entry["sha256"])
-    generator.dataset, generator.root = name, root
+    generator.files = GeneratorFiles(name, root)
     return generator
+
+
+class GeneratorFiles:
+    """Where a generator's weights came from, and the embedding networks beside them.
+
+    Args:
+        dataset, root: `name` and `root` of `load_generator`.
+    """
+
+    def __init__(self, dataset, root):
+        self.dataset, self.root = dataset, root
+        self._embedders = {}  # name -> (checksum, network)
+
+    def checksum(self, network: str) -> str:
+        """The checksum of an embedding network's file; raises as `load_embedder`."""
+        return find_weights(self.dataset, network, self.root)[1]["sha256"]
+
+    def embedder(self, network: str) -> keras.Model:
+        """An embedding network, loaded once for each checksum; raises as `load_embedder`."""
+        checksum = self.checksum(network)
+        if self._embedders.get(network, (None,))[0] != checksum:
+            self._embedders[network] = checksum, load_embedder(self.dataset, network, self.root)
+        return self._embedders[network][1]

@@ -1,14 +1,11 @@
 """Embedding networks as a method."""
 
 import dataclasses
-import functools
 import hashlib
 
 import keras
 
 from ddim_embed.methods.protocol import Method, Solution
-from ddim_embed.networks.embedders import load_embedder
-from ddim_embed.store.weights import find_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Network(Method):
 
     def fingerprint(self, generator):
         if self.embedder is None:
-            return f"{self!r} {self._checksum(generator)}"
+            return f"{self!r} {self._files(generator).checksum(self.network)}"
         digest = hashlib.sha256()
         for weight in self.embedder.get_weights():
             digest.update(weight.tobytes())
@@ -50,19 +47,12 @@ class Network(Method):
     def _model(self, generator):
         if self.embedder is not None:
             return self.embedder
-        checksum = self._checksum(generator)
-        return _load(generator.dataset, self.network, generator.root, checksum)
+        return self._files(generator).embedder(self.network)
 
-    def _checksum(self, generator):
-        if generator.dataset is None:
+    def _files(self, generator):
+        if generator.files is None:
             raise ValueError(
                 "This generator has no shipped embedding networks. Pass one: "
                 "`Network(embedder=model)`."
             )
-        return find_weights(generator.dataset, self.network, generator.root)[1]["sha256"]
-
-
-@functools.lru_cache(maxsize=8)
-def _load(dataset, network, root, sha256):
-    """Loads a network once for all batches and methods; other weights have another checksum."""
-    return load_embedder(dataset, network, root)
+        return generator.files
