@@ -126,16 +126,13 @@ def sample(verb):
 
 def _load_embedders(config):
     embedders = {}
+    # The first call traces a graph, and the first batch of another size one for any size; neither
+    # counts as time of an embedding.
+    blank = np.zeros((de.Network.batch_size + 1, *config.image_shape), np.float32)
     for network in NETWORKS:
-        try:
+        with sources.left_out_without_weights(network):
             embedders[network] = de.load_embedder(config.name, network, config.weights)
-        except FileNotFoundError as error:
-            print(f"Left out: {network}. {error}")
-            continue
-        # The first call traces a graph, and the first batch of another size one for any size;
-        # neither counts as time of an embedding.
-        blank = np.zeros((de.Network.batch_size + 1, *config.image_shape), np.float32)
-        embedders[network].predict(blank, verbose=0)
+            embedders[network].predict(blank, verbose=0)
     return embedders
 
 

@@ -59,13 +59,9 @@ def run(verb):
     rows, embeddings = [], {}
     for name in verb.methods or COMPARED:
         method = _adapted(COMPARED[name], config.smoke)
-        try:
-            embedding = _embed(config, generator, pixels, name, method)
-        except FileNotFoundError as error:
-            print(f"Left out: {name}. {error}")
-            continue
-        embeddings[name] = embedding
-        rows.append(_row(generator, pixels, name, method, embedding))
+        with sources.left_out_without_weights(name):
+            embeddings[name] = _embed(config, generator, pixels, name, method)
+            rows.append(_row(generator, pixels, name, method, embeddings[name]))
     contents = {
         "dataset": config.name,
         "images": len(pixels),
