@@ -48,7 +48,7 @@ def report(verb):
             )
             for network, embedder in embedders.items()
         }
-        # None of these images is among the pairs of the networks' warm start.
+        # These images are not among the pairs of the networks' warm start.
         generated = _generate(generator, num_generated, config.seed, bar, stream=_TABLE2)[1]
         table2 = dict.fromkeys(("dataset", "generated", "dataset_interval", "generated_interval"))
         of_generated = None

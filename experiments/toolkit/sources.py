@@ -21,7 +21,7 @@ def load_generator(config, precision="float32", **options):
 
 
 def load_classifier(config):
-    """Loads the feature classifier of the experiment's data; None if there is none of its shape."""
+    """Loads the feature classifier of the experiment's data; None without one of its shape."""
     try:
         classifier = de.load_feature_classifier(config.name, config.weights)
     except FileNotFoundError:
