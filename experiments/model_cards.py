@@ -42,7 +42,7 @@ _DATA = {
             "mean 0.09. Its error on what is halfway from one image to another is 0.0020 along a "
             "straight line, 0.0181 along a sphere, and 0.0147 on a cross-fade (`interpolate`; on "
             "clothes it is 0.0008).",
-            "It also embeds images that are none of clothing, digits for example: a small error "
+            "It also embeds images other than clothes, digits for example: a small error "
             "does not say that an image is of the data.",
         ],
     ),

@@ -6,7 +6,7 @@ import numpy as np
 
 import ddim_embed as de
 from experiments.toolkit import results, sources
-from experiments.toolkit.command_line import UsageError, with_command
+from experiments.toolkit.command_line import UsageError
 
 # Iterations of a smoke run.
 _FEW = 2
@@ -31,11 +31,8 @@ def configured(config, name):
 
 def unet(config):
     """Returns the U-Net of the experiment as a method; None, with a message, without weights."""
-    try:
+    with sources.left_out_without_weights("the U-Net"):
         return de.Network("unet", de.load_embedder(config.name, "unet", config.weights))
-    except FileNotFoundError as error:
-        print(f"Left out: the U-Net. {with_command(error)}")
-        return None
 
 
 def unlikeness(generator, pixels, network):

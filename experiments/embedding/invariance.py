@@ -15,7 +15,7 @@ from experiments.embedding import invariance_figures, training
 from experiments.embedding.claims import invariance_verdict
 from experiments.embedding.sections import INVARIANCE
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require_at_least, with_command
+from experiments.toolkit.command_line import UsageError, require_at_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,15 +230,12 @@ def _read(path, identity):
 
 def _shipped(config, count, counts):
     """Returns images of the generator of the experiment, or None without weights."""
-    try:
+    with sources.left_out_without_weights(SHIPPED):
         generator = de.load_generator(config.name, config.weights)
-    except FileNotFoundError as error:
-        print(f"Left out: {SHIPPED}. {with_command(error)}")
-        return None
-    return {
-        ("sampler_steps", num_steps): _decode(generator, count, config.seed, num_steps)
-        for num_steps in counts
-    }
+        return {
+            ("sampler_steps", num_steps): _decode(generator, count, config.seed, num_steps)
+            for num_steps in counts
+        }
 
 
 def _exact(config, subset, normalizer, count):

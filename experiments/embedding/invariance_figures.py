@@ -33,6 +33,6 @@ def _curves(contents):
         axes.axhspan(100, 1000, color="#e69f00", alpha=0.2, linewidth=0, label="the paper's claim")
         axes.set(xscale="log", yscale="log", xlabel=words)
         tidy(axes, which="both")
-    left.set_ylabel("random images apart /\nthe same latents' apart")
+    left.set_ylabel("distance of random images /\ndistance for the same latents")
     left.legend(frameon=False)
     return figure

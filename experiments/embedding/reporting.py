@@ -12,7 +12,6 @@ from ddim_embed.store.atomic import replacing
 from experiments.configuration import NETWORKS
 from experiments.embedding.sections import REPORT
 from experiments.toolkit import results, sources
-from experiments.toolkit.command_line import with_command
 
 # Images between two updates of a progress bar; a multiple of the batch that decoding uses.
 _CHUNK = 256
@@ -49,7 +48,7 @@ def report(verb):
             )
             for network, embedder in embedders.items()
         }
-        # None of these images is among the pairs of the networks' warm start.
+        # These images are not among the pairs of the networks' warm start.
         generated = _generate(generator, num_generated, config.seed, bar, stream=_TABLE2)[1]
         table2 = dict.fromkeys(("dataset", "generated", "dataset_interval", "generated_interval"))
         of_generated = None
@@ -127,16 +126,13 @@ def sample(verb):
 
 def _load_embedders(config):
     embedders = {}
+    # The first call traces a graph, and the first batch of another size one for any size; neither
+    # counts as time of an embedding.
+    blank = np.zeros((de.Network.batch_size + 1, *config.image_shape), np.float32)
     for network in NETWORKS:
-        try:
+        with sources.left_out_without_weights(network):
             embedders[network] = de.load_embedder(config.name, network, config.weights)
-        except FileNotFoundError as error:
-            print(f"Left out: {network}. {with_command(error)}")
-            continue
-        # The first call traces a graph, and the first batch of another size one for any size;
-        # neither counts as time of an embedding.
-        blank = np.zeros((de.Network.batch_size + 1, *config.image_shape), np.float32)
-        embedders[network].predict(blank, verbose=0)
+            embedders[network].predict(blank, verbose=0)
     return embedders
 
 

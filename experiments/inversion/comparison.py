@@ -14,7 +14,7 @@ from experiments.configuration import NETWORKS
 from experiments.inversion import comparison_figures
 from experiments.inversion.sections import COMPARISON
 from experiments.toolkit import results, sources
-from experiments.toolkit.command_line import UsageError, with_command
+from experiments.toolkit.command_line import UsageError
 
 # Images that are embedded, and cached, at a time; it divides the default number, so that each
 # method is traced for one shape.
@@ -59,13 +59,9 @@ def run(verb):
     rows, embeddings = [], {}
     for name in verb.methods or COMPARED:
         method = _adapted(COMPARED[name], config.smoke)
-        try:
-            embedding = _embed(config, generator, pixels, name, method)
-        except FileNotFoundError as error:
-            print(f"Left out: {name}. {with_command(error)}")
-            continue
-        embeddings[name] = embedding
-        rows.append(_row(generator, pixels, name, method, embedding))
+        with sources.left_out_without_weights(name):
+            embeddings[name] = _embed(config, generator, pixels, name, method)
+            rows.append(_row(generator, pixels, name, method, embeddings[name]))
     contents = {
         "dataset": config.name,
         "images": len(pixels),

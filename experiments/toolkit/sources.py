@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 
 import ddim_embed as de
-from experiments.toolkit.command_line import UsageError
+from experiments.toolkit.command_line import UsageError, with_command
 
 
 def load_generator(config, precision="float32", **options):
@@ -21,7 +21,7 @@ def load_generator(config, precision="float32", **options):
 
 
 def load_classifier(config):
-    """Loads the feature classifier of the experiment's data; None if there is none of its shape."""
+    """Loads the feature classifier of the experiment's data; None without one of its shape."""
     try:
         classifier = de.load_feature_classifier(config.name, config.weights)
     except FileNotFoundError:
@@ -75,6 +75,15 @@ def _usage_errors():
         yield
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+@contextlib.contextmanager
+def left_out_without_weights(words):
+    """Leaves out what needs missing weights, with a message that says how to make them."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        print(f"Left out: {words}. {with_command(error)}")
 
 
 def part(config, split):
