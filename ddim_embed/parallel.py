@@ -14,7 +14,7 @@ from ddim_embed.backend import has_gpu, is_tensorflow
 _splitting = contextvars.ContextVar("splitting", default=False)
 
 
-def use_one_core_per_operation():
+def use_one_core_per_operation() -> None:
     """Has TensorFlow run each operation on one core, and as many operations at a time as cores.
 
     Decoding, its gradient and the training of embedding networks through the sampler then split

@@ -1,6 +1,7 @@
 """A trained denoiser as one differentiable map from latents to pixels."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Self
 
 import keras
@@ -70,13 +71,13 @@ class Generator(keras.Model):
 
     def __init__(
         self,
-        network,
-        normalizer=None,
-        process=None,
+        network: keras.Model,
+        normalizer: Normalizer | None = None,
+        process: Process | None = None,
         *,
-        image_shape,
-        precision="float32",
-        padding=0,
+        image_shape: Sequence[int],
+        precision: str = "float32",
+        padding: int = 0,
         **kwargs,
     ):
         # `precision` alone decides what is rounded, whatever Keras' global policy.
@@ -228,7 +229,7 @@ class Generator(keras.Model):
 
         return over_cores(decode, latents, self.condition)
 
-    def decode(self, latents, precision=None):
+    def decode(self, latents, precision: str | None = None):
         """Latents -> pixels, differentiable with respect to the latents, **not clipped**.
 
         Clip for metrics and display only.
@@ -284,7 +285,7 @@ class Generator(keras.Model):
         """
         return 2 * self.num_steps
 
-    def latents(self, n, seed=0, stream=0) -> np.ndarray:
+    def latents(self, n: int, seed: int = 0, stream: int = 0) -> np.ndarray:
         """n Gaussian latents `(n, height, width, channels)`, a function of the other arguments.
 
         Args:
@@ -294,7 +295,7 @@ class Generator(keras.Model):
         """
         return noise.normal((n, *self.image_shape), noise.seed_words(seed, stream), numpy=True)
 
-    def sample(self, n, seed=0) -> np.ndarray:
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Generates n images; returns pixels as `decode` does, as an array."""
         return ops.convert_to_numpy(self.decode(self.latents(n, seed)))
 

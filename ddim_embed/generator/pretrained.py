@@ -1,5 +1,6 @@
 """Generators whose network is a `UNet`: built from plain options, and loaded by name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -12,16 +13,16 @@ from ddim_embed.store.weights import find_weights, load_weights
 
 
 def build_generator(
-    image_shape=(32, 32, 1),
-    widths=(32, 64, 96, 128),
-    block_depth=2,
-    attention=None,
-    schedule="continuous_cosine",
-    num_steps=10,
-    last_step="predicted_image",
-    precision="float32",
-    padding=0,
-    prediction="noise",
+    image_shape: Sequence[int] = (32, 32, 1),
+    widths: Sequence[int] = (32, 64, 96, 128),
+    block_depth: int = 2,
+    attention: str | None = None,
+    schedule: str = "continuous_cosine",
+    num_steps: int = 10,
+    last_step: str = "predicted_image",
+    precision: str = "float32",
+    padding: int = 0,
+    prediction: str = "noise",
 ) -> Generator:
     """A generator of Asperti et al., with random weights.
 

@@ -1,6 +1,8 @@
 """The five embedding networks of Asperti et al. (Sec. 5.2, Table 1): from images to latents."""
 
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 from keras import ops
@@ -79,8 +81,12 @@ class ConvEmbedder(keras.Model):
 
 
 def build_embedder(
-    network, channels=1, widths=(32, 64, 96, 128), block_depth=2, precision="float32"
-):
+    network: str,
+    channels: int = 1,
+    widths: Sequence[int] = (32, 64, 96, 128),
+    block_depth: int = 2,
+    precision: str = "float32",
+) -> keras.Model:
     """Builds an embedding network by its name in Table 1.
 
     Args:
@@ -107,7 +113,7 @@ def build_embedder(
     return ConvEmbedder(channels, CONVOLUTIONS[network], dtype=policy)
 
 
-def load_embedder(name, network, root=None):
+def load_embedder(name: str, network: str, root: str | Path | None = None) -> keras.Model:
     """Loads a trained embedding network.
 
     Args:

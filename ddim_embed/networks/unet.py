@@ -1,5 +1,7 @@
 """The U-Net: denoiser when conditioned on noise variances, embedding network when not."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -45,11 +47,11 @@ class UNet(keras.Model):
 
     def __init__(
         self,
-        channels=1,
-        widths=(32, 64, 96, 128),
-        block_depth=2,
-        attention=None,
-        conditioned=True,
+        channels: int = 1,
+        widths: Sequence[int] = (32, 64, 96, 128),
+        block_depth: int = 2,
+        attention: str | None = None,
+        conditioned: bool = True,
         **kwargs,
     ):
         # Without autocast the noise variances reach their embedding unrounded; layers cast images.

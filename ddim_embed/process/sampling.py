@@ -6,6 +6,7 @@ closed form. All images here are in model space.
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -19,7 +20,7 @@ LAST_STEPS = ("predicted_image", "transfer")
 CLEAN = Rates(1.0, 0.0)  # where the last step of "predicted_image" ends
 
 
-def predict_images(noisy_images, pred_noises, rates):
+def predict_images(noisy_images, pred_noises, rates: Rates):
     """The clean images that noisy images and their noises imply.
 
     Song et al. (2021), Eq. 9.
@@ -35,7 +36,7 @@ def predict_images(noisy_images, pred_noises, rates):
     return (noisy_images - rates.noise * pred_noises) / rates.signal
 
 
-def ddim_step(noisy_images, pred_noises, rates, next_rates):
+def ddim_step(noisy_images, pred_noises, rates: Rates, next_rates: Rates):
     """Moves noisy images from one noise level to another, deterministically.
 
     Song et al. (2021), Eq. 12 with sigma_t = 0. Valid in either direction.
@@ -71,7 +72,7 @@ class StepParts(NamedTuple):
     directions: object
 
 
-def split_step(noisy_images, pred_noises, rates, next_rates) -> StepParts:
+def split_step(noisy_images, pred_noises, rates: Rates, next_rates: Rates) -> StepParts:
     """P_t and D_t of a step, each of which may come from other noises than the other.
 
     Args:
@@ -117,14 +118,14 @@ class Step(NamedTuple):
 
 
 def sample(
-    denoise,
-    schedule,
+    denoise: Callable,
+    schedule: Callable,
     latents,
-    num_steps=10,
-    last_step="predicted_image",
-    remat=False,
-    callback=None,
-    scan=False,
+    num_steps: int = 10,
+    last_step: str = "predicted_image",
+    remat: bool = False,
+    callback: Callable[[Step], object] | None = None,
+    scan: bool = False,
 ):
     """Reverse diffusion: from latents at t=1 to images, in `num_steps` network evaluations.
 
@@ -195,7 +196,13 @@ def _evaluate(denoise, images, rates, remat):
 
 
 def ancestral(
-    denoise, schedule, latents, num_steps=10, last_step="predicted_image", seed=0, eta=1.0
+    denoise: Callable,
+    schedule: Callable,
+    latents,
+    num_steps: int = 10,
+    last_step: str = "predicted_image",
+    seed: int = 0,
+    eta: float = 1.0,
 ):
     """Stochastic sampling: `sample`, with noise drawn at every step.
 
@@ -231,7 +238,7 @@ def ancestral(
     return images
 
 
-def invert(denoise, schedule, images, num_steps=10):
+def invert(denoise: Callable, schedule: Callable, images, num_steps: int = 10):
     """The reverse direction: the ODE of DDIM from images at t=0 to latents at t=1.
 
     Each step evaluates the noise where the step starts, so it only approximates the inverse of the
@@ -257,7 +264,7 @@ def invert(denoise, schedule, images, num_steps=10):
     return images
 
 
-def time_grid(schedule, num_steps):
+def time_grid(schedule: Callable, num_steps: int) -> list[Rates]:
     """The noise levels of N steps, from t=0 to t=1.
 
     Args:
@@ -276,7 +283,7 @@ def time_grid(schedule, num_steps):
     return [Rates(*pair) for pair in zip(*np.asarray(rates).tolist(), strict=True)]
 
 
-def sampler_levels(schedule, num_steps, last_step):
+def sampler_levels(schedule: Callable, num_steps: int, last_step: str) -> list[Rates]:
     """The noise levels between which a sampler steps, from t=1 on.
 
     Args:

@@ -7,6 +7,7 @@ NumPy arrays are computed by NumPy, in their own precision, and tensors by Keras
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Rates(NamedTuple):
     noise: object
 
 
-def continuous_cosine(diffusion_times):
+def continuous_cosine(diffusion_times) -> Rates:
     """The angle runs evenly from acos(0.95) at t=0 to acos(0.02) at t=1; the default.
 
     Args:
@@ -49,7 +50,7 @@ def continuous_cosine(diffusion_times):
     return Rates(module.cos(angles), module.sin(angles))
 
 
-def cosine(diffusion_times):
+def cosine(diffusion_times) -> Rates:
     """Nichol and Dhariwal (2021), Eq. 17, with the offset s = 0.008.
 
     `alpha_bar` is clipped to at least 1e-6, so that images can be predicted at t=1 as well.
@@ -68,7 +69,7 @@ def cosine(diffusion_times):
     return Rates(module.sqrt(alpha_bar), module.sqrt(1 - alpha_bar))
 
 
-def linear(diffusion_times):
+def linear(diffusion_times) -> Rates:
     """Ho et al. (2020): beta grows linearly from 1e-4 to 0.02 over 1000 steps.
 
     Args:
@@ -82,7 +83,7 @@ def linear(diffusion_times):
     return _rates_from_integral(integral, module)
 
 
-def quadratic(diffusion_times):
+def quadratic(diffusion_times) -> Rates:
     """sqrt(beta) grows linearly from sqrt(1e-4) to sqrt(0.02) over 1000 steps.
 
     Args:
@@ -105,7 +106,7 @@ SCHEDULES = {
 }
 
 
-def get_schedule(name):
+def get_schedule(name: str | Callable) -> Callable:
     """Looks a schedule up by name; a function is returned as it is.
 
     Raises:

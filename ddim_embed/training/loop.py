@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import h5py
@@ -22,17 +23,17 @@ class CheckpointError(ValueError):
 
 
 def train(
-    model,
-    batches,
-    num_steps,
-    folder,
+    model: keras.Model,
+    batches: Callable[[int], Iterable],
+    num_steps: int,
+    folder: str | Path,
     *,
-    identity="",
-    checkpoint_seconds=120,
-    log_steps=50,
-    description="training",
-    progress=True,
-):
+    identity: str = "",
+    checkpoint_seconds: float = 120,
+    log_steps: int = 50,
+    description: str = "training",
+    progress: bool = True,
+) -> list[dict]:
     """Trains a compiled model up to `num_steps` optimizer steps; goes on from a checkpoint, if any.
 
     A checkpoint holds every variable of the model and its optimizer and is replaced in one rename,
