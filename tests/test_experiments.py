@@ -220,7 +220,7 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     # A run does not resume from one with another loss.
     squared = ["train-embedders", "conv1", *pairs, *own, "--embedder-loss", "mean_squared_error"]
     code, words = stopped(capsys, MNIST, squared)
-    assert code == 2 and "is of another run" in words and "squared error" in words
+    assert code == 2 and "is of another run" in words and "mean_squared_error" in words
     # A longer run is recorded with its own number of steps.
     main(MNIST, ["train", "--train-steps", "2", *own])
     manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
