@@ -294,8 +294,6 @@ class LatentCloud:
         n_members_: number of latents that were fitted.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> latents = np.random.default_rng(0).normal(size=(50, 4, 4, 1))
         >>> cloud = de.LatentCloud(n_components=3).fit(latents)
         >>> cloud.components_.shape, cloud.transform(latents).shape, cloud.sample(2).shape

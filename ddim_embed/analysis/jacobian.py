@@ -65,7 +65,6 @@ def singular_vectors(
             negative `oversampling` or `iterations`.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> point = generator.latents(1)[0]
         >>> found = de.singular_vectors(generator, point, rank=2, oversampling=2, iterations=0)
@@ -155,8 +154,6 @@ def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         ValueError: for an empty set, or sets of directions of different shapes.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> x, y, z = np.eye(3)
         >>> de.principal_angles(np.stack([x, y]), np.stack([x, y + z])).round().tolist()
         [0.0, 45.0]

@@ -43,7 +43,6 @@ class DefectCorrection(Method):
         ValueError: for an option below 1.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> result = de.embed(generator, pixels, de.DefectCorrection(num_steps=3))

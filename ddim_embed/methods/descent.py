@@ -39,7 +39,6 @@ class Descent(Method):
             start from where `starts` is above 1.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> result = de.embed(generator, pixels, de.Descent(num_steps=3, learning_rate=0.05))

@@ -41,7 +41,6 @@ class Embedding:
         single_mse: of a coupled method, the error where the generator decodes `latents` alone.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> result = de.embed(generator, generator.sample(2).clip(0, 1), "ddim_inversion")
         >>> result.latents.shape, result.mse.shape, result.evaluations.tolist()

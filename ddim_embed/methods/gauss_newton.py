@@ -30,7 +30,6 @@ class GaussNewton(Method):
         ValueError: for a count below 1, or damping that is not positive.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> method = de.GaussNewton(num_steps=2, cg_steps=1)

@@ -45,7 +45,6 @@ class LBFGS(Method):
         ValueError: for a count below 1, or a `laplacian` below 0.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> result = de.embed(generator, pixels, de.LBFGS(num_steps=2))

@@ -29,8 +29,6 @@ def mse(
         ValueError: if the shapes differ or the padding leaves no pixel.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> de.metrics.mse(np.zeros((1, 4, 4, 1)), np.full((1, 4, 4, 1), 0.5)).tolist()
         [0.25]
     """
