@@ -105,17 +105,11 @@ class DefectCorrection(Method):
 
 
 class Decoding(NamedTuple):
-    """A decode with the noises predicted on its way.
-
-    Attributes:
-        latents: `(n, height, width, channels)`.
-        noises: the N predictions, from t=1 on, each of the same shape.
-        images: the decoded images in model space, same shape.
-    """
+    """A decode with the N noises predicted on its way, all `(n, height, width, channels)`."""
 
     latents: tf.Tensor
-    noises: list
-    images: tf.Tensor
+    noises: list  # from t=1 on
+    images: tf.Tensor  # in model space
 
 
 def follow(denoise, latents, schedule, num_steps, last_step):
@@ -130,19 +124,9 @@ def sweep(denoise, levels, decoding, defect, relaxation=1.0, iterations=2):
 
     Where the step from x at level t leads to the state y at level u, x = ddim_step(y, e, u, t) with
     e = denoise(x, t), as in `inversion.implicit_steps`. The first guess of e is the decoding's own
-    noise at t, plus the change of noise that was found at u.
-
-    Args:
-        denoise: `denoise(noisy_images, rates) -> pred_noises`.
-        levels: of `sampling.sampler_levels`.
-        decoding: a `Decoding`.
-        defect: what is added to its images, model space, of their shape.
-        relaxation: in (0, 1], a number or `(n, 1, 1, 1)`: the share of the defect, and of the
-            changes of noise, that is used.
-        iterations: per step, at least 1; each costs an evaluation.
-
-    Returns:
-        Latents. For a defect of zero they are the decoding's own, to rounding.
+    noise at t, plus the change of noise that was found at u. Each iteration costs an evaluation per
+    step. The relaxation in (0, 1], a number or `(n, 1, 1, 1)`, is the share of the defect, and of
+    the changes of noise, that is used. For a defect of zero the latents are the decoding's own.
     """
     state, change = decoding.images + relaxation * defect, 0.0
     backwards = list(itertools.pairwise(levels))[::-1]

@@ -123,14 +123,9 @@ def _step(generator, latents, mean, square, pixels, count, rate, penalty, absolu
 
 
 def best_of(embedding, starts):
-    """Selects, of every `starts` embeddings of one image, the one with the least error.
+    """Selects, of every `starts` embeddings of one image in a row, the one with the least error.
 
-    Args:
-        embedding: an `Embedding` of n * starts images, those of one image next to each other.
-        starts: the number of embeddings of each image.
-
-    Returns:
-        An `Embedding` of n images; its evaluations are those of all starts.
+    Its evaluations are those of all starts.
     """
     count = len(embedding.mse) // starts
     chosen = np.arange(count) * starts + embedding.mse.reshape(count, starts).argmin(axis=1)

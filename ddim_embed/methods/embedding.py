@@ -76,13 +76,9 @@ class Embedding:
 
 
 def concatenate(parts: Sequence[Embedding]) -> Embedding:
-    """Joins embeddings of several batches into one, in their order.
+    """Joins embeddings of several batches by one method into one, in their order.
 
-    Args:
-        parts: at least one `Embedding`, all of one method.
-
-    Returns:
-        An `Embedding`; where traces differ in length, the last row of the shorter is repeated.
+    Where traces differ in length, the last row of the shorter is repeated.
     """
     if len(parts) == 1:
         return parts[0]

@@ -86,9 +86,7 @@ class GaussNewton(Method):
 def _solve_linearized(generator, point, pixels, damping, count, held=None):
     """Half the squared error of each image, and the damped Gauss-Newton step from there.
 
-    Returns:
-        Values `(n,)`; steps, as `point`; the values that the linear model forecasts, `(n,)`; mean
-        squared errors, `(n,)`.
+    Also returns the values that the linear model forecasts, and the mean squared errors, `(n,)`.
     """
 
     def masked(images):
@@ -119,10 +117,5 @@ def _solve_linearized(generator, point, pixels, damping, count, held=None):
     state = (0, zeros, tf.zeros_like(decoded), descent, descent, squared)
     _, step, moved, *_ = tf.while_loop(lambda i, *_: i < count, iterate, state)
     forecast = residual + moved
-    errors = generator.errors(decoded, pixels, held)
-    return (
-        0.5 * inner_product(residual, residual),
-        step,
-        0.5 * inner_product(forecast, forecast),
-        errors,
-    )
+    value, forecast = (0.5 * inner_product(left, left) for left in (residual, forecast))
+    return value, step, forecast, generator.errors(decoded, pixels, held)

@@ -15,15 +15,8 @@ IMPROVEMENT = 0.01
 class Iterates:
     """Records the best iterate of each image, its cost, and which images still improve.
 
-    Args:
-        count: the number of images.
-        patience: iterations after which an image stops whose error has not fallen by 1%.
-        tick: called after each iteration.
-
-    Attributes:
-        running: bool `(count,)`; the best iterate of an image that has stopped no longer changes,
-            so that no result depends on the other images of the batch.
-        iterations: the number of updates.
+    An image stops when its error has not fallen by 1% in `patience` iterations. Its best iterate no
+    longer changes, so that no result depends on the other images of the batch.
     """
 
     def __init__(self, count, patience, tick):
@@ -36,15 +29,9 @@ class Iterates:
         self._started = time.perf_counter()
 
     def update(self, latents, mse, evaluations):
-        """Records one iterate of each image.
+        """Records one iterate of each image, its error and cost; returns whether any still runs.
 
-        Args:
-            latents: tensor `(count, height, width, channels)`.
-            mse: tensor `(count,)`, their errors. NaN is no improvement.
-            evaluations: the cost of this iterate.
-
-        Returns:
-            Whether any image is still running.
+        An error that is NaN is no improvement.
         """
         mse = np.asarray(mse)
         if self._best is None:
