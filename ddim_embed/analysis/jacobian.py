@@ -111,12 +111,8 @@ def singular_vectors(
 def forecast_variances(values: np.ndarray, tolerance: float) -> np.ndarray:
     """A cloud's variances along right singular vectors, if decode were linear.
 
-    Args:
-        values: singular values.
-        tolerance: e, the standard deviation of a pixel's error.
-
-    Returns:
-        1 / (1 + (values / tolerance)**2), float64; for latents that are N(0, I) a priori.
+    For latents that are N(0, I) a priori these are 1 / (1 + (values / tolerance)**2), float64; the
+    tolerance e is the standard deviation of a pixel's error.
     """
     return 1 / (1 + (np.asarray(values, np.float64) / tolerance) ** 2)
 

@@ -2,12 +2,11 @@
 
 import dataclasses
 import itertools
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from ddim_embed.methods.iterates import Iterates, check_counts, expand_to_images
-from ddim_embed.methods.protocol import Method
+from ddim_embed.methods.iterates import Iterates, Iterative, check_counts, expand_to_images
 from ddim_embed.process.sampling import ddim_step, sample, sampler_levels
 
 # Factors of an image's relaxation after a sweep that failed, and after one that succeeded.
@@ -15,7 +14,7 @@ _DECREASE, _INCREASE = 0.3, 1.5
 
 
 @dataclasses.dataclass(frozen=True)
-class DefectCorrection(Method):
+class DefectCorrection(Iterative):
     """Refines latents without a gradient: decodes, and inverts what is missing.
 
     Decoding gives a trajectory and a defect, the difference between the given image and the decoded
@@ -54,15 +53,8 @@ class DefectCorrection(Method):
     iterations: int = 2
     patience: int = 5
 
-    refines: ClassVar[bool] = True
-    takes_mask: ClassVar[bool] = True
-
     def __post_init__(self):
         check_counts(self, "num_steps", "iterations", "patience")
-
-    @property
-    def ticks(self):
-        return self.num_steps
 
     def prepare(self, generator):
         generator.denoiser("float32")

@@ -52,14 +52,8 @@ class _Coupled(Method):
 
     def _run(self, function, generator, *states, **option):
         denoise = generator.denoiser("float32").compiled
-        return function(
-            denoise,
-            generator.schedule,
-            *states,
-            num_steps=generator.num_steps,
-            last_step=generator.last_step,
-            **option,
-        )
+        option |= {"num_steps": generator.num_steps, "last_step": generator.last_step}
+        return function(denoise, generator.schedule, *states, **option)
 
     def _solution(self, pair, evaluations):
         latents, partner = (states.numpy() for states in pair)

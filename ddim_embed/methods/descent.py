@@ -1,14 +1,12 @@
 """Gradient descent on latents (Asperti et al., Sec. 5.1)."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from ddim_embed.generator.generator import image_means
-from ddim_embed.methods.iterates import Iterates, check_counts
-from ddim_embed.methods.protocol import Method
+from ddim_embed.methods.iterates import Iterates, Iterative, check_counts
 
 LOSSES = ("mean_absolute_error", "mean_squared_error")
 # Names of the losses in earlier versions.
@@ -16,7 +14,7 @@ _EARLIER = {"l1": "mean_absolute_error", "l2": "mean_squared_error"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Descent(Method):
+class Descent(Iterative):
     """Adam on latents: decode, compare, back-propagate through the sampler, many images at a time.
 
     Minimises mean(|decode(z) - x|) + penalty * mean(z**2) over latents z. The squared error is
@@ -55,9 +53,6 @@ class Descent(Method):
     starts: int = 1
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
-    refines: ClassVar[bool] = True
-    takes_mask: ClassVar[bool] = True
-
     def __post_init__(self):
         object.__setattr__(self, "loss", _EARLIER.get(self.loss, self.loss))
         check_counts(self, "num_steps", "patience", "starts")
@@ -67,10 +62,6 @@ class Descent(Method):
             raise ValueError(f"`penalty` must be at least 0. Received: {self.penalty}")
         if self.loss not in LOSSES:
             raise ValueError(f"`loss` must be one of {LOSSES}. Received: {self.loss!r}")
-
-    @property
-    def ticks(self):
-        return self.num_steps
 
     def run(self, generator, pixels, seed, latents=None, held=None):
         if self.starts == 1:

@@ -1,18 +1,22 @@
 """Levenberg-Marquardt on latents, with matrix-free conjugate gradients."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from ddim_embed.generator.linearization import linearize
-from ddim_embed.methods.iterates import Iterates, check_counts, expand_to_images, inner_product
-from ddim_embed.methods.protocol import Method
+from ddim_embed.methods.iterates import (
+    Iterates,
+    Iterative,
+    check_counts,
+    expand_to_images,
+    inner_product,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussNewton(Method):
+class GaussNewton(Iterative):
     """Solves min_z |decode(z) - x|**2 by linearising decode, with damping for each image.
 
     Each iteration solves (J'J + damping * I) step = -J'(decode(z) - x) roughly, by a few conjugate
@@ -43,17 +47,10 @@ class GaussNewton(Method):
     patience: int = 10
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
-    refines: ClassVar[bool] = True
-    takes_mask: ClassVar[bool] = True
-
     def __post_init__(self):
         check_counts(self, "num_steps", "cg_steps", "patience")
         if not 0 < self.damping < np.inf:
             raise ValueError(f"`damping` must be positive. Received: {self.damping}")
-
-    @property
-    def ticks(self):
-        return self.num_steps
 
     def solve(self, generator, pixels, latents, tick, held=None):
         linearize = generator.traced(_solve_linearized)

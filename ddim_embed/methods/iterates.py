@@ -1,12 +1,13 @@
 """What iterating methods share: the best latents of each image so far, and when it stops."""
 
 import time
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from ddim_embed.methods.embedding import Trace
-from ddim_embed.methods.protocol import Solution
+from ddim_embed.methods.protocol import Method, Solution
 
 # An image improves if its error falls by this share within `patience` iterations.
 IMPROVEMENT = 0.01
@@ -58,6 +59,17 @@ class Iterates:
         return Solution(
             self._best, self._evaluations, Trace(*map(np.array, zip(*rows, strict=True)))
         )
+
+
+class Iterative(Method):
+    """A method that improves on latents `num_steps` times, with or without a mask."""
+
+    refines: ClassVar[bool] = True
+    takes_mask: ClassVar[bool] = True
+
+    @property
+    def ticks(self):
+        return self.num_steps
 
 
 def check_counts(method, *names):

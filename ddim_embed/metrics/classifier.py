@@ -164,14 +164,8 @@ class FeatureClassifier(keras.Model):
         return (input_shape[0], self.classes)
 
     def get_config(self):
-        return super().get_config() | {
-            "image_shape": self.image_shape,
-            "classes": self.classes,
-            "widths": self.widths,
-            "num_features": self.num_features,
-            "padding": self.padding,
-            "seed": self.seed,
-        }
+        names = "image_shape", "classes", "widths", "num_features", "padding", "seed"
+        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 def load_feature_classifier(name: str, root: Path | None = None) -> FeatureClassifier:
