@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from ddim_embed.methods.iterates import Iterates, Iterative, check_counts, expand_to_images
+from ddim_embed.methods.iterates import Iterates, Iterative, expand_to_images
 from ddim_embed.process.sampling import ddim_step, sample, sampler_levels
 
 # Factors of an image's relaxation after a sweep that failed, and after one that succeeded.
@@ -54,7 +54,7 @@ class DefectCorrection(Iterative):
     patience: int = 5
 
     def __post_init__(self):
-        check_counts(self, "num_steps", "iterations", "patience")
+        self._check_counts("num_steps", "iterations", "patience")
 
     def prepare(self, generator):
         generator.denoiser("float32")

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed.generator.generator import image_means
-from ddim_embed.methods.iterates import Iterates, Iterative, check_counts
+from ddim_embed.methods.iterates import Iterates, Iterative
 
 LOSSES = ("mean_absolute_error", "mean_squared_error")
 # Names of the losses in earlier versions.
@@ -55,7 +55,7 @@ class Descent(Iterative):
 
     def __post_init__(self):
         object.__setattr__(self, "loss", _EARLIER.get(self.loss, self.loss))
-        check_counts(self, "num_steps", "patience", "starts")
+        self._check_counts("num_steps", "patience", "starts")
         if not 0 < self.learning_rate < np.inf:
             raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
         if not 0 <= self.penalty < np.inf:

@@ -6,13 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed.generator.linearization import linearize
-from ddim_embed.methods.iterates import (
-    Iterates,
-    Iterative,
-    check_counts,
-    expand_to_images,
-    inner_product,
-)
+from ddim_embed.methods.iterates import Iterates, Iterative, expand_to_images, inner_product
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +42,7 @@ class GaussNewton(Iterative):
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
     def __post_init__(self):
-        check_counts(self, "num_steps", "cg_steps", "patience")
+        self._check_counts("num_steps", "cg_steps", "patience")
         if not 0 < self.damping < np.inf:
             raise ValueError(f"`damping` must be positive. Received: {self.damping}")
 

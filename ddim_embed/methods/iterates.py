@@ -71,12 +71,10 @@ class Iterative(Method):
     def ticks(self):
         return self.num_steps
 
-
-def check_counts(method, *names):
-    """Raises a ValueError if one of the named options of a method is less than 1."""
-    for name in names:
-        if getattr(method, name) < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {getattr(method, name)}")
+    def _check_counts(self, *names):
+        for name in names:
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
 
 
 def inner_product(a, b):

@@ -5,13 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed.methods.iterates import (
-    Iterates,
-    Iterative,
-    check_counts,
-    expand_to_images,
-    inner_product,
-)
+from ddim_embed.methods.iterates import Iterates, Iterative, expand_to_images, inner_product
 
 # The sufficient decrease of Nocedal & Wright, Eq. 3.6a.
 _SUFFICIENT = 1e-4
@@ -63,7 +57,7 @@ class LBFGS(Iterative):
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
     def __post_init__(self):
-        check_counts(self, "num_steps", "memory", "patience")
+        self._check_counts("num_steps", "memory", "patience")
         if not 0 <= self.laplacian < np.inf:
             raise ValueError(f"`laplacian` must be at least 0. Received: {self.laplacian}")
 
