@@ -66,8 +66,8 @@ def cached_embed(
     seed: int = 0,
 ) -> Embedding:
     """`embed`, or its cached result: `path` is read if its key is that of the arguments."""
-    arguments = generator, pixels, method, seed, latents
-    return _cached(path, lambda: embed(*arguments), *arguments)
+    arguments, options = (generator, pixels, method), {"seed": seed, "latents": latents}
+    return _cached(path, lambda: embed(*arguments, **options), *arguments, **options)
 
 
 def cache_key(
