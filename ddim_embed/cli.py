@@ -40,24 +40,22 @@ class Command:
 
     def run(self):
         """Loads the generator and runs the command."""
-        for name in ("num_steps", "seed"):
-            least = int(name == "num_steps")
-            value = getattr(self, name)
+        for flag, value, least in (("num-steps", self.num_steps, 1), ("seed", self.seed, 0)):
             if not least <= value < 2**32:
-                flag = name.replace("_", "-")
                 raise UsageError(
                     f"--{flag} must be at least {least} and below 2**32. Received: {value}"
                 )
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.model):
             raise UsageError(f"--model must be a name of `ddim-embed list`. Received: {self.model}")
         import ddim_embed as de
+        from ddim_embed import commands
 
         generator = de.load_generator(self.model, self.weights, self.num_steps)
         notes = {"command": type(self).__name__.lower(), "options": dataclasses.asdict(self)}
-        self.call(generator, seed=self.seed, notes=notes | {"ddim_embed": __version__})
+        self.call(commands, generator, seed=self.seed, notes=notes | {"ddim_embed": __version__})
 
-    def call(self, generator, **options):
-        """Runs the command with a loaded generator."""
+    def call(self, commands, generator, **options):
+        """Runs a function of the module `commands` with a loaded generator."""
         raise NotImplementedError
 
 
@@ -75,9 +73,7 @@ class Embed(Command):
     method: Literal[METHODS] = "unet"
     out: Path = Path("embedded")
 
-    def call(self, generator, **options):
-        from ddim_embed import commands
-
+    def call(self, commands, generator, **options):
         _require_files("embed", self.files)
         method = commands.configure(self.method)
         commands.embed_files(generator, self.files, method, self.out, **options)
@@ -95,9 +91,7 @@ class Sample(Command):
     count: int = 16
     out: Path = Path("samples")
 
-    def call(self, generator, **options):
-        from ddim_embed import commands
-
+    def call(self, commands, generator, **options):
         commands.sample_images(generator, self.count, self.out, **options)
 
 
@@ -117,9 +111,7 @@ class Interpolate(Command):
     frames: int = 9
     out: Path = Path("interpolated")
 
-    def call(self, generator, **options):
-        from ddim_embed import commands
-
+    def call(self, commands, generator, **options):
         method = commands.configure(self.method)
         commands.interpolate_files(
             generator, self.files, method, self.out, frames=self.frames, **options
@@ -142,9 +134,7 @@ class Project(Command):
     method: Literal[METHODS] = "hybrid"
     out: Path = Path("projected")
 
-    def call(self, generator, **options):
-        from ddim_embed import commands
-
+    def call(self, commands, generator, **options):
         _require_files("project", self.files)
         method = commands.configure(self.method)
         commands.project_files(generator, self.files, method, self.out, mask=self.mask, **options)
@@ -171,15 +161,8 @@ class List:
             model, network = name.split("/")
             if f"{model}/generator" in manifest and network != "features":
                 error = entry["errors"].get("test_mse")
-                print(
-                    row(
-                        model,
-                        network,
-                        f"{entry['parameters']:,}",
-                        f"{entry['size'] / 1e6:.1f}",
-                        "" if error is None else f"{error:.6f}",
-                    )
-                )
+                count, size = f"{entry['parameters']:,}", f"{entry['size'] / 1e6:.1f}"
+                print(row(model, network, count, size, "" if error is None else f"{error:.6f}"))
         print()
         for name, entry in manifest.items():
             if name.endswith("/generator"):

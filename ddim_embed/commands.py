@@ -24,11 +24,7 @@ _FRAME, _PAUSE, _SIZE = 90, 700, 160
 
 
 def configure(name):
-    """Returns a method by its name, with a progress bar.
-
-    Args:
-        name: a name of `de.METHODS`.
-    """
+    """Returns a method by its name in `de.METHODS`, with a progress bar."""
     method = de.METHODS[name]()
     if isinstance(method, de.Hybrid):
         return dataclasses.replace(method, finish=configure(method.finish))
@@ -36,18 +32,10 @@ def configure(name):
 
 
 def read_images(generator, files, channels=None):
-    """Reads a user's images in the shape that the generator takes.
+    """Reads a user's images in the shape that the generator takes, or with other `channels`.
 
-    Args:
-        generator: a `Generator`.
-        files: paths; each image is cropped to its centre, resized, and padded as the data are.
-        channels: 1 or 3; None for the generator's own number.
-
-    Returns:
-        Pixels, float32 `(n, height, width, channels)` in [0, 1].
-
-    Raises:
-        FileNotFoundError: if one of them cannot be read; the message says which and why.
+    Each is cropped to its centre, resized, and padded as the data are. Raises a FileNotFoundError
+    if one of them cannot be read; the message says which and why.
     """
     height, width, own = generator.image_shape
     shape = (height, width, channels or own)
@@ -59,19 +47,10 @@ def read_images(generator, files, channels=None):
 
 
 def read_mask(generator, file, image):
-    """Reads a mask, cropped and resized like its image.
+    """Reads a mask, cropped and resized like its image: bool `(1, height, width)`.
 
-    Args:
-        generator: a `Generator`.
-        file: path of a picture: white, or transparent, where the image was edited.
-        image: path of the image that it belongs to.
-
-    Returns:
-        bool `(1, height, width)`, True where the image was edited; False in the padding.
-
-    Raises:
-        FileNotFoundError: if it cannot be read.
-        UsageError: if it does not have the proportions of the image, or is white or black all over.
+    It is True where the picture is white or transparent, False in the padding. Raises a UsageError
+    if it does not have the proportions of the image, or is white or black all over.
     """
     mask = read_images(generator, [file], channels=1) > 0.5
     sizes = [_size(path) for path in (file, image)]
@@ -100,21 +79,10 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
     reported on stderr and has a row with the reason in `errors.csv`; the others are embedded. No
     file that is read is replaced.
 
-    Args:
-        generator: a `Generator`.
-        files: paths of images.
-        method: a configured method, or a name of `de.METHODS`.
-        folder: path of the folder to write to.
-        seed: integer.
-        mask: None, or bool `(n, height, width)`, True where the images are free; errors are those
-            of the other pixels.
-        notes: dict, written to `embed.json`.
-
-    Returns:
-        `(pixels, embedding)`: the images that were read and their `Embedding`.
-
-    Raises:
-        FileNotFoundError: if none of the files can be read, or weights are missing.
+    `mask` is None, or bool `(n, height, width)`, True where the images are free: errors are those
+    of the other pixels. The dict `notes` goes into `embed.json`. Returns the pixels that were read
+    and their `Embedding`; raises a FileNotFoundError if none of the files can be read, or weights
+    are missing.
     """
     folder, padding = Path(folder), generator.padding
     pixels, read, problems = de.read_image_files(files, generator.image_shape, padding)
@@ -144,14 +112,9 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
 def project_files(generator, files, method, folder, seed=0, mask=None, notes=None):
     """As `embed_files`, and `projection.png`: the images, the mask and their projections.
 
-    Args:
-        generator, files, method, folder, seed, notes: as for `embed_files`.
-        mask: None, or the path of a picture of the size of the one image, white where it is free.
-
-    Raises:
-        UsageError: for a mask beside several images, one that does not fit, or a method that takes
-            none.
-        FileNotFoundError: if none of the files, or not the mask, can be read.
+    `mask` is None, or the path of a picture of the size of the one image, white where it is free.
+    Raises a UsageError for a mask beside several images, one that does not fit, or a method that
+    takes none; a FileNotFoundError if none of the files, or not the mask, can be read.
     """
     free = None
     if mask is not None:
@@ -177,17 +140,8 @@ def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=
 
     Writes `interpolation.png`, `interpolation.gif` (there and back: the cross-fade of pixels on the
     left, spherical interpolation of latents on the right), `interpolation.npz` and
-    `interpolation.json`.
-
-    Args:
-        generator, folder, seed, notes: as for `embed_files`.
-        files: paths of two images.
-        method: a configured method that finds single latents.
-        frames: images on the way, both ends included, at least 2.
-
-    Raises:
-        UsageError: for another number of files, fewer than 2 frames, or a coupled method.
-        FileNotFoundError: if one of the files cannot be read, or weights are missing.
+    `interpolation.json`. `frames` counts both ends. Raises a UsageError for another number of
+    files, fewer than 2 frames, or a coupled method; a FileNotFoundError as `read_images`.
     """
     if len(files) != 2:
         raise UsageError(f"`interpolate` takes two images. Received: {len(files)}")
@@ -215,12 +169,7 @@ def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=
 def sample_images(generator, count, folder, seed=0, notes=None):
     """Generates images; writes a PNG of each, `samples.npz` (latents and pixels), `samples.json`.
 
-    Args:
-        generator, folder, seed, notes: as for `embed_files`.
-        count: how many images, at least 1.
-
-    Raises:
-        UsageError: for a `count` below 1.
+    Raises a UsageError for a `count` below 1.
     """
     if count < 1:
         raise UsageError(f"--count must be at least 1. Received: {count}")
@@ -243,9 +192,7 @@ def save_png(path, pixels):
 def save_animation(path, strips):
     """Writes a GIF that goes through strips of equal length, side by side, there and back.
 
-    Args:
-        path: the file.
-        strips: list of pixels `(frames, height, width, channels)`, clipped here.
+    `strips` is a list of pixels `(frames, height, width, channels)`, clipped here.
     """
     frames = np.concatenate(strips, axis=2)
     scale = -(-_SIZE // min(frames.shape[1:3]))

@@ -15,12 +15,8 @@ class UsageError(ValueError):
 def errors_in_a_line(explain=str):
     """Ends the program with one line on stderr for errors that are not faults of the program.
 
-    Args:
-        explain: function from an error to its message.
-
-    Raises:
-        SystemExit: with code 2 for a `UsageError`; with code 1 for missing or damaged weights, data
-            or images, a path that cannot be written, and a training that diverged.
+    The exit code is 2 for a `UsageError`; 1 for missing or damaged weights, data or images, a path
+    that cannot be written, and a training that diverged. `explain` turns an error into its message.
     """
     try:
         yield
@@ -45,12 +41,7 @@ def import_tensorflow(one_core_per_operation=True):
     """Imports TensorFlow and finds its devices without printing their messages; sets its threads.
 
     Both print before TensorFlow's logging heeds `TF_CPP_MIN_LOG_LEVEL`; a level of 0 or 1 shows
-    their messages.
-
-    Args:
-        one_core_per_operation: see `use_one_core_per_operation`.
-
-    Keras with another backend needs no TensorFlow: then it does nothing.
+    their messages. Keras with another backend needs no TensorFlow: then it does nothing.
     """
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return

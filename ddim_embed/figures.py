@@ -56,14 +56,8 @@ def image_grid(
             figure.text(left * 0.95, bottom + height / 2, labels[i], ha="right", va="center")
         for j, image in enumerate(displayable(row)):
             width = (1 - left) / columns
-            axes = figure.add_axes(
-                (
-                    left + j * width + 0.02 * width,
-                    bottom + 0.02 * height,
-                    0.96 * width,
-                    0.96 * height,
-                )
-            )
+            corner = left + (j + 0.02) * width, bottom + 0.02 * height
+            axes = figure.add_axes((*corner, 0.96 * width, 0.96 * height))
             axes.imshow(
                 image.squeeze(-1) if image.shape[-1] == 1 else image, "gray", vmin=0, vmax=1
             )
@@ -72,14 +66,7 @@ def image_grid(
 
 
 def displayable(images):
-    """Returns what is shown: pixels clipped to [0, 1], other values scaled to three deviations.
-
-    Args:
-        images: float, `(n, height, width, channels)`.
-
-    Returns:
-        The same shape, in [0, 1].
-    """
+    """Returns what is shown: pixels clipped to [0, 1], other values scaled to three deviations."""
     # Decoded pixels lie slightly beyond [0, 1]; two thirds of Gaussian latents lie outside it.
     if np.mean((images < -0.1) | (images > 1.1)) > 0.2:
         images = 0.5 + (images - images.mean()) / (6 * max(images.std(), 1e-9))

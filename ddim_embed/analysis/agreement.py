@@ -23,8 +23,6 @@ class Agreement:
         interval: its 95% interval, (low, high), by a bootstrap over latents.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> images = np.random.default_rng(0).uniform(size=(2, 4, 8, 8, 1))
         >>> de.agreement(images).same.shape
         (2, 2)
@@ -55,8 +53,6 @@ def agreement(
         ValueError: for another shape, or fewer than two networks or latents.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> images = np.random.default_rng(0).uniform(size=(1, 4, 8, 8, 1))
         >>> pair = np.concatenate([images, images + 0.001])  # two networks that almost agree
         >>> bool(de.agreement(pair).ratio > 1000)

@@ -264,13 +264,8 @@ def marchenko_pastur(members: int, dimensions: int) -> tuple[float, float]:
     """The range of sample eigenvalues of N(0, I), whose true eigenvalues are all 1.
 
     With as many members as dimensions, or a few times as many, chance spreads the spectrum that
-    much (Marchenko & Pastur, 1967): eigenvalues inside the range show no shape of the cloud.
-
-    Args:
-        members, dimensions: their numbers.
-
-    Returns:
-        The least eigenvalue that is not 0 for lack of members, and the largest.
+    much (Marchenko & Pastur, 1967): eigenvalues inside the range show no shape of the cloud. The
+    range is from the least eigenvalue that is not 0 for lack of members to the largest.
     """
     root = np.sqrt(dimensions / members)
     return float((1 - root) ** 2), float((1 + root) ** 2)
@@ -294,8 +289,6 @@ class LatentCloud:
         n_members_: number of latents that were fitted.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> latents = np.random.default_rng(0).normal(size=(50, 4, 4, 1))
         >>> cloud = de.LatentCloud(n_components=3).fit(latents)
         >>> cloud.components_.shape, cloud.transform(latents).shape, cloud.sample(2).shape

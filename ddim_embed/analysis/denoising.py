@@ -24,7 +24,6 @@ class DenoisingErrors(NamedTuple):
             the image. A denoiser with a larger error has learnt nothing at that level.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> errors = de.denoising_errors(generator, generator.sample(2).clip(0, 1))
         >>> len(errors.rates), errors.mse.shape
@@ -52,7 +51,6 @@ def denoising_errors(generator: Generator, pixels: np.ndarray, seed: int = 0) ->
         ValueError: for pixels that do not fit the generator.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=5)
         >>> errors = de.denoising_errors(generator, generator.sample(2).clip(0, 1))
         >>> bool(errors.mse[0] > errors.mse[-1])  # hardly any signal at t = 1

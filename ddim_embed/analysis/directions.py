@@ -73,8 +73,6 @@ def principal_directions(latents: np.ndarray, n: int) -> Directions:
             directions than possible.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> latents = np.random.default_rng(0).normal(size=(10, 4, 4, 1))
         >>> de.principal_directions(latents, n=3).vectors.shape
         (3, 4, 4, 1)
@@ -112,8 +110,6 @@ def class_direction(
             `strength` that is not positive.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> labels = np.arange(20) % 2
         >>> noise = np.random.default_rng(0).normal(size=(20, 4, 4, 1))
         >>> found = de.class_direction(noise + 3 * labels[:, None, None, None], labels, positive=1)
@@ -179,7 +175,6 @@ def first_layer_directions(generator: Generator, n: int) -> Directions:
         ValueError: for an n out of its range.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist")
         >>> de.first_layer_directions(generator, n=2).vectors.shape
         (2, 32, 32, 1)
@@ -238,7 +233,6 @@ def edit_strip(
         ValueError: for other shapes, values that are not finite, or a direction of length 0.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> direction = de.first_layer_directions(generator, n=1).vectors[0]
         >>> de.edit_strip(generator, generator.latents(2), direction, [-5, 0, 5]).shape
@@ -286,7 +280,6 @@ def edit_effect(
             of length 0.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> direction = de.first_layer_directions(generator, n=1).vectors[0]
         >>> effect, random = de.edit_effect(generator, generator.latents(2), direction, length=9)

@@ -31,8 +31,6 @@ def lerp(latents: np.ndarray, other: np.ndarray, fraction: float | np.ndarray) -
             neither one number nor n.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> de.lerp(np.array([[2.0, 0.0]]), np.array([[0.0, 2.0]]), 0.5).tolist()
         [[1.0, 1.0]]
     """
@@ -57,8 +55,6 @@ def slerp(latents: np.ndarray, other: np.ndarray, fraction: float | np.ndarray) 
         ValueError: as `lerp`; for latents that are all 0, or opposite: many circles join those.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> de.slerp(np.array([[2.0, 0.0]]), np.array([[0.0, 2.0]]), 0.5).round(3)
         array([[1.414, 1.414]], dtype=float32)
     """
@@ -104,7 +100,6 @@ def interpolate(
         ValueError: for another kind, fewer than 2 images, or latents that do not fit.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> ends = generator.latents(1, seed=0), generator.latents(1, seed=1)
         >>> de.interpolate(generator, *ends, num=5).shape
@@ -170,7 +165,6 @@ def path_length(
         ValueError: for values out of their ranges, or latents that do not fit.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> ends = generator.latents(1, seed=0), generator.latents(1, seed=1)
         >>> de.path_length(generator, *ends, samples=2, distance=de.metrics.mse).each.shape

@@ -65,7 +65,6 @@ def singular_vectors(
             negative `oversampling` or `iterations`.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> point = generator.latents(1)[0]
         >>> found = de.singular_vectors(generator, point, rank=2, oversampling=2, iterations=0)
@@ -112,12 +111,8 @@ def singular_vectors(
 def forecast_variances(values: np.ndarray, tolerance: float) -> np.ndarray:
     """A cloud's variances along right singular vectors, if decode were linear.
 
-    Args:
-        values: singular values.
-        tolerance: e, the standard deviation of a pixel's error.
-
-    Returns:
-        1 / (1 + (values / tolerance)**2), float64; for latents that are N(0, I) a priori.
+    For latents that are N(0, I) a priori these are 1 / (1 + (values / tolerance)**2), float64; the
+    tolerance e is the standard deviation of a pixel's error.
     """
     return 1 / (1 + (np.asarray(values, np.float64) / tolerance) ** 2)
 
@@ -155,8 +150,6 @@ def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         ValueError: for an empty set, or sets of directions of different shapes.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> x, y, z = np.eye(3)
         >>> de.principal_angles(np.stack([x, y]), np.stack([x, y + z])).round().tolist()
         [0.0, 45.0]

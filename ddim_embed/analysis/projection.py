@@ -43,8 +43,6 @@ def project(
         FileNotFoundError: for a network whose weights do not exist.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> mask = np.zeros((1, 32, 32), bool)
         >>> mask[:, :16] = True  # the upper half is free

@@ -14,12 +14,7 @@ _NPZ_KEYS = ("{split}_images", "{split}_labels"), ("x_{split}", "y_{split}")
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """Images in memory, ready for use.
-
-    Attributes:
-        images: uint8, or float32 in [0, 1], `(n, height, width, channels)`.
-        labels: integers, `(n,)` or `(n, attributes)`.
-    """
+    """Images in memory, uint8 or float32 in [0, 1], and integer labels `(n, ...)`."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -80,13 +75,9 @@ class EpochOrder:
         return self.permutation(epoch)[start : start + self.batch_size]
 
     def candidates(self, position):
-        """The image at one position of the stream, then its possible replacements.
+        """Yields the image at position `step * batch_size + place`, then those to replace it.
 
-        Args:
-            position: `step * batch_size` + place in the batch.
-
-        Yields:
-            Indices of all images, each once, in the epoch's order.
+        These are the indices of all images, each once, in the epoch's order.
         """
         step, place = divmod(position, self.batch_size)
         epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
@@ -97,16 +88,9 @@ class EpochOrder:
 
 
 def pad_images(images):
-    """Adds `PADDING` black pixels on each side: 28x28 images become 32x32.
+    """Adds `PADDING` black pixels, 0, on each side: 28x28 images become 32x32.
 
-    Args:
-        images: array `(batch, height, width, channels)`, any dtype, 0 for black.
-
-    Returns:
-        Array `(batch, height + 4, width + 4, channels)` of the same dtype.
-
-    Raises:
-        ValueError: if `images` does not have four axes.
+    Raises a ValueError if `images` does not have the axes `(batch, height, width, channels)`.
     """
     images = np.asarray(images)
     _require_four_axes(images)
@@ -114,17 +98,9 @@ def pad_images(images):
 
 
 def crop_padding(images, padding=PADDING):
-    """Removes a border: the inverse of `pad_images`.
+    """Removes `padding` pixels on each side of an array or tensor: the inverse of `pad_images`.
 
-    Args:
-        images: array or tensor `(batch, height, width, channels)`.
-        padding: pixels to remove on each side; 0 returns all of the images.
-
-    Returns:
-        The inner part, `(batch, height - 2 padding, width - 2 padding, channels)`.
-
-    Raises:
-        ValueError: if `images` does not have four axes, or `padding` leaves nothing of them.
+    Raises a ValueError if `images` does not have four axes, or `padding` leaves nothing of them.
     """
     _require_four_axes(images)
     height, width = images.shape[1:3]
@@ -156,18 +132,10 @@ def read_npz(path, split, name=None):
 
     The names of the arrays are `train_images` and `train_labels`, or Keras' `x_train` and
     `y_train` (and likewise for the other splits). A file without splits has `images` and
-    optionally `labels`, which are used for every split.
+    optionally `labels`, which are used for every split; without labels they are -1.
 
-    Args:
-        path: the file, or an open binary file.
-        split: "train", "validation" or "test".
-        name: name of the file in messages; None for `path`.
-
-    Returns:
-        `(images, labels)` as stored; the labels are -1 if there are none.
-
-    Raises:
-        ValueError: if the file cannot be read or does not contain that split.
+    `path` is the file, or an open binary file with `name` for messages. Raises a ValueError if it
+    cannot be read or does not contain that split.
     """
     name = name or path
     try:
@@ -215,19 +183,11 @@ def _find_keys(stored, split, name):
 
 
 def checked_arrays(images, labels, name):
-    """Converts stored images to `(n, height, width, 1 or 3)` and labels to integers.
+    """Converts stored images to `(n, height, width, 1 or 3)`, and labels to int64.
 
-    Args:
-        images: `(n, height, width)` or with a last axis of 1 or 3 channels; integers in [0, 255] or
-            floats in [0, 1].
-        labels: integers, `(n,)`, `(n, 1)` as Keras has them, or `(n, attributes)`.
-        name: their source, for messages.
-
-    Returns:
-        `(images, labels)`: uint8 or float32, and int64.
-
-    Raises:
-        ValueError: for anything else, or if there are none.
+    Images are integers in [0, 255], which become uint8, or floats in [0, 1], which become float32;
+    labels are integers, `(n,)`, `(n, 1)` as Keras has them, or `(n, attributes)`. Raises a
+    ValueError, which names the source, for anything else, or if there are none.
     """
     if images.ndim == 3:
         images = images[..., None]
@@ -270,17 +230,8 @@ def checked_arrays(images, labels, name):
 def fit_arrays(images, image_size, channels, name):
     """Pads 28x28 to 32x32, then crops to a square, resizes and converts channels on request.
 
-    Args:
-        images: uint8 or float32, `(n, height, width, 1 or 3)`.
-        image_size: height and width of the result, or `None` for those of the images.
-        channels: 1 or 3, or `None` for those of the images.
-        name: their source, for messages.
-
-    Returns:
-        Images of the same dtype, `(n, image_size, image_size, channels)`.
-
-    Raises:
-        ValueError: if the images are not square and no `image_size` is given.
+    None keeps the images' own size or channels, and the dtype stays. Raises a ValueError if the
+    images are not square and no `image_size` is given.
     """
     if images.shape[1:3] == (UNPADDED_SIZE, UNPADDED_SIZE):
         images = pad_images(images)

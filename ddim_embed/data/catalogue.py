@@ -47,12 +47,9 @@ def prepared_folder(name):
 
 
 def probe(url):
-    """Tries to reach a server within `_PROBE_SECONDS`.
+    """Returns `None` if a server answers within `_PROBE_SECONDS`, otherwise the reason.
 
     It runs in a thread, since the lookup of a host name has no timeout.
-
-    Returns:
-        `None` if it answers with success; otherwise the reason, a string.
     """
     outcome = [f"no answer within {_PROBE_SECONDS} s"]
 
@@ -71,14 +68,10 @@ def probe(url):
 
 
 def open_catalogue(name, split, image_size, channels, limit):
-    """A data set of TensorFlow Datasets.
+    """A data set as `ArrayImages`, or `CatalogueImages` if images must be cropped one by one.
 
-    Returns:
-        `ArrayImages`, or `CatalogueImages` if the stored images must be cropped one by one.
-
-    Raises:
-        ConnectionError: if it is not prepared and cannot be downloaded.
-        ValueError: if it has no such split, or needs an `image_size` and none is given.
+    Raises a ConnectionError if it is not prepared and cannot be downloaded; a ValueError if it has
+    no such split, or needs an `image_size` and none is given.
     """
     folder = prepared_folder(name)
     if folder is None:
@@ -135,21 +128,13 @@ def _read_arrays(builder, split, limit):
 
 @dataclass(frozen=True)
 class CatalogueImages:
-    """Images of TensorFlow Datasets that differ in size, or do not fit into memory.
+    """Images of TensorFlow Datasets that differ in size, or do not fit into memory."""
 
-    Attributes:
-        builder: the `tfds` builder, prepared.
-        split: its split.
-        image_shape: `(height, width, channels)` after cropping and resizing.
-        crop: function that crops a picture first, or None.
-        limit: how many images to read, at most their number.
-    """
-
-    builder: Any
+    builder: Any  # a prepared `tfds` builder
     split: str
-    image_shape: tuple
-    crop: Any
-    limit: int
+    image_shape: tuple  # after cropping and resizing
+    crop: Any  # function that crops a picture first, or None
+    limit: int  # at most the number of images
 
     def __len__(self):
         return self.limit
@@ -217,15 +202,12 @@ class CatalogueImages:
             whole_batches = steps_per_epoch * batch_size
             return shuffled.take(whole_batches).skip(tf.cast(done, tf.int64))
 
-        images = (
-            tf.data.Dataset.range(first_epoch, tf.int64.max)
-            .flat_map(one_epoch)
-            .map(
-                lambda image: tf.ensure_shape(
-                    tf.numpy_function(self._read, [image], tf.uint8), self.image_shape
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
-            )
+        encoded_images = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(one_epoch)
+        images = encoded_images.map(
+            lambda image: tf.ensure_shape(
+                tf.numpy_function(self._read, [image], tf.uint8), self.image_shape
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
         return images.batch(batch_size, drop_remainder=True)

@@ -123,17 +123,10 @@ def read_image_files(
 
 
 def read_many(items, read, image_shape, limit):
-    """Reads images in parallel until `limit` of them are read.
+    """Reads images in parallel, by `read(item)` which may raise, until `limit` of them are read.
 
-    Args:
-        items: sequence of arguments of `read`.
-        read: function of one item that returns a uint8 array or raises.
-        image_shape: shape of one image.
-        limit: how many images to return at most.
-
-    Returns:
-        `(images, indices, problems)`: uint8 images, the indices of their items, and a list of
-        `(index, reason)` for the items that cannot be read.
+    Returns uint8 images, the indices of their items, and a list of `(index, reason)` for the items
+    that cannot be read.
     """
     from PIL import Image
 
@@ -168,24 +161,14 @@ def _reason(error):
 
 @dataclass(frozen=True)
 class FileImages:
-    """Images that are read from their files on demand.
-
-    Attributes:
-        folder: their folder, for messages.
-        paths: their files.
-        labels: integers, `(n,)` or `(n, attributes)`.
-        image_shape: `(height, width, channels)` after cropping and resizing.
-        crop: function that crops a picture first, or None.
-        problems: list of `(path, reason)` of files that are known to be unreadable.
-        limit: how many images to read at most.
-    """
+    """Images that are read from their files on demand."""
 
     folder: Path
     paths: Sequence[Path]
     labels: np.ndarray
-    image_shape: tuple
-    crop: Callable | None
-    problems: list
+    image_shape: tuple  # after cropping and resizing
+    crop: Callable | None  # crops a picture first
+    problems: list  # (path, reason) of files that are known to be unreadable
     limit: int
 
     def __len__(self):
@@ -242,10 +225,8 @@ class FileImages:
 
 
 def _list_of(problems, folder):
-    lines = [
-        f"  {os.path.relpath(path, folder)}: {reason}"
-        for path, reason in problems[:_MAX_NAMED_PROBLEMS]
-    ]
+    named = problems[:_MAX_NAMED_PROBLEMS]
+    lines = [f"  {os.path.relpath(path, folder)}: {reason}" for path, reason in named]
     if len(problems) > _MAX_NAMED_PROBLEMS:
         lines.append(f"  and {len(problems) - _MAX_NAMED_PROBLEMS} more")
     return "\n".join(lines)
@@ -264,17 +245,11 @@ def _nothing_left(folder, problems):
 
 
 def open_folder(folder, split, image_size, channels, limit):
-    """Images of a folder and all its subfolders, sorted by their paths.
+    """Images of a folder and all its subfolders, sorted by their paths, with labels -1.
 
     Subfolders `train`, `validation` (or `val`) and `test`, if any, are the splits; otherwise every
-    split has all images. Hidden files are ignored.
-
-    Returns:
-        `FileImages` with labels -1.
-
-    Raises:
-        ValueError: if the split is missing, no image can be read, or the images differ in size or
-            are not square and no `image_size` is given.
+    split has all images. Hidden files are ignored. Raises a ValueError if the split is missing, no
+    image can be read, or the images are not squares of one size and no `image_size` is given.
     """
     from PIL import Image
 
@@ -307,8 +282,7 @@ def open_folder(folder, split, image_size, channels, limit):
         image_size = width + 2 * PADDING if width == UNPADDED_SIZE else width
     image_shape = (image_size, image_size, channels or (1 if all_grey else 3))
     labels = np.full(len(paths), -1, np.int64)
-    limit = limit or len(paths)
-    return FileImages(root, paths, labels, image_shape, None, problems, limit)
+    return FileImages(root, paths, labels, image_shape, None, problems, limit or len(paths))
 
 
 def _split_folder(folder, split):
@@ -345,14 +319,9 @@ def open_celeba(folder, split, image_size, channels, limit):
     """CelebA's official layout: img_align_celeba/, list_attr_celeba.txt, list_eval_partition.txt.
 
     The images may have any size in the proportions of 178x218; each is cropped to
-    `celeba_crop_box`.
-
-    Returns:
-        `FileImages` whose labels are int8 0/1 attributes, `(n, 40)`, in the order of
-        `CELEBA_ATTRIBUTES`.
-
-    Raises:
-        ValueError: if a part of the layout is missing or malformed, or no image can be read.
+    `celeba_crop_box`. Labels are int8 0/1 attributes, `(n, 40)`, in the order of
+    `CELEBA_ATTRIBUTES`. Raises a ValueError if a part of the layout is missing or malformed, or no
+    image can be read.
     """
     root = folder.resolve()
     image_folder = root / CELEBA_FOLDER
@@ -375,8 +344,7 @@ def open_celeba(folder, split, image_size, channels, limit):
         raise _nothing_left(root, problems)
     labels = _celeba_attributes(root / "list_attr_celeba.txt", [path.name for path in paths])
     image_shape = (side, side, channels or 3)
-    limit = limit or len(paths)
-    return FileImages(root, paths, labels, image_shape, celeba_crop, problems, limit)
+    return FileImages(root, paths, labels, image_shape, celeba_crop, problems, limit or len(paths))
 
 
 def _celeba_lines(path):

@@ -115,8 +115,7 @@ def stream_images(
         on JAX an iterator of the same batches as arrays, from memory.
 
     Raises:
-        ValueError: as `load_images`, or if there are fewer images than `batch_size`.
-        ConnectionError: as `load_images`.
+        ValueError, ConnectionError: as `load_images`, or for fewer images than `batch_size`.
 
     Example:
         >>> batches = de.stream_images("mnist", "test", batch_size=16, source="sample")
@@ -202,15 +201,10 @@ def _open(name_or_path, split, image_size, source, limit, channels):
     path = Path(name).expanduser()
     if source == "auto":
         source = _recognise(name, path, split)
-    openers = {
-        "sample": (_open_sample, name),
-        "tfds": (open_catalogue, name),
-        "npz": (_open_npz, path),
-        "folder": (open_folder, path),
-        "celeba": (open_celeba, path),
-    }
     _require(name, path, source)
-    opener, where = openers[source]
+    by_name = {"sample": _open_sample, "tfds": open_catalogue}
+    by_path = {"npz": _open_npz, "folder": open_folder, "celeba": open_celeba}
+    opener, where = (by_name[source], name) if source in by_name else (by_path[source], path)
     return opener(where, split, image_size, channels, limit)
 
 

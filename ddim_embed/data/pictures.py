@@ -17,18 +17,10 @@ _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 
 def open_picture(file):
-    """Opens an image and reads its header only.
+    """Opens an image, a path or a binary file, and reads its header only; close it after use.
 
-    Args:
-        file: a path, or a binary file object.
-
-    Returns:
-        A `PIL.Image.Image` whose pixels are not decoded yet; close it after use.
-
-    Raises:
-        ValueError: if the file is empty, not a regular file, PostScript, or larger than
-            `MAX_IMAGE_PIXELS`.
-        OSError: and others of Pillow, if it is not an image.
+    Raises a ValueError if it is empty, not a regular file, PostScript, or larger than
+    `MAX_IMAGE_PIXELS`; an OSError, and others of Pillow, if it is not an image.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -61,21 +53,11 @@ def is_grey(picture):
 
 
 def read_picture(file, image_shape, crop=None):
-    """Reads one image in any of Pillow's formats.
+    """Reads one image in any of Pillow's formats, a uint8 array of `image_shape`.
 
     EXIF rotation is applied, transparency is laid on white, 16-bit greys are reduced to 8 bits, and
-    of an animation the first frame is taken.
-
-    Args:
-        file: a path, or a binary file object.
-        image_shape: `(height, width, channels)`, channels 1 or 3.
-        crop: function that crops the picture first (see `celeba_crop`), or None.
-
-    Returns:
-        uint8 array of `image_shape`.
-
-    Raises:
-        ValueError, OSError and others: as `open_picture`, or if the data are broken.
+    of an animation the first frame is taken. `crop` is a function that crops the picture first, as
+    `celeba_crop` does, or None. Raises as `open_picture` does, or if the data are broken.
     """
     from PIL import Image, ImageOps
 
@@ -129,16 +111,8 @@ def _eight_bits(picture):
 def celeba_crop_box(width, height):
     """The usual square around the face, for an aligned CelebA image of any size.
 
-    In the official 178x218 it has the centre (89, 121) and the half-width 64.
-
-    Args:
-        width, height: of the whole image.
-
-    Returns:
-        `(left, top, right, bottom)`.
-
-    Raises:
-        ValueError: if the image is not in the proportions 178:218.
+    Returns `(left, top, right, bottom)`: in the official 178x218 the centre is (89, 121) and the
+    half-width 64. Raises a ValueError if the image is not in these proportions.
     """
     scale = width / 178
     if abs(height - 218 * scale) > 2:

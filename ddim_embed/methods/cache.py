@@ -37,9 +37,6 @@ def embed_in_chunks(
         callback: called with the number of images after each chunk, such as `tqdm.update`.
         warm_up: a method that embeds the first chunk of each size that is not cached, before it is
             timed, so that `seconds` do not include tracing and compilation.
-
-    Returns:
-        An `Embedding` of all images.
     """
     parts, warm = [], set()
     for start in range(0, len(pixels), chunk_size):
@@ -68,21 +65,9 @@ def cached_embed(
     latents: np.ndarray | None = None,
     seed: int = 0,
 ) -> Embedding:
-    """`embed`, or its cached result from an earlier call with the same arguments.
-
-    Args:
-        path: an .npz file; it is read if its cache key is that of the arguments, else written.
-        generator, pixels, method, latents, seed: as for `embed`.
-
-    Returns:
-        An `Embedding`.
-    """
-    options = {"seed": seed, "latents": latents}
-
-    def compute():
-        return embed(generator, pixels, method, **options)
-
-    return _cached(path, compute, generator, pixels, method, **options)
+    """`embed`, or its cached result: `path` is read if its key is that of the arguments."""
+    arguments, options = (generator, pixels, method), {"seed": seed, "latents": latents}
+    return _cached(path, lambda: embed(*arguments, **options), *arguments, **options)
 
 
 def cache_key(
@@ -93,12 +78,8 @@ def cache_key(
     latents: np.ndarray | None = None,
 ) -> str:
     """Returns a hash of everything that an embedding depends on; arguments as for `embed`."""
-    words = [
-        generator.fingerprint(),
-        configured(method).fingerprint(generator),
-        str(seed),
-        generator.precision,
-    ]
+    options = configured(method).fingerprint(generator)
+    words = generator.fingerprint(), options, str(seed), generator.precision
     digest = hashlib.sha256("\n".join(words).encode())
     condition = [] if generator.condition is None else keras.tree.flatten(generator.condition)
     for values in (pixels, latents, *condition):

@@ -2,12 +2,11 @@
 
 import dataclasses
 import itertools
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from ddim_embed.methods.iterates import Iterates, check_counts, expand_to_images
-from ddim_embed.methods.protocol import Method
+from ddim_embed.methods.iterates import Iterates, Iterative, expand_to_images
 from ddim_embed.process.sampling import ddim_step, sample, sampler_levels
 
 # Factors of an image's relaxation after a sweep that failed, and after one that succeeded.
@@ -15,7 +14,7 @@ _DECREASE, _INCREASE = 0.3, 1.5
 
 
 @dataclasses.dataclass(frozen=True)
-class DefectCorrection(Method):
+class DefectCorrection(Iterative):
     """Refines latents without a gradient: decodes, and inverts what is missing.
 
     Decoding gives a trajectory and a defect, the difference between the given image and the decoded
@@ -43,7 +42,6 @@ class DefectCorrection(Method):
         ValueError: for an option below 1.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> result = de.embed(generator, pixels, de.DefectCorrection(num_steps=3))
@@ -55,15 +53,8 @@ class DefectCorrection(Method):
     iterations: int = 2
     patience: int = 5
 
-    refines: ClassVar[bool] = True
-    takes_mask: ClassVar[bool] = True
-
     def __post_init__(self):
-        check_counts(self, "num_steps", "iterations", "patience")
-
-    @property
-    def ticks(self):
-        return self.num_steps
+        self._check_counts("num_steps", "iterations", "patience")
 
     def prepare(self, generator):
         generator.denoiser("float32")
@@ -106,17 +97,11 @@ class DefectCorrection(Method):
 
 
 class Decoding(NamedTuple):
-    """A decode with the noises predicted on its way.
-
-    Attributes:
-        latents: `(n, height, width, channels)`.
-        noises: the N predictions, from t=1 on, each of the same shape.
-        images: the decoded images in model space, same shape.
-    """
+    """A decode with the N noises predicted on its way, all `(n, height, width, channels)`."""
 
     latents: tf.Tensor
-    noises: list
-    images: tf.Tensor
+    noises: list  # from t=1 on
+    images: tf.Tensor  # in model space
 
 
 def follow(denoise, latents, schedule, num_steps, last_step):
@@ -131,19 +116,9 @@ def sweep(denoise, levels, decoding, defect, relaxation=1.0, iterations=2):
 
     Where the step from x at level t leads to the state y at level u, x = ddim_step(y, e, u, t) with
     e = denoise(x, t), as in `inversion.implicit_steps`. The first guess of e is the decoding's own
-    noise at t, plus the change of noise that was found at u.
-
-    Args:
-        denoise: `denoise(noisy_images, rates) -> pred_noises`.
-        levels: of `sampling.sampler_levels`.
-        decoding: a `Decoding`.
-        defect: what is added to its images, model space, of their shape.
-        relaxation: in (0, 1], a number or `(n, 1, 1, 1)`: the share of the defect, and of the
-            changes of noise, that is used.
-        iterations: per step, at least 1; each costs an evaluation.
-
-    Returns:
-        Latents. For a defect of zero they are the decoding's own, to rounding.
+    noise at t, plus the change of noise that was found at u. Each iteration costs an evaluation per
+    step. The relaxation in (0, 1], a number or `(n, 1, 1, 1)`, is the share of the defect, and of
+    the changes of noise, that is used. For a defect of zero the latents are the decoding's own.
     """
     state, change = decoding.images + relaxation * defect, 0.0
     backwards = list(itertools.pairwise(levels))[::-1]

@@ -52,14 +52,8 @@ class _Coupled(Method):
 
     def _run(self, function, generator, *states, **option):
         denoise = generator.denoiser("float32").compiled
-        return function(
-            denoise,
-            generator.schedule,
-            *states,
-            num_steps=generator.num_steps,
-            last_step=generator.last_step,
-            **option,
-        )
+        option |= {"num_steps": generator.num_steps, "last_step": generator.last_step}
+        return function(denoise, generator.schedule, *states, **option)
 
     def _solution(self, pair, evaluations):
         latents, partner = (states.numpy() for states in pair)
@@ -81,7 +75,6 @@ class EDICT(_Coupled):
         ValueError: if `mixing` is outside (0, 1].
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=3)
         >>> result = de.embed(generator, generator.sample(1).clip(0, 1), de.EDICT(mixing=0.9))
         >>> bool(result.mse[0] < 1e-6), result.partner.shape
@@ -119,7 +112,6 @@ class BDIA(_Coupled):
         ValueError: if `gamma` is outside (0, 1]; in a call, for a generator of one step.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=3)
         >>> result = de.embed(generator, generator.sample(1).clip(0, 1), de.BDIA())
         >>> bool(result.mse[0] < 1e-6), bool(result.single_mse[0] > 1e-6)

@@ -1,14 +1,12 @@
 """Gradient descent on latents (Asperti et al., Sec. 5.1)."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from ddim_embed.generator.generator import image_means
-from ddim_embed.methods.iterates import Iterates, check_counts
-from ddim_embed.methods.protocol import Method
+from ddim_embed.methods.iterates import Iterates, Iterative
 
 LOSSES = ("mean_absolute_error", "mean_squared_error")
 # Names of the losses in earlier versions.
@@ -16,7 +14,7 @@ _EARLIER = {"l1": "mean_absolute_error", "l2": "mean_squared_error"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Descent(Method):
+class Descent(Iterative):
     """Adam on latents: decode, compare, back-propagate through the sampler, many images at a time.
 
     Minimises mean(|decode(z) - x|) + penalty * mean(z**2) over latents z. The squared error is
@@ -39,7 +37,6 @@ class Descent(Method):
             start from where `starts` is above 1.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> result = de.embed(generator, pixels, de.Descent(num_steps=3, learning_rate=0.05))
@@ -56,22 +53,15 @@ class Descent(Method):
     starts: int = 1
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
-    refines: ClassVar[bool] = True
-    takes_mask: ClassVar[bool] = True
-
     def __post_init__(self):
         object.__setattr__(self, "loss", _EARLIER.get(self.loss, self.loss))
-        check_counts(self, "num_steps", "patience", "starts")
+        self._check_counts("num_steps", "patience", "starts")
         if not 0 < self.learning_rate < np.inf:
             raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
         if not 0 <= self.penalty < np.inf:
             raise ValueError(f"`penalty` must be at least 0. Received: {self.penalty}")
         if self.loss not in LOSSES:
             raise ValueError(f"`loss` must be one of {LOSSES}. Received: {self.loss!r}")
-
-    @property
-    def ticks(self):
-        return self.num_steps
 
     def run(self, generator, pixels, seed, latents=None, held=None):
         if self.starts == 1:
@@ -124,14 +114,9 @@ def _step(generator, latents, mean, square, pixels, count, rate, penalty, absolu
 
 
 def best_of(embedding, starts):
-    """Selects, of every `starts` embeddings of one image, the one with the least error.
+    """Selects, of every `starts` embeddings of one image in a row, the one with the least error.
 
-    Args:
-        embedding: an `Embedding` of n * starts images, those of one image next to each other.
-        starts: the number of embeddings of each image.
-
-    Returns:
-        An `Embedding` of n images; its evaluations are those of all starts.
+    Its evaluations are those of all starts.
     """
     count = len(embedding.mse) // starts
     chosen = np.arange(count) * starts + embedding.mse.reshape(count, starts).argmin(axis=1)

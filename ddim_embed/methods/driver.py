@@ -9,18 +9,10 @@ from ddim_embed.methods.embedding import concatenate
 
 
 def check(method, generator, pixels, latents=None, mask=None):
-    """Checks the arguments of an embedding.
+    """Checks the arguments of `Method.__call__`.
 
-    Args:
-        method, generator, pixels, latents, mask: as for `Method.__call__`.
-
-    Returns:
-        Pixels and latents as float32 arrays, and which pixels are held, as for `Method.solve`;
-        latents and the latter None where none are given.
-
-    Raises:
-        ValueError: for pixels, latents or a mask that do not fit the generator, each other or the
-            method.
+    Returns pixels and latents as float32 arrays, and which pixels are held, as for `Method.solve`.
+    Raises a ValueError for those that do not fit the generator, each other or the method.
     """
     name = type(method).__name__
     pixels, held = generator.check_pixels(pixels), None
@@ -43,21 +35,10 @@ def check(method, generator, pixels, latents=None, mask=None):
 
 
 def run(method, generator, pixels, seed, latents=None, held=None):
-    """Embeds checked pixels batch by batch, and certifies the solution of each batch.
+    """Embeds pixels that `check` returned batch by batch, and certifies each solution.
 
-    A batch gets the generator of its own images: `generator.take` slices the condition.
-
-    Args:
-        method: a `Method`.
-        generator: a `Generator`.
-        pixels, latents, held: as `check` returns them.
-        seed: integer; the Gaussian latents to start from depend on it alone.
-
-    Returns:
-        An `Embedding`.
-
-    Raises:
-        ValueError: if the method's `batch_size` is less than 1.
+    A batch gets the generator of its own images: `generator.take` slices the condition. Raises a
+    ValueError if the method's `batch_size` is less than 1.
     """
     count, size, ticks = len(pixels), method.batch_size, method.ticks
     if size < 1:

@@ -41,7 +41,6 @@ class Embedding:
         single_mse: of a coupled method, the error where the generator decodes `latents` alone.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> result = de.embed(generator, generator.sample(2).clip(0, 1), "ddim_inversion")
         >>> result.latents.shape, result.mse.shape, result.evaluations.tolist()
@@ -77,13 +76,9 @@ class Embedding:
 
 
 def concatenate(parts: Sequence[Embedding]) -> Embedding:
-    """Joins embeddings of several batches into one, in their order.
+    """Joins embeddings of several batches by one method into one, in their order.
 
-    Args:
-        parts: at least one `Embedding`, all of one method.
-
-    Returns:
-        An `Embedding`; where traces differ in length, the last row of the shorter is repeated.
+    Where traces differ in length, the last row of the shorter is repeated.
     """
     if len(parts) == 1:
         return parts[0]

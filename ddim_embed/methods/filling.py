@@ -7,14 +7,8 @@ def fill(pixels, held):
     """Fills the pixels of each image that are not held by their harmonic continuation.
 
     It has the least sum of squared differences between neighbours: every filled pixel is the mean
-    of those around it, so that none leaves the range of the held pixels.
-
-    Args:
-        pixels: float `(n, height, width, channels)`.
-        held: bool `(n, height, width)`, True where a pixel is known; at least one of each image.
-
-    Returns:
-        The filled images, an array of the shape and dtype of `pixels`.
+    of those around it, so that none leaves the range of the held pixels. `held` is bool
+    `(n, height, width)`, True where a pixel is known; at least one of each image.
     """
     # Not at the top: importing the library needs no SciPy.
     from scipy import sparse

@@ -1,18 +1,16 @@
 """Levenberg-Marquardt on latents, with matrix-free conjugate gradients."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from ddim_embed.generator.linearization import linearize
-from ddim_embed.methods.iterates import Iterates, check_counts, expand_to_images, inner_product
-from ddim_embed.methods.protocol import Method
+from ddim_embed.methods.iterates import Iterates, Iterative, expand_to_images, inner_product
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussNewton(Method):
+class GaussNewton(Iterative):
     """Solves min_z |decode(z) - x|**2 by linearising decode, with damping for each image.
 
     Each iteration solves (J'J + damping * I) step = -J'(decode(z) - x) roughly, by a few conjugate
@@ -30,7 +28,6 @@ class GaussNewton(Method):
         ValueError: for a count below 1, or damping that is not positive.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> method = de.GaussNewton(num_steps=2, cg_steps=1)
@@ -44,17 +41,10 @@ class GaussNewton(Method):
     patience: int = 10
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
-    refines: ClassVar[bool] = True
-    takes_mask: ClassVar[bool] = True
-
     def __post_init__(self):
-        check_counts(self, "num_steps", "cg_steps", "patience")
+        self._check_counts("num_steps", "cg_steps", "patience")
         if not 0 < self.damping < np.inf:
             raise ValueError(f"`damping` must be positive. Received: {self.damping}")
-
-    @property
-    def ticks(self):
-        return self.num_steps
 
     def solve(self, generator, pixels, latents, tick, held=None):
         linearize = generator.traced(_solve_linearized)
@@ -87,9 +77,7 @@ class GaussNewton(Method):
 def _solve_linearized(generator, point, pixels, damping, count, held=None):
     """Half the squared error of each image, and the damped Gauss-Newton step from there.
 
-    Returns:
-        Values `(n,)`; steps, as `point`; the values that the linear model forecasts, `(n,)`; mean
-        squared errors, `(n,)`.
+    Also returns the values that the linear model forecasts, and the mean squared errors, `(n,)`.
     """
 
     def masked(images):
@@ -120,10 +108,5 @@ def _solve_linearized(generator, point, pixels, damping, count, held=None):
     state = (0, zeros, tf.zeros_like(decoded), descent, descent, squared)
     _, step, moved, *_ = tf.while_loop(lambda i, *_: i < count, iterate, state)
     forecast = residual + moved
-    errors = generator.errors(decoded, pixels, held)
-    return (
-        0.5 * inner_product(residual, residual),
-        step,
-        0.5 * inner_product(forecast, forecast),
-        errors,
-    )
+    value, forecast = (0.5 * inner_product(left, left) for left in (residual, forecast))
+    return value, step, forecast, generator.errors(decoded, pixels, held)

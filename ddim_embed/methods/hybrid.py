@@ -29,7 +29,6 @@ class Hybrid(Method):
             `batch_size` or `progress`: those are options of `start` and `finish`.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> method = de.Hybrid("ddim_inversion", de.DefectCorrection(num_steps=2))
         >>> result = de.embed(generator, generator.sample(1).clip(0, 1), method)

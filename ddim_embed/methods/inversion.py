@@ -30,7 +30,6 @@ class DDIMInversion(Method):
         ValueError: if `num_steps` is less than 1.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> result = de.embed(generator, generator.sample(1).clip(0, 1), de.DDIMInversion(4))
         >>> result.evaluations.tolist()
@@ -79,7 +78,6 @@ class ImplicitInversion(Method):
         ValueError: if an option is out of its range.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=3, last_step="transfer")
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> result = de.embed(generator, pixels, de.ImplicitInversion(iterations=30))

@@ -1,12 +1,13 @@
 """What iterating methods share: the best latents of each image so far, and when it stops."""
 
 import time
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from ddim_embed.methods.embedding import Trace
-from ddim_embed.methods.protocol import Solution
+from ddim_embed.methods.protocol import Method, Solution
 
 # An image improves if its error falls by this share within `patience` iterations.
 IMPROVEMENT = 0.01
@@ -15,15 +16,8 @@ IMPROVEMENT = 0.01
 class Iterates:
     """Records the best iterate of each image, its cost, and which images still improve.
 
-    Args:
-        count: the number of images.
-        patience: iterations after which an image stops whose error has not fallen by 1%.
-        tick: called after each iteration.
-
-    Attributes:
-        running: bool `(count,)`; the best iterate of an image that has stopped no longer changes,
-            so that no result depends on the other images of the batch.
-        iterations: the number of updates.
+    An image stops when its error has not fallen by 1% in `patience` iterations. Its best iterate no
+    longer changes, so that no result depends on the other images of the batch.
     """
 
     def __init__(self, count, patience, tick):
@@ -36,15 +30,9 @@ class Iterates:
         self._started = time.perf_counter()
 
     def update(self, latents, mse, evaluations):
-        """Records one iterate of each image.
+        """Records one iterate of each image, its error and cost; returns whether any still runs.
 
-        Args:
-            latents: tensor `(count, height, width, channels)`.
-            mse: tensor `(count,)`, their errors. NaN is no improvement.
-            evaluations: the cost of this iterate.
-
-        Returns:
-            Whether any image is still running.
+        An error that is NaN is no improvement.
         """
         mse = np.asarray(mse)
         if self._best is None:
@@ -73,11 +61,20 @@ class Iterates:
         )
 
 
-def check_counts(method, *names):
-    """Raises a ValueError if one of the named options of a method is less than 1."""
-    for name in names:
-        if getattr(method, name) < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {getattr(method, name)}")
+class Iterative(Method):
+    """A method that improves on latents `num_steps` times, with or without a mask."""
+
+    refines: ClassVar[bool] = True
+    takes_mask: ClassVar[bool] = True
+
+    @property
+    def ticks(self):
+        return self.num_steps
+
+    def _check_counts(self, *names):
+        for name in names:
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
 
 
 def inner_product(a, b):

@@ -17,7 +17,6 @@ class Network(Method):
         embedder: a model of `build_embedder` to use instead of shipped weights.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> network = de.Network(embedder=de.build_embedder("conv1"))
         >>> de.embed(generator, generator.sample(3).clip(0, 1), network).evaluations.tolist()

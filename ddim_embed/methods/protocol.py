@@ -26,7 +26,6 @@ class Solution:
         trace: a `Trace`, or None.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> latents = generator.latents(2)
         >>> solution = de.Solution(latents, evaluations=0)
@@ -85,8 +84,6 @@ class Method:
         takes_mask: whether it can leave pixels free.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> class Zeros(de.Method):
         ...     def solve(self, generator, pixels, latents, tick, held=None):
         ...         return de.Solution(np.zeros_like(pixels), evaluations=0)

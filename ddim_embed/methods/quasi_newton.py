@@ -1,13 +1,11 @@
 """Limited-memory BFGS on latents."""
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed.methods.iterates import Iterates, check_counts, expand_to_images, inner_product
-from ddim_embed.methods.protocol import Method
+from ddim_embed.methods.iterates import Iterates, Iterative, expand_to_images, inner_product
 
 # The sufficient decrease of Nocedal & Wright, Eq. 3.6a.
 _SUFFICIENT = 1e-4
@@ -16,7 +14,7 @@ _CURVED = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class LBFGS(Method):
+class LBFGS(Iterative):
     """Quasi-Newton descent of the squared error, with a separate memory for each image.
 
     Minimises half the sum of (decode(z) - x)**2. Each iteration costs one gradient, as an iteration
@@ -45,7 +43,6 @@ class LBFGS(Method):
         ValueError: for a count below 1, or a `laplacian` below 0.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=1)
         >>> pixels = generator.sample(1).clip(0, 1)
         >>> result = de.embed(generator, pixels, de.LBFGS(num_steps=2))
@@ -59,17 +56,10 @@ class LBFGS(Method):
     laplacian: float = 1.0
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
-    refines: ClassVar[bool] = True
-    takes_mask: ClassVar[bool] = True
-
     def __post_init__(self):
-        check_counts(self, "num_steps", "memory", "patience")
+        self._check_counts("num_steps", "memory", "patience")
         if not 0 <= self.laplacian < np.inf:
             raise ValueError(f"`laplacian` must be at least 0. Received: {self.laplacian}")
-
-    @property
-    def ticks(self):
-        return self.num_steps
 
     def solve(self, generator, pixels, latents, tick, held=None):
         gradient, move = generator.traced(_value_and_gradient), generator.traced(_move)

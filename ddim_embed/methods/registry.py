@@ -59,7 +59,6 @@ def embed(
         FileNotFoundError: for a network whose weights do not exist.
 
     Example:
-        >>> import ddim_embed as de
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> pixels = generator.sample(2).clip(0, 1)
         >>> de.embed(generator, pixels, "implicit").latents.shape

@@ -37,8 +37,6 @@ class FeatureClassifier(keras.Model):
         ValueError: if no pixel is left after the padding and the pools.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> classifier = de.FeatureClassifier((8, 8, 1), classes=3, widths=(4,), num_features=5)
         >>> pixels = np.zeros((2, 8, 8, 1))
         >>> classifier.features(pixels).shape, classifier.class_probabilities(pixels).shape
@@ -166,14 +164,8 @@ class FeatureClassifier(keras.Model):
         return (input_shape[0], self.classes)
 
     def get_config(self):
-        return super().get_config() | {
-            "image_shape": self.image_shape,
-            "classes": self.classes,
-            "widths": self.widths,
-            "num_features": self.num_features,
-            "padding": self.padding,
-            "seed": self.seed,
-        }
+        names = "image_shape", "classes", "widths", "num_features", "padding", "seed"
+        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 def load_feature_classifier(name: str, root: Path | None = None) -> FeatureClassifier:
@@ -191,7 +183,6 @@ def load_feature_classifier(name: str, root: Path | None = None) -> FeatureClass
         ValueError: if the file does not match the manifest.
 
     Example:
-        >>> import ddim_embed as de
         >>> de.load_feature_classifier("fashion_mnist").image_shape
         (32, 32, 1)
     """
@@ -234,8 +225,6 @@ def train_feature_classifier(
             fewer images than `batch_size`, or numbers that are not positive.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> pixels, labels = np.random.default_rng(0).uniform(size=(8, 8, 8, 1)), np.arange(8) % 2
         >>> options = {"epochs": 1, "batch_size": 4, "widths": (4,)}
         >>> de.train_feature_classifier(pixels, labels, **options).classes

@@ -37,8 +37,6 @@ def frechet_distance(features_a: np.ndarray, features_b: np.ndarray) -> float:
             finite.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> features = np.random.default_rng(0).normal(size=(100, 4))
         >>> round(de.frechet_distance(features, features + 1), 6)  # the squared shift
         4.0
@@ -103,8 +101,6 @@ def fid(
         ValueError: for pixels or features of other shapes, or features that are not finite.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> def inception(images):  # instead of a network with downloaded weights
         ...     return images[:, 100:102, 100, 0]
         >>> pixels = np.random.default_rng(0).uniform(size=(4, 8, 8, 1))

@@ -51,8 +51,6 @@ class PerceptualDistance(keras.Model):
         ValueError: for a `min_size` below 32, or when called with other shapes.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> pixels = np.zeros((2, 32, 32, 1), np.float32)
         >>> de.PerceptualDistance()([pixels, pixels]).numpy().shape  # with random weights
         (2,)
@@ -153,8 +151,6 @@ def lpips(
         FileNotFoundError: if there are no weights in `root`, nor shipped.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> black, white = np.zeros((1, 32, 32, 1)), np.ones((1, 32, 32, 1))
         >>> bool(de.lpips(black, white)[0] > de.lpips(black, black)[0])
         True
@@ -185,8 +181,6 @@ def load_perceptual_distance(root: Path | None = None) -> PerceptualDistance:
         ValueError: if the file does not match the manifest.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> distance = de.load_perceptual_distance()
         >>> pixels = np.zeros((1, 32, 32, 3), np.float32)
         >>> round(float(distance([pixels, pixels])[0]), 6)

@@ -29,8 +29,6 @@ def mse(
         ValueError: if the shapes differ or the padding leaves no pixel.
 
     Example:
-        >>> import numpy as np
-        >>> import ddim_embed as de
         >>> de.metrics.mse(np.zeros((1, 4, 4, 1)), np.full((1, 4, 4, 1), 0.5)).tolist()
         [0.25]
     """
@@ -60,15 +58,7 @@ def ssim(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np
 
 
 def content(pixels, reconstruction, padding, dtype):
-    """Returns two sets of images clipped to [0, 1] and without the padding.
-
-    Args:
-        pixels, reconstruction, padding: as for `mse`.
-        dtype: of the two arrays that are returned.
-
-    Raises:
-        ValueError: as `mse`.
-    """
+    """Returns two sets of images clipped to [0, 1] and without the padding; raises as `mse`."""
     pixels, reconstruction = np.asarray(pixels, dtype), np.asarray(reconstruction, dtype)
     if pixels.shape != reconstruction.shape or pixels.ndim != 4:
         raise ValueError(

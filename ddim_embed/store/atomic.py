@@ -9,14 +9,8 @@ from pathlib import Path
 def replacing(path):
     """Gives a temporary path beside `path` and renames it to `path` when the block ends.
 
-    After an error, or a kill, `path` is as it was.
-
-    Args:
-        path: the file to create or replace; its folder is created if it is missing.
-
-    Yields:
-        The temporary path, with the suffix of `path`, which tells matplotlib, Pillow and HDF5 the
-        format.
+    After an error, or a kill, `path` is as it was. Its folder is created if it is missing. The
+    temporary path has the same suffix, which tells matplotlib, Pillow and HDF5 the format.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -109,8 +109,7 @@ def weights_root(root=None):
     inside the package, where a wheel has them; else `weights` beside the package, where a checkout
     has them.
     """
-    root = root or os.environ.get(ENVIRONMENT_VARIABLE)
-    return Path(root) if root else _shipped_root()
+    return Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or _shipped_root())
 
 
 def _shipped_root():
@@ -121,11 +120,7 @@ def _shipped_root():
 def read_manifest(root=None):
     """Returns the manifest as a dict from "<data set>/<name>" to the file's entry.
 
-    Args:
-        root: see `weights_root`. A folder without a manifest has no entries.
-
-    Raises:
-        ValueError: if the manifest is not a JSON object.
+    A folder without a manifest has no entries. Raises a WeightsError if it is not a JSON object.
     """
     path = weights_root(root) / MANIFEST
     if not path.exists():
@@ -197,14 +192,9 @@ def record_weights(
 
 
 def record_errors(root, dataset: str, name: str, errors: dict) -> None:
-    """Replaces the errors in the manifest's entry of recorded weights.
+    """Replaces the errors in the manifest's entry of recorded weights; arguments as there.
 
-    Args:
-        root: see `weights_root`.
-        dataset, name, errors: as for `record_weights`.
-
-    Raises:
-        MissingWeightsError: if there are no such weights.
+    Raises a MissingWeightsError if there are no such weights.
     """
     _, entry = find_weights(dataset, name, root)
     _update_manifest(weights_root(root), {f"{dataset}/{name}": entry | {"errors": errors}})
@@ -231,19 +221,14 @@ def find_instrument(dataset, name, root=None):
 
 
 def find_weights(dataset, name, root=None):
-    """Finds the weights of a data set's generator, feature classifier or embedding network.
-
-    Args:
-        dataset, name: as for `record_weights`.
-        root: see `weights_root`.
+    """Finds the weights that `record_weights` recorded under these names.
 
     Returns:
         `(path, entry)`: the file, and its entry in the manifest with keys "sha256", "size" (bytes),
         "parameters", "config", "data", "budget", "errors" and "versions".
 
     Raises:
-        MissingWeightsError: a FileNotFoundError, if there are none; the message lists those there
-            are.
+        MissingWeightsError: if there are none; the message lists those there are.
         ValueError: for names that are not plain.
     """
     root = weights_root(root)
@@ -259,9 +244,7 @@ def find_weights(dataset, name, root=None):
 def open_hdf5(path):
     """Opens a file for reading; what HDF5 cannot read, now or in the `with` block, is a ValueError.
 
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not an HDF5 file, or truncated or damaged.
+    Raises a FileNotFoundError if there is no such file.
     """
     _check_exists(path)
     if not h5py.is_hdf5(path):
@@ -289,17 +272,10 @@ def find_datasets(group, skip=None):
 
 
 def read_array(dataset, path, name):
-    """Reads an h5py dataset of finite floats.
+    """Reads an h5py dataset, whose shape was checked, as a float32 array of finite values.
 
-    Args:
-        dataset: the h5py dataset; check its shape first.
-        path, name: the file and the dataset's name in it, for messages.
-
-    Returns:
-        A NumPy array, float32.
-
-    Raises:
-        ValueError: for other types, values that are not finite, or values kept in other files.
+    Raises a ValueError, which names the file and the dataset, for other types, values that are not
+    finite, or values that are stored in other files.
     """
     if dataset.external or dataset.is_virtual:
         raise WeightsError(f"{path}: the values of {_describe(name)} are kept in other files.")
