@@ -71,6 +71,12 @@ def outside_graphs():
 
 
 def _jax():
+    name = keras.backend.backend()
+    if name != "jax":
+        raise RuntimeError(
+            "Keras' backend must be TensorFlow or JAX: set KERAS_BACKEND before Python starts. "
+            f"Received: {name!r}"
+        )
     import jax
 
     return jax

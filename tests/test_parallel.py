@@ -8,7 +8,7 @@ import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed import parallel
+from ddim_embed import backend, parallel
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_the_setting_is_of_the_whole_process_and_must_come_first():
     program = """
 import tensorflow as tf
 import ddim_embed as de
-from ddim_embed import parallel
+from ddim_embed import backend, parallel
 assert parallel._parts() == 1
 de.use_one_core_per_operation()
 assert tf.config.threading.get_intra_op_parallelism_threads() == 1
@@ -142,3 +142,9 @@ def test_products_with_the_jacobian_are_the_same(three_cores, monkeypatch):
     monkeypatch.setattr(parallel, "_parts", lambda: 1)
     alone = de.embed(make_generator(), pixels, method)
     np.testing.assert_allclose(split.mse, alone.mse, rtol=1e-3)
+
+
+def test_another_backend_is_named(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(RuntimeError, match=r"must be TensorFlow or JAX.*Received: 'torch'"):
+        backend.compiled(lambda x: x)

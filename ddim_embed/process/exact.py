@@ -56,7 +56,10 @@ class EmpiricalDenoiser:
         self.block_size = block_size
         points = data.reshape(len(data), -1).astype(np.float64)
         # Tensors, so that all graphs share them.
-        self._points, self._norms = _wide(points), _wide(np.einsum("nd,nd->n", points, points))
+        self._points, self._norms = (
+            _float64(points),
+            _float64(np.einsum("nd,nd->n", points, points)),
+        )
 
     def __call__(self, noisy_images, rates):
         noisy_images = ops.convert_to_tensor(noisy_images)
@@ -65,8 +68,8 @@ class EmpiricalDenoiser:
                 f"`noisy_images` must have shape (batch, {', '.join(map(str, self.image_shape))}), "
                 f"as the data have. Received shape: {tuple(noisy_images.shape)}"
             )
-        noisy = _wide(ops.reshape(noisy_images, (-1, self._points.shape[1])))
-        signal, noise = (ops.reshape(ops.stop_gradient(_wide(rate)), (-1, 1)) for rate in rates)
+        noisy = _float64(ops.reshape(noisy_images, (-1, self._points.shape[1])))
+        signal, noise = (ops.reshape(ops.stop_gradient(_float64(rate)), (-1, 1)) for rate in rates)
         pred_noises = (noisy - signal * self._mean_image(noisy, signal, noise)) / noise
         pred_noises = ops.reshape(pred_noises, ops.shape(noisy_images))
         return ops.cast(pred_noises, noisy_images.dtype)
@@ -130,7 +133,7 @@ class EmpiricalDenoiser:
         return weighted / total
 
 
-def _wide(values):
+def _float64(values):
     """In float64, where the backend has it."""
     if not ops.is_tensor(values):  # NumPy first: a backend may round Python's floats
         return ops.convert_to_tensor(np.asarray(values, np.float64))
