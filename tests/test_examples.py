@@ -1,6 +1,7 @@
 """Every public name has a docstring with an example, and the examples run."""
 
 import doctest
+import functools
 import inspect
 from types import ModuleType
 
@@ -25,6 +26,15 @@ def run_examples(value, name):
         runner.run(test, out=output.append)
     assert not runner.failures, "".join(output)
     return runner.tries
+
+
+# Many examples load the same generator: its compiled functions serve all of them.
+load_generator = functools.cache(de.load_generator)
+
+
+@pytest.fixture(autouse=True)
+def load_once(monkeypatch):
+    monkeypatch.setattr(de, "load_generator", load_generator)
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -16,6 +16,7 @@ from experiments import runner
 from experiments.fashion_mnist import FASHION_MNIST
 
 TESTS = Path(__file__).resolve().parent
+STREAM = {"source": "sample", "seed": 3, "start_step": 61, "mirror": True}  # over an epoch's end
 # TensorFlow is as if it were not installed: importing it is an error.
 WITHOUT_TENSORFLOW = "import sys; sys.modules['tensorflow'] = None; "
 
@@ -55,31 +56,44 @@ def test_a_resumed_run_is_the_same(steps, name, backend):
     np.testing.assert_array_equal(found[f"{name}/resumed"], found[f"{name}/weights"])
 
 
-def test_fit_trains_on_jax_as_the_loop_does():
+@pytest.fixture(scope="module")
+def on_jax(tmp_path_factory):
+    """What one process computes with JAX: a dict of arrays."""
+    path = tmp_path_factory.mktemp("jax") / "found.npz"
     code = WITHOUT_TENSORFLOW + (
-        "import numpy as np, training_steps as t; "
-        "model, other = t.make_denoiser('mean_squared_error', 'noise'), None; "
-        "pixels = next(t.batches(0)); "
-        "history = model.fit(pixels, batch_size=4, epochs=2, shuffle=False, verbose=0).history; "
-        "print(*history['loss'], *model.evaluate(pixels, batch_size=4, verbose=0))"
+        "import numpy as np, itertools, training_steps as t, ddim_embed as de\n"
+        "model = t.make_denoiser('mean_squared_error', 'noise')\n"
+        "pixels = next(t.batches(0))\n"
+        "history = model.fit(pixels, batch_size=4, epochs=2, shuffle=False, verbose=0).history\n"
+        "losses = [*history['loss'], *model.evaluate(pixels, batch_size=4, verbose=0)]\n"
+        "decoded = de.load_generator('fashion_mnist').sample(2, seed=1)\n"
+        f"batches = de.stream_images('mnist', 'test', 16, **{STREAM!r})\n"
+        "batches = np.stack([*itertools.islice(batches, 3)])\n"
+        f"np.savez({str(path)!r}, losses=losses, decoded=decoded, batches=batches)"
     )
-    losses = [float(word) for word in run_on_jax("-c", code).split()]
+    run_on_jax("-c", code)
+    with np.load(path) as file:
+        return dict(file)
+
+
+def test_fit_trains_on_jax(on_jax):
     model = training_steps.make_denoiser("mean_squared_error", "noise")
     pixels = next(training_steps.batches(0))
     history = model.fit(pixels, batch_size=4, epochs=2, shuffle=False, verbose=0).history
     expected = [*history["loss"], *model.evaluate(pixels, batch_size=4, verbose=0)]
-    np.testing.assert_allclose(losses, expected, rtol=1e-5)  # float32
+    np.testing.assert_allclose(on_jax["losses"], expected, rtol=1e-5)  # float32
 
 
-def test_decode_is_that_of_tensorflow(tmp_path):
-    code = WITHOUT_TENSORFLOW + (
-        "import numpy as np, ddim_embed as de; generator = de.load_generator('fashion_mnist'); "
-        f"np.save({str(tmp_path / 'pixels.npy')!r}, generator.sample(2, seed=1))"
-    )
-    run_on_jax("-c", code)
+def test_decode_is_that_of_tensorflow(on_jax):
     expected = de.load_generator("fashion_mnist").sample(2, seed=1)
     # The first step multiplies the rounding of float32 by 50.
-    assert_close(np.load(tmp_path / "pixels.npy"), expected, 1e-3)
+    assert_close(on_jax["decoded"], expected, 1e-3)
+
+
+def test_a_seed_gives_the_same_batches(on_jax):
+    batches = de.stream_images("mnist", "test", 16, **STREAM)
+    expected = np.stack([np.asarray(batch) for batch in batches.take(3)])
+    np.testing.assert_allclose(on_jax["batches"], expected, atol=1e-7)
 
 
 def test_the_verbs_train_without_tensorflow(tmp_path):
@@ -94,15 +108,18 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     given = ["--data", str(tmp_path / "images.npz")]
     runner.main(FASHION_MNIST, ["pack", str(tmp_path), "--train-images", "32", *own, *given])
     packed = ["--data", str(tmp_path / "own.npz")]
-    code = WITHOUT_TENSORFLOW + (
-        "from experiments import runner; from experiments.fashion_mnist import FASHION_MNIST; "
-        "runner.main(FASHION_MNIST, sys.argv[1:])"
-    )
     train = ["--train-steps", "2", "--batch-size", "4", "--precision", "float32", "--mirror"]
-    run_on_jax("-c", code, "train", *own, *packed, *train)
     embed = ["--pairs", "64", "--warm-start-steps", "2", "--embedder-steps", "2"]
     embed += ["--embedder-batch-size", "4", "--precision", "float32", "--remat"]
-    run_on_jax("-c", code, "train-embedders", "conv1", "unet", *own, *packed, *embed)
+    commands = [
+        ["train", *own, *packed, *train],
+        ["train-embedders", "conv1", "unet", *own, *packed, *embed],
+    ]
+    code = WITHOUT_TENSORFLOW + (
+        "from experiments import runner; from experiments.fashion_mnist import FASHION_MNIST\n"
+        f"for words in {commands!r}: runner.main(FASHION_MNIST, words)"
+    )
+    run_on_jax("-c", code)
     manifest = read_manifest(tmp_path / "weights")
     assert set(manifest) == {"own/generator", "own/conv1", "own/unet"}
     assert all(entry["errors"] == {} for entry in manifest.values())
@@ -117,23 +134,3 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     generator = de.load_generator("own", tmp_path / "weights", num_steps=2)
     found = de.embed(generator, pixels[:8] / 255, "unet").mse.mean()
     assert measured["own/unet"]["errors"]["test_mse"] == pytest.approx(found, rel=1e-4)
-
-
-def test_a_seed_gives_the_same_batches_on_jax():
-    arguments = "'mnist', 'test', 16, source='sample', seed=3, start_step=61, mirror=True"
-    code = WITHOUT_TENSORFLOW + (
-        f"import itertools, ddim_embed as de; batches = de.stream_images({arguments}); "
-        "print(*[batch.astype(float).sum() for batch in itertools.islice(batches, 3)]); "
-        "print(*next(batches)[:, 5:9, 14].ravel()[:40])"
-    )
-    sums, values = run_on_jax("-c", code).splitlines()
-    batches = de.stream_images(
-        "mnist", "test", 16, source="sample", seed=3, start_step=61, mirror=True
-    )
-    expected = [np.asarray(batch) for batch in batches.take(4)]
-    np.testing.assert_allclose(
-        [float(word) for word in sums.split()],
-        [batch.astype(float).sum() for batch in expected[:3]],
-    )
-    found = np.array([float(word) for word in values.split()])
-    np.testing.assert_allclose(found, expected[3][:, 5:9, 14].ravel()[:40], atol=1e-7)

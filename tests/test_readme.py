@@ -1,5 +1,6 @@
 """The documentation: its results are the ledger's, its code runs, its commands and links exist."""
 
+import functools
 import json
 import re
 import shlex
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import ddim_embed as de
 from ddim_embed import cli
 from ddim_embed.store.weights import read_manifest
 from experiments.paper.report import markdown
@@ -98,6 +100,10 @@ def test_the_ledgers_verdicts_are_counted(name):
     ]
 
 
+# Many pages load the same generator: its compiled functions serve all of them.
+load_generator = functools.cache(de.load_generator)
+
+
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 120
 
@@ -113,6 +119,7 @@ def blocks(text):
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     """From top to bottom in one namespace, beside two pictures."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(de, "load_generator", load_generator)
     for name in ("a.png", "b.png"):
         Image.new("RGB", (70, 80), "tan").save(name)
     names = {}
