@@ -111,7 +111,7 @@ def test_compiled_is_a_graph_for_all_levels_and_batches(tiny_generator):
         images = normal((n, 16, 16, 1))
         assert_close(frozen.compiled(images, rates), frozen(images, rates), 1e-5)  # float32
     # One for the first batch, and one for batches of any size.
-    assert frozen._functions["compiled"].experimental_get_tracing_count() == 2
+    assert frozen._functions["_evaluate_over_cores"].experimental_get_tracing_count() == 2
     with pytest.raises(ValueError, match=r"frozen at noise rates \[.*Received: "):
         frozen.compiled(images, tiny_generator.grid[1])
 

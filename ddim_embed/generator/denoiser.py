@@ -62,29 +62,29 @@ class Denoiser:
         A graph that contains the network N times takes memory and time to make; but its gradient is
         faster than that of calls.
         """
-        function = self._compiled("shared", experimental_attributes={"_noinline": True})
-        return function(noisy_images, ops.convert_to_tensor(self._step(rates)), self.condition)
+        options = {"experimental_attributes": {"_noinline": True}}
+        return self._compiled(self._evaluate, **options)(
+            noisy_images, ops.convert_to_tensor(self._step(rates)), self.condition
+        )
 
     def compiled(self, noisy_images, rates):
         """As a call, for use outside any graph: one graph serves all levels and batch sizes."""
         images = ops.convert_to_tensor(noisy_images, "float32")
         step = ops.convert_to_tensor(np.int32(self._step(rates)))
-        return self._compiled("compiled", reduce_retracing=True)(images, step, self.condition)
+        function = self._compiled(self._evaluate_over_cores, reduce_retracing=True)
+        return function(images, step, self.condition)
 
-    def _compiled(self, name, **options):
+    def _compiled(self, function, **options):
+        name = function.__name__
         if name not in self._functions:
-            evaluate = self._evaluate
-            if name == "compiled":
-
-                def evaluate(images, step, condition):
-                    return over_cores(
-                        lambda images, condition: self._evaluate(images, step, condition),
-                        images,
-                        condition,
-                    )
-
-            self._functions[name] = compiled(evaluate, **options)
+            self._functions[name] = compiled(function, **options)
         return self._functions[name]
+
+    def _evaluate_over_cores(self, noisy_images, step, condition):
+        def evaluate(images, condition):
+            return self._evaluate(images, step, condition)
+
+        return over_cores(evaluate, noisy_images, condition)
 
     def _copy(self, **attributes):
         other = copy.copy(self)

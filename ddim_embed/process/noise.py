@@ -32,7 +32,7 @@ def seed_words(seed, stream):
         if isinstance(value, (int, np.integer)):
             words += [int(value) & _WORD, int(value) >> 32 & _WORD]
         else:  # 64 bits in two's complement; tensors hold 31 bits and a sign
-            words += [ops.cast(value, "uint32"), ops.cast(value < 0, "uint32") * _uint32(_WORD)]
+            words += [ops.cast(value, "uint32"), ops.cast(value < 0, "uint32") * _word(_WORD, ops)]
     return tuple(words)
 
 
@@ -78,12 +78,11 @@ def normal(shape, seed, numpy=False):
 
 def _words(groups, seed, module):
     """uint32 `(groups, 4)`: the first words of the stream of a seed."""
-    word = _uint32 if module is ops else lambda value: np.asarray(value, np.uint32)
-    counter = [module.reshape(word(value), (1,)) for value in seed]
-    key = _philox(counter, [word(value) for value in _SCRAMBLE], module)
+    counter = [module.reshape(_word(value, module), (1,)) for value in seed]
+    key = _philox(counter, [_word(value, module) for value in _SCRAMBLE], module)
     numbers = module.arange(groups, dtype="uint32" if module is np else "int32")
     numbers = numbers if module is np else ops.cast(numbers, "uint32")
-    fixed = [value + module.zeros_like(numbers) for value in (word(0), key[2], key[3])]
+    fixed = [value + module.zeros_like(numbers) for value in (_word(0, module), key[2], key[3])]
     return module.stack(_philox([numbers, *fixed], key[:2], module), axis=-1)
 
 
@@ -125,11 +124,10 @@ def _halves(value, module):
 
 
 def _word(value, module):
-    return np.uint32(value) if module is np else _uint32(value)
-
-
-def _uint32(value):
-    return ops.convert_to_tensor(np.uint32(value)) if isinstance(value, int) else value
+    """An integer as a uint32 of the module; a tensor as it is."""
+    if not isinstance(value, int):
+        return value
+    return np.uint32(value) if module is np else ops.convert_to_tensor(np.uint32(value))
 
 
 def _unit(words, module):

@@ -41,7 +41,7 @@ def measure(config):
     for name in names:
         errors = training.measure(config, name, test, manifest[f"{config.name}/{name}"]["budget"])
         record_errors(config.weights, config.name, name, errors)
-        print(f"{config.name}/{name}: {errors}")
+        print(f"{config.name}/{name}: {training.in_words(errors)}")
     if not names:
         print(f"All recorded weights of {config.name} are measured.")
     return names

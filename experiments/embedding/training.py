@@ -192,7 +192,7 @@ def _record(config, name, model, sizes, budget, errors):
         budget=budget,
         errors=errors,
     )
-    print(f"{path}: {errors or 'not measured yet, see the verb `measure`'}")
+    print(f"{path}: {in_words(errors)}")
     return path
 
 
@@ -267,3 +267,10 @@ def run(config, model, batches, num_steps, folder, **kwargs):
         )
     except CheckpointError as error:
         raise UsageError(str(error)) from error
+
+
+def in_words(errors):
+    """Returns the errors of weights as a message."""
+    if not errors:
+        return "not measured yet; the verb `measure` does it where TensorFlow is installed"
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in errors.items())
