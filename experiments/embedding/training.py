@@ -1,6 +1,5 @@
 """The verbs `train` and `train-embedders`: both resumable, both ending in shipped weights."""
 
-import dataclasses
 from pathlib import Path
 
 import keras
@@ -104,9 +103,11 @@ def measure(config, name, test, budget):
     if name != "generator":
         embedder = de.load_embedder(config.name, name, config.weights)
         return embedder_errors(generator, name, embedder, test)
-    settings = {name: budget[name] for name in ("loss", "prediction")}
-    model = diffusion_model(dataclasses.replace(config, precision="float32", **settings))
-    model.ema_network.set_weights(generator.network.get_weights())
+    network = type(generator.network).from_config(generator.network.get_config())
+    network.set_weights(generator.network.get_weights())
+    model = de.DiffusionModel(
+        network, seed=config.seed, loss=budget["loss"], prediction=generator.prediction
+    )
     model.normalizer.set_weights(generator.normalizer.get_weights())
     model.compile(keras.optimizers.Adam())
     return denoiser_errors(model, test)
