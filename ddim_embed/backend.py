@@ -21,6 +21,74 @@ def has_gpu():
     return keras.backend.backend() == "jax" and _jax().default_backend() == "gpu"
 
 
+def prefers_xla():
+    """Whether training is compiled by XLA: on a GPU, unless replicas share it, and on JAX always.
+
+    On a CPU TensorFlow is faster without it.
+    """
+    if not is_tensorflow():
+        return True
+    import tensorflow as tf
+
+    return has_gpu() and tf.distribute.get_strategy().num_replicas_in_sync == 1
+
+
+def is_distributed(dataset):
+    """Whether a data set is one whose batches `tf.distribute` has split over replicas."""
+    if not is_tensorflow():
+        return False
+    import tensorflow as tf
+
+    return isinstance(dataset, tf.distribute.DistributedDataset)
+
+
+def replicas():
+    """How many replicas of a `tf.distribute` strategy compute this step together."""
+    if not is_tensorflow():
+        return 1
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context else 1
+
+
+def rows_of_replica(count):
+    """Which rows of a batch that is split over replicas are those of this one.
+
+    Args:
+        count: this replica's number of rows.
+
+    Returns:
+        The number of the first one, and the count of all; `count` itself if there is one replica.
+    """
+    if replicas() == 1:
+        return 0, count
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    number = context.replica_id_in_sync_group
+    own = count * tf.one_hot(number, context.num_replicas_in_sync, dtype="int32")
+    counts = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+    return tf.reduce_sum(counts[:number]), tf.reduce_sum(counts)
+
+
+def occupied(rows):
+    """A batch as it is, or an error when a step of several replicas leaves this one without rows.
+
+    Kernels of a CPU compute nonsense for none.
+    """
+    if replicas() == 1:
+        return rows
+    import tensorflow as tf
+
+    message = (
+        "The last batch leaves a replica without an image: take a batch size that divides the "
+        "number of images, or `dataset.batch(size, drop_remainder=True)`."
+    )
+    with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(rows)[0], message)]):
+        return tf.identity(rows)
+
+
 def compiled(function, jit_compile=None, **options):
     """`function` as a compiled function of tensors.
 

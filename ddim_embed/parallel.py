@@ -72,11 +72,20 @@ def over_cores(function, *batches):
         return _split(function, batches, n, min(count, n))
     if count == 1:
         return function(*batches)
+    # No part may be empty, not every kernel bears it: a batch of fewer images than cores has its
+    # first one again. A branch would do, but not all that is in it has a gradient there.
     n = tf.shape(batches[0])[0]
-    # No part may be empty: not every kernel bears it.
-    return tf.cond(
-        n < count, lambda: function(*batches), lambda: _split(function, batches, n, count)
+    missing = tf.maximum(count - n, 0)
+
+    def filled(leaf):
+        if leaf is None:
+            return None
+        return tf.concat([leaf, tf.repeat(leaf[:1], missing, axis=0)], axis=0)
+
+    batches = tf.nest.pack_sequence_as(
+        batches, [filled(leaf) for leaf in tf.nest.flatten(batches, True)], True
     )
+    return _split(function, batches, n + missing, count)[:n]
 
 
 def _split(function, batches, n, count):

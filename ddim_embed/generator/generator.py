@@ -15,6 +15,7 @@ from ddim_embed.networks.blocks import Normalizer, dtype_policy, register
 from ddim_embed.parallel import over_cores
 from ddim_embed.process import noise, sampling
 from ddim_embed.process.process import Process
+from ddim_embed.process.schedules import schedule_from_config, schedule_to_config
 
 # Larger batches gain nothing on a CPU, and memory grows with them.
 DECODE_BATCH = 64
@@ -299,6 +300,13 @@ class Generator(keras.Model):
         """Generates n images; returns pixels as `decode` does, as an array."""
         return ops.convert_to_numpy(self.decode(self.latents(n, seed)))
 
+    def __reduce__(self):
+        """Copies and pickles are independent generators, with the condition and the networks."""
+        condition = self.condition
+        if condition is not None:
+            condition = tree.map_structure(ops.convert_to_numpy, condition)
+        return _restored, (super().__reduce__(), self.files, condition)
+
     def call(self, latents):
         return self.decode_tensor(latents)
 
@@ -390,7 +398,8 @@ class Generator(keras.Model):
     def get_config(self):
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
-            "process": dataclasses.asdict(self.process),
+            "process": dataclasses.asdict(self.process)
+            | {"schedule": schedule_to_config(self.schedule_name)},
             "image_shape": self.image_shape,
             "precision": self.precision,
             "padding": self.padding,
@@ -402,7 +411,9 @@ class Generator(keras.Model):
         network = keras.saving.deserialize_keras_object(
             config.pop("network"), custom_objects=custom_objects
         )
-        return cls(network, process=Process(**config.pop("process")), **config)
+        process = dict(config.pop("process"))
+        process["schedule"] = schedule_from_config(process["schedule"], custom_objects)
+        return cls(network, process=Process(**process), **config)
 
 
 class _Snapshot:
@@ -424,6 +435,13 @@ def _same(fingerprint, other):
     if isinstance(fingerprint, bytes):
         return fingerprint == other
     return all(a is b for a, b in zip(fingerprint, other, strict=True))
+
+
+def _restored(reduced, files, condition):
+    rebuild, arguments = reduced
+    generator = rebuild(*arguments)
+    generator.files = files
+    return generator if condition is None else generator.given(condition)
 
 
 def _decode(generator, latents):

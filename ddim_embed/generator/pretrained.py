@@ -115,6 +115,9 @@ class GeneratorFiles:
         self.dataset, self.root = dataset, root
         self._embedders = {}  # name -> (checksum, network)
 
+    def __reduce__(self):
+        return GeneratorFiles, (self.dataset, self.root)
+
     def checksum(self, network: str) -> str:
         """The checksum of an embedding network's file; raises as `load_embedder`."""
         return find_weights(self.dataset, network, self.root)[1]["sha256"]

@@ -76,6 +76,7 @@ class FeatureClassifier(keras.Model):
                 filters,
                 3,
                 padding="same",
+                data_format="channels_last",
                 activation="relu",
                 kernel_initializer=keras.initializers.HeNormal(seed + i),
                 dtype="float32",

@@ -63,12 +63,25 @@ class PerceptualDistance(keras.Model):
         self.min_size = min_size
         self.convs = [
             keras.layers.Conv2D(
-                channels, size, stride, activation="relu", dtype="float32", name=f"conv{i}"
+                channels,
+                size,
+                stride,
+                data_format="channels_last",
+                activation="relu",
+                dtype="float32",
+                name=f"conv{i}",
             )
             for i, (channels, size, stride, _) in enumerate(CONVOLUTIONS)
         ]
         self.heads = [
-            keras.layers.Conv2D(1, 1, use_bias=False, dtype="float32", name=f"head{i}")
+            keras.layers.Conv2D(
+                1,
+                1,
+                data_format="channels_last",
+                use_bias=False,
+                dtype="float32",
+                name=f"head{i}",
+            )
             for i in range(len(CONVOLUTIONS))
         ]
         self.trainable = False

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ddim_embed import backend
 from ddim_embed.networks import kernels
 
 
@@ -71,6 +72,11 @@ class Normalizer(keras.layers.Layer):
                 f"`pixels` must have shape (n, height, width, {self.channels}), n at least 1. "
                 f"Received shape: {pixels.shape}"
             )
+        if pixels.min() < 0 or pixels.max() > 1:
+            raise ValueError(
+                "`pixels` must be in [0, 1]; bytes become pixels by a division by 255. "
+                f"Received values from {pixels.min():.4g} to {pixels.max():.4g}"
+            )
         variance = pixels.var(axis=(0, 1, 2), dtype=np.float64)
         if not (np.isfinite(variance).all() and (variance > 0).all()):
             raise ValueError(
@@ -79,7 +85,22 @@ class Normalizer(keras.layers.Layer):
         self.mean.assign(pixels.mean(axis=(0, 1, 2), dtype=np.float64))
         self.variance.assign(variance)
 
+    def check(self):
+        """Raises ValueError unless the statistics are of pixels in [0, 1], as after `adapt`."""
+        mean, variance = (ops.convert_to_numpy(weight.value) for weight in self.weights)
+        # No numbers in [0, 1] have a larger variance; float32 may round it up.
+        if not ((mean >= 0) & (mean <= 1) & (variance > 0) & (variance <= 0.25001)).all():
+            raise ValueError(
+                "The normaliser is not adapted to pixels in [0, 1]: call "
+                "`model.normalizer.adapt(pixels)` with those to train on. "
+                f"Received: mean {mean}, variance {variance}"
+            )
+
     def call(self, pixels):
+        if pixels.shape[-1] != self.channels:  # one channel would become as many as there are means
+            raise ValueError(
+                f"`pixels` must have {self.channels} channels. Received shape: {pixels.shape}"
+            )
         return (pixels - self.mean) / ops.sqrt(self.variance)
 
     def inverse(self, images):
@@ -146,12 +167,21 @@ class BatchNorm(keras.layers.BatchNormalization):
     """
 
     def __init__(self, momentum=0.99, epsilon=1e-3, **kwargs):
-        super().__init__(momentum=momentum, epsilon=epsilon, center=False, scale=False, **kwargs)
+        # Keras' own pass, which is not fused, is taken by replicas that share a batch.
+        super().__init__(
+            momentum=momentum,
+            epsilon=epsilon,
+            center=False,
+            scale=False,
+            synchronized=kernels.FUSED,
+            **kwargs,
+        )
 
     def call(self, inputs, training=None, mask=None):
-        if not kernels.FUSED:
+        moving = training and self.trainable
+        if not kernels.FUSED or (moving and backend.replicas() > 1):
             return super().call(inputs, training, mask)
-        if not (training and self.trainable):
+        if not moving:
             statistics = (
                 ops.convert_to_tensor(w) for w in (self.moving_mean, self.moving_variance)
             )
@@ -215,7 +245,12 @@ class ResidualBlock(keras.layers.Layer):
 
     def _conv(self, kernel_size, **kwargs):
         return keras.layers.Conv2D(
-            self.width, kernel_size, padding="same", dtype=self.dtype_policy, **kwargs
+            self.width,
+            kernel_size,
+            padding="same",
+            data_format="channels_last",
+            dtype=self.dtype_policy,
+            **kwargs,
         )
 
     def call(self, inputs, training=None):

@@ -46,12 +46,23 @@ class ConvEmbedder(keras.Model):
         *hidden, (last_size, _) = self.convolutions
         self.convs = [
             keras.layers.Conv2D(
-                width, size, padding="same", activation="relu", dtype=self.dtype_policy
+                width,
+                size,
+                padding="same",
+                data_format="channels_last",
+                activation="relu",
+                dtype=self.dtype_policy,
             )
             for size, width in hidden
         ]
         self.convs.append(
-            keras.layers.Conv2D(channels, last_size, padding="same", dtype=self.dtype_policy)
+            keras.layers.Conv2D(
+                channels,
+                last_size,
+                padding="same",
+                data_format="channels_last",
+                dtype=self.dtype_policy,
+            )
         )
         self.build()
 

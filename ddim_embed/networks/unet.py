@@ -74,7 +74,9 @@ class UNet(keras.Model):
         outer_attention = None if attention == "spatial" else attention
         policy = self.dtype_policy
         levels = [*widths, *reversed(widths[:-1])]
-        self.input_conv = keras.layers.Conv2D(widths[0], 1, dtype=policy, name="input_conv")
+        self.input_conv = keras.layers.Conv2D(
+            widths[0], 1, data_format="channels_last", dtype=policy, name="input_conv"
+        )
         self.embedding = SinusoidalEmbedding(EMBEDDING_DIMS, dtype=policy) if conditioned else None
         # One flat list: Keras versions differ in how they name nested ones in a weights file.
         self.blocks = [
@@ -87,7 +89,12 @@ class UNet(keras.Model):
             for _ in range(block_depth)
         ]
         self.output_conv = keras.layers.Conv2D(
-            channels, 1, kernel_initializer="zeros", dtype=policy, name="output_conv"
+            channels,
+            1,
+            data_format="channels_last",
+            kernel_initializer="zeros",
+            dtype=policy,
+            name="output_conv",
         )
         self.build()
 
@@ -135,6 +142,11 @@ class UNet(keras.Model):
         Returns:
             h, the output of the last middle block, and the list of skips for `decode`.
         """
+        if self.conditioned and (not isinstance(inputs, (list, tuple)) or len(inputs) != 2):
+            raise ValueError(
+                "This U-Net is called on `[images, noise_variances]`. Received: "
+                f"{type(inputs).__name__}"
+            )
         images, noise_variances = inputs if self.conditioned else (inputs, None)
         self.check_size(images.shape)
         x = self.input_conv(images)
@@ -156,12 +168,12 @@ class UNet(keras.Model):
     def check_size(self, shape):
         """Raises ValueError for images `(batch, height, width, channels)` that do not fit."""
         divisor = 2 ** (len(self.widths) - 1)
-        height, width, channels = shape[1:]
-        fits = all(size is None or size % divisor == 0 for size in (height, width))
-        if not fits or channels != self.channels:
+        fits = len(shape) == 4 and shape[3] == self.channels
+        if not fits or any(size is not None and size % divisor for size in shape[1:3]):
             raise ValueError(
                 f"Images for this U-Net must have {self.channels} channels and a height and width "
-                f"that {divisor} divides. Received shape: {tuple(shape)}"
+                f"that {divisor} divides: (batch, height, width, channels). "
+                f"Received shape: {tuple(shape)}"
             )
 
     def compute_output_shape(self, input_shape):

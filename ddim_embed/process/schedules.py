@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -117,6 +118,40 @@ def get_schedule(name: str | Callable) -> Callable:
     if name not in SCHEDULES:
         raise ValueError(f"`schedule` must be one of {sorted(SCHEDULES)}. Received: {name!r}")
     return SCHEDULES[name]
+
+
+def schedule_to_config(schedule: str | Callable):
+    """A schedule as `get_config` of a model that has it returns it.
+
+    Args:
+        schedule: a name, or a function.
+
+    Returns:
+        The name of a schedule of `SCHEDULES`; else Keras' record of a registered function.
+
+    Raises:
+        ValueError: for a function that is not registered, of which only its name could be saved.
+    """
+    if not callable(schedule):
+        return schedule
+    for name, function in SCHEDULES.items():
+        if function is schedule:
+            return name
+    name = keras.saving.get_registered_name(schedule)
+    if keras.saving.get_registered_object(name) is not schedule:
+        raise ValueError(
+            "A schedule that is a function is saved by its name: register it with "
+            "`@keras.saving.register_keras_serializable()`, or pass a name of "
+            f"{sorted(SCHEDULES)}. Received: {schedule}"
+        )
+    return keras.saving.serialize_keras_object(schedule)
+
+
+def schedule_from_config(config, custom_objects=None):
+    """The schedule that `schedule_to_config` made a config of."""
+    if isinstance(config, str):
+        return config
+    return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
 
 
 def _as_times(diffusion_times):

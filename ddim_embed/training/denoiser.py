@@ -1,13 +1,15 @@
 """Training a denoiser: Algorithm 1 of Asperti et al., with an exponential moving average."""
 
 import keras
+import numpy as np
 from keras import ops
 
+from ddim_embed import backend
 from ddim_embed.networks.blocks import Normalizer, register
 from ddim_embed.process import noise
 from ddim_embed.process.predictions import check_prediction, noises_from, targets_of
 from ddim_embed.process.sampling import predict_images
-from ddim_embed.process.schedules import get_schedule
+from ddim_embed.process.schedules import get_schedule, schedule_from_config, schedule_to_config
 from ddim_embed.training.losses import DENOISER_LOSSES, get_loss
 from ddim_embed.training.trained import TrainedModel
 
@@ -23,7 +25,8 @@ class DiffusionModel(TrainedModel):
     Args:
         network: a conditioned `UNet`, or any `keras.Model` with `channels` and `get_config` that
             maps `[noisy_images, noise_variances]` to predicted noises.
-        schedule: name of a schedule.
+        schedule: name of a schedule, or a function like those of `schedules`; one that is
+            registered by `keras.saving.register_keras_serializable` can be saved.
         ema: weight of the old average in each update, in [0, 1); see `TrainedModel`.
         seed: integer; the noise of the run.
         loss: "mean_absolute_error", as in the paper's code, or "mean_squared_error", as in Ho et
@@ -32,7 +35,13 @@ class DiffusionModel(TrainedModel):
             the noise follows.
 
     `fit` takes batches of pixels `(batch, height, width, channels)` in [0, 1], any batch size; call
-    `normalizer.adapt(pixels)` first.
+    `normalizer.adapt(pixels)` first. Saved by Keras (`save`, `save_weights`), in a checkpoint of
+    `train` or by `save_weights`, the average goes on as if it had not been saved.
+
+    Raises:
+        ValueError: for options that do not exist; on `compile` for a network whose weights are not
+            float32; on `fit` and `evaluate` for data that are not float pixels in [0, 1], and for a
+            normaliser that is not adapted to such.
 
     Example:
         >>> import keras
@@ -55,7 +64,7 @@ class DiffusionModel(TrainedModel):
         prediction="noise",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(network, **kwargs)
         if not 0 <= ema < 1:
             raise ValueError(f"`ema` must be in [0, 1). Received: {ema}")
         self._loss = get_loss(loss, DENOISER_LOSSES)
@@ -70,8 +79,16 @@ class DiffusionModel(TrainedModel):
         self.ema_network = type(network).from_config(network.get_config())
         self.ema_network.set_weights(network.get_weights())
         self.ema_network.trainable = False
-        self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.image_loss_tracker = keras.metrics.Mean(name="image_loss")
+        self.steps = self.add_weight(
+            shape=(),
+            initializer="zeros",
+            dtype="int32",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="steps",
+        )
+        self.loss_tracker = keras.metrics.Mean(name="loss", dtype="float32")
+        self.image_loss_tracker = keras.metrics.Mean(name="image_loss", dtype="float32")
         self.built = True
 
     @property
@@ -90,6 +107,10 @@ class DiffusionModel(TrainedModel):
         """The averaged network's prediction; `inputs` as `UNet` takes them."""
         return self.ema_network(inputs, training=False)
 
+    def check_batch(self, data):
+        super().check_batch(data)
+        self.normalizer.check()
+
     def compute_losses(self, pixels, seed, training, constants):
         images = self.normalizer(pixels)
         noises, rates = self._draw(images, seed, evenly=not training)
@@ -107,18 +128,28 @@ class DiffusionModel(TrainedModel):
         `evenly` spreads a batch's times over [0, 1): validation draws the same for every batch.
         """
         times_seed, noise_seed = noise.split(seed)
-        shape = ops.shape(images)
-        times = noise.uniform((shape[0], 1, 1, 1), times_seed)
+        count, *shape = ops.shape(images)
+        first, total = backend.rows_of_replica(count)
+        times = noise.uniform((total, 1, 1, 1), times_seed)
         if evenly:
-            count = ops.cast(shape[0], "float32")
-            numbers = ops.arange(shape[0], dtype="float32")
-            times = (times + ops.reshape(numbers, (-1, 1, 1, 1))) / count
-        return noise.normal(shape, noise_seed), self.schedule(times)
+            numbers = ops.arange(total, dtype="float32")
+            times = (times + ops.reshape(numbers, (-1, 1, 1, 1))) / ops.cast(total, "float32")
+        noises = noise.normal((total, *shape), noise_seed)
+        if total is not count:
+            times, noises = times[first : first + count], noises[first : first + count]
+        return noises, self.schedule(times)
+
+    def save_own_variables(self, store):
+        # As a float, which is all that weights files hold.
+        store["steps"] = np.float64(ops.convert_to_numpy(self.steps.value))
+
+    def load_own_variables(self, store):
+        self.steps.assign(int(store["steps"][()]))
 
     def get_config(self):
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
-            "schedule": self.schedule_name,
+            "schedule": schedule_to_config(self.schedule_name),
             "ema": self.ema,
             "seed": self.seed,
             "loss": self.loss_name,
@@ -131,4 +162,5 @@ class DiffusionModel(TrainedModel):
         config["network"] = keras.saving.deserialize_keras_object(
             config["network"], custom_objects=custom_objects
         )
+        config["schedule"] = schedule_from_config(config["schedule"], custom_objects)
         return cls(**config)

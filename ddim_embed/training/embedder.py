@@ -11,6 +11,7 @@ from keras import ops
 from ddim_embed.data import crop_padding
 from ddim_embed.networks.blocks import BatchNorm
 from ddim_embed.parallel import over_cores
+from ddim_embed.training.batches import check_pixels, look_at, parts_of
 from ddim_embed.training.losses import get_loss
 from ddim_embed.training.trained import TrainedModel
 
@@ -19,16 +20,35 @@ class _EmbedderModel(TrainedModel):
     """What both ways of training an embedding network share: `embedder` is all that they train."""
 
     def __init__(self, embedder, generator, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(embedder, **kwargs)
         self.embedder = embedder
         # Keras would track its weights as this model's.
         self._generator = _Untracked(generator)
-        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.loss_tracker = keras.metrics.Mean(name="loss", dtype="float32")
         self.built = True
 
     @property
     def trained(self):
         return self.embedder
+
+    @property
+    def image_shape(self):
+        return self._generator.value.image_shape
+
+    def predict(self, x, *args, **kwargs):
+        """As `keras.Model.predict`, after a look at the first batch's pixels."""
+        x, batch = look_at(x)
+        if batch is not None:
+            pixels = batch[0] if isinstance(batch, (list, tuple)) else batch
+            parts_of(pixels, ("pixels",), type(self).__name__, self.image_shape)
+            check_pixels(pixels)
+        return super().predict(x, *args, **kwargs)
+
+    def get_config(self):
+        raise NotImplementedError(
+            f"{type(self).__name__} is not saved as a model: the weights of its generator are no "
+            "part of it. Save its `embedder`; `save_weights` also saves the optimizer's state."
+        )
 
     def _embed(self, pixels, training):
         return self.embedder(self._generator.value.normalizer(pixels), training=training)
@@ -91,7 +111,7 @@ class EmbedderTrainer(_EmbedderModel):
         self._loss = get_loss(loss)
         self._remat = remat
         self._adapt_statistics = adapt_statistics
-        self.mse_tracker = keras.metrics.Mean(name="mse")
+        self.mse_tracker = keras.metrics.Mean(name="mse", dtype="float32")
 
     @property
     def metrics(self):
@@ -148,6 +168,8 @@ class LatentRegression(_EmbedderModel):
         >>> list(regression.fit(pixels, latents, verbose=0).history)
         ['loss']
     """
+
+    batch_parts = ("pixels", "latents")
 
     @property
     def metrics(self):

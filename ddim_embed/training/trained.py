@@ -5,6 +5,7 @@ from keras import ops
 
 from ddim_embed import backend
 from ddim_embed.process import noise
+from ddim_embed.training.batches import check_pixels, look_at, parts_of
 
 
 class TrainedModel(keras.Model):
@@ -13,18 +14,39 @@ class TrainedModel(keras.Model):
     The custom `train_step` of TensorFlow and of JAX both call `stateless_loss`. A subclass says
     what the loss is (`compute_losses`) and which network is trained (`trained`).
 
+    `fit`, `evaluate` and the like look at arrays, or at the first batch of a data set, and raise a
+    ValueError for what is not float pixels in [0, 1]. Under a `tf.distribute.MirroredStrategy`,
+    `fit` gives the losses and weights that it gives on one device: each replica has its rows of the
+    batch and of the noise, and statistics are of the whole batch. A last batch that leaves a
+    replica without an image is an error.
+
+    Args:
+        trained: the network that is trained. Its policy is the model's: under mixed_float16 the
+            loss is scaled.
+
     Attributes:
-        seed: integer; what a step draws depends on it and on the optimizer's step count alone, so
+        seed: integer; what a step draws depends on it and on the number of the step alone, so
             that a run that is restored from a checkpoint draws what the uninterrupted run would
             have drawn.
         ema: weight of the old average in each update of `averaged`; after t updates (1 + t) /
             (10 + t) at most: the average of a short run is not of its random start.
         averaged: None, or the model that follows the weights of `trained`.
+        steps: None, or a variable of the model that counts its training steps. An optimizer counts
+            its own: none after loading weights alone, fewer where gradients are accumulated.
+        batch_parts: what a batch consists of.
+        image_shape: (height, width, channels) of the batches; None where any will do.
     """
 
     seed = 0
     ema = 0.0
     averaged = None
+    steps = None
+    batch_parts = ("pixels",)
+    image_shape = (None, None, None)
+
+    def __init__(self, trained, **kwargs):
+        # Without autocast the pixels arrive unrounded.
+        super().__init__(**kwargs | {"dtype": trained.dtype_policy, "autocast": False})
 
     @property
     def trained(self):
@@ -59,13 +81,87 @@ class TrainedModel(keras.Model):
         Args:
             optimizer: a Keras optimizer.
             jit_compile: None for the choice above, or a boolean.
-            **kwargs: as for `keras.Model.compile`.
+            **kwargs: as for `keras.Model.compile`; its losses and metrics are the model's own.
+
+        Raises:
+            ValueError: for a loss or metrics, or weights of another type than float32.
         """
+        foreign = {"loss", "loss_weights", "metrics", "weighted_metrics"}
+        given = sorted(name for name in foreign if kwargs.get(name) is not None)
+        if given:
+            raise ValueError(
+                f"{type(self).__name__} has its own loss and metrics. Received: {given}"
+            )
+        for variable in self.trained.trainable_variables:
+            if variable.dtype != "float32":
+                raise ValueError(
+                    "Weights that are trained must be float32: make the network under the policy "
+                    '"float32", "mixed_bfloat16" or "mixed_float16". '
+                    f"Received: `{variable.path}` of type {variable.dtype}"
+                )
+        self._jit_choice = jit_compile
         if jit_compile is None:
-            jit_compile = backend.has_gpu() or not backend.is_tensorflow()
+            jit_compile = not kwargs.get("run_eagerly") and backend.prefers_xla()
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         # Built now, so that a checkpoint of a model that has not trained yet is complete.
         self.optimizer.build(self.trained.trainable_variables)
+
+    def get_compile_config(self):
+        """What `compile_from_config` needs; the machine that loads it chooses XLA itself."""
+        config = super().get_compile_config()
+        return config and config | {"jit_compile": self._jit_choice}
+
+    def compile_from_config(self, config):
+        """Compiles the model as the saved one was, with its optimizer, whose state is loaded."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.fit`, after a look at the first batch; there are no sample weights."""
+        for name in ("sample_weight", "class_weight"):
+            if kwargs.get(name) is not None:
+                raise ValueError(f"{type(self).__name__} takes no `{name}`: all images count alike.")
+        if kwargs.get("validation_data") is not None:
+            given = kwargs["validation_data"]
+            given = list(given) if isinstance(given, (list, tuple)) else [given]
+            kwargs["validation_data"] = (self._checked(*given[:2]), *given[1:])
+        return super().fit(self._checked(x, y), y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.evaluate`, after a look at the first batch."""
+        if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has looked at it
+            x = self._checked(x, y)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """As `keras.Model.train_on_batch`, after a look at the batch."""
+        return super().train_on_batch(self._checked(x, y), y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        """As `keras.Model.test_on_batch`, after a look at the batch."""
+        return super().test_on_batch(self._checked(x, y), y, *args, **kwargs)
+
+    def check_batch(self, data):
+        """Raises ValueError for a batch that the model cannot learn from.
+
+        Looks at values, which a compiled step cannot.
+
+        Args:
+            data: what a data set yields, of `compute_losses`' shapes.
+        """
+        parts = parts_of(data, self.batch_parts, type(self).__name__, self.image_shape)
+        check_pixels(parts[0])
+
+    def _checked(self, x, y=None):
+        x, batch = look_at(x, y)
+        if batch is not None:
+            self.check_batch(batch)
+        return x
+
+    def _batch_of(self, data):
+        """What `compute_losses` takes; types and shapes cost nothing in a compiled step."""
+        parts = parts_of(data, self.batch_parts, type(self).__name__, self.image_shape)
+        parts = [backend.occupied(ops.cast(part, "float32")) for part in parts]
+        return parts[0] if len(parts) == 1 else tuple(parts)
 
     def stateless_loss(self, trainable, others, batch, seed, constants=(), training=True):
         """The loss as a pure function of (variables, batch, seed).
@@ -105,9 +201,9 @@ class TrainedModel(keras.Model):
     def test_step(self, *arguments):
         """Measures a batch without training: `test_step(batch)`, or `(state, batch)` on JAX."""
         if backend.is_tensorflow():
-            (batch,) = arguments
-            return self._measure(batch)
-        (trainable, non_trainable, metrics), batch = arguments
+            return self._measure(self._batch_of(*arguments))
+        (trainable, non_trainable, metrics), data = arguments
+        batch = self._batch_of(data)
         variables = [self.trainable_variables, self.non_trainable_variables, self.metrics_variables]
         logs, values = self._stateless(
             variables, [trainable, non_trainable, metrics], lambda: self._measure(batch)
@@ -120,7 +216,7 @@ class TrainedModel(keras.Model):
         Args:
             variables: lists of the variables of the model and of its optimizer.
             values: their values, likewise.
-            batch: as for `compute_losses`.
+            batch: as a data set yields it.
             constants: as the attribute.
 
         Returns:
@@ -128,14 +224,16 @@ class TrainedModel(keras.Model):
         """
         import jax
 
+        batch = self._batch_of(batch)
+
         def step():
             trainable = [variable.value for variable in self.trained.trainable_variables]
             others = [variable.value for variable in self.other_variables]
-            differentiate = jax.value_and_grad(self.stateless_loss, has_aux=True)
-            (loss, aux), gradients = differentiate(
+            differentiate = jax.value_and_grad(self._scaled_loss, has_aux=True)
+            (_, aux), gradients = differentiate(
                 trainable, others, batch, self._seed_of_step(), constants
             )
-            return self._update(gradients, loss, aux, batch)
+            return self._update(gradients, aux, batch)
 
         return self._stateless(variables, values, step)
 
@@ -149,31 +247,59 @@ class TrainedModel(keras.Model):
         logs, values = self.pure_step(variables, state, batch, self.constants)
         return logs, tuple(values)
 
-    def _tensorflow_step(self, batch):
+    def _tensorflow_step(self, data):
         import tensorflow as tf
 
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if backend.replicas() != replicas:
+            raise ValueError(
+                f"A model that was made for {replicas} replicas trains with `fit` alone. "
+                "Make it outside `strategy.scope()` for another loop."
+            )
+        batch = self._batch_of(data)
         trainable = [tf.convert_to_tensor(v.value) for v in self.trained.trainable_variables]
         others = [tf.convert_to_tensor(v.value) for v in self.other_variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(trainable)
-            loss, aux = self.stateless_loss(
+            scaled, aux = self._scaled_loss(
                 trainable, others, batch, self._seed_of_step(), self.constants
             )
-        return self._update(tape.gradient(loss, trainable), loss, aux, batch)
+        return self._update(tape.gradient(scaled, trainable), aux, batch)
 
-    def _update(self, gradients, loss, aux, batch):
-        metrics, others = aux
+    def _scaled_loss(self, trainable, others, batch, *arguments):
+        """This replica's share of the loss, scaled as the optimizer of mixed_float16 wants it."""
+        loss, aux = self.stateless_loss(trainable, others, batch, *arguments)
+        count = _count(batch)
+        _, total = backend.rows_of_replica(count)
+        share = loss if total is count else loss * ops.cast(count / total, "float32")
+        return self.optimizer.scale_loss(share), (loss, aux)
+
+    def _update(self, gradients, aux, batch):
+        loss, (metrics, others) = aux
         for variable, value in zip(self.other_variables, others, strict=True):
             if value is not None:
                 variable.assign(value)
-        self.optimizer.apply(gradients, self.trained.trainable_variables)
+        self._apply(gradients)
+        if self.steps is not None:
+            self.steps.assign_add(1)
         if self.averaged is not None:
-            updates = ops.cast(self.optimizer.iterations, "float32")
+            updates = ops.cast(self.steps, "float32")
             share = ops.minimum(self.ema, (1 + updates) / (10 + updates))
             pairs = zip(self.averaged.weights, self.trained.weights, strict=True)
             for average, weight in pairs:
                 average.assign(share * average + (1 - share) * weight)
         return self._track({"loss": loss} | metrics, batch)
+
+    def _apply(self, gradients):
+        variables, own = self.trained.trainable_variables, self.optimizer.variables
+        if backend.is_tensorflow():
+            self.optimizer.apply(gradients, variables)
+            return
+        # `apply` of a scaled loss has branches that assign, which JAX does not trace.
+        values = [[variable.value for variable in group] for group in (own, variables)]
+        trained, state = self.optimizer.stateless_apply(values[0], gradients, values[1])
+        for variable, value in zip([*variables, *own], [*trained, *state], strict=True):
+            variable.assign(value)
 
     def _measure(self, batch):
         seed = noise.seed_words(self.seed, _VALIDATION_STREAM)
@@ -181,12 +307,12 @@ class TrainedModel(keras.Model):
         return self._track({"loss": loss} | metrics, batch)
 
     def _seed_of_step(self):
-        return noise.seed_words(self.seed, ops.convert_to_tensor(self.optimizer.iterations))
+        step = self.optimizer.iterations if self.steps is None else self.steps
+        return noise.seed_words(self.seed, ops.convert_to_tensor(step))
 
     def _track(self, values, batch):
-        count = ops.shape(keras.tree.flatten(batch)[0])[0]
         for metric in self.metrics:
-            metric.update_state(values[metric.name], sample_weight=count)
+            metric.update_state(values[metric.name], sample_weight=_count(batch))
         return {metric.name: metric.result() for metric in self.metrics}
 
     @staticmethod
@@ -200,6 +326,10 @@ class TrainedModel(keras.Model):
         with keras.StatelessScope(state_mapping=mapping) as scope:
             result = function()
         return result, [[scope.get_current_value(v) for v in group] for group in variables]
+
+
+def _count(batch):
+    return ops.shape(keras.tree.flatten(batch)[0])[0]
 
 
 # Training draws fresh noise at every step, validation the same noise every time.
