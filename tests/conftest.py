@@ -63,9 +63,9 @@ def make_generator(seed=0, **kwargs):
     return generator
 
 
-def make_diffusion(seed=0, widths=(4, 8), ema=0.9, **kwargs):
+def make_diffusion(seed=0, widths=(4, 8), ema=0.9, dtype="float32", **kwargs):
     """A tiny, adapted `DiffusionModel` with the same weights on every machine, not compiled."""
-    network = set_random_weights(de.UNet(1, widths=widths, block_depth=1), seed=5)
+    network = set_random_weights(de.UNet(1, widths=widths, block_depth=1, dtype=dtype), seed=5)
     model = de.DiffusionModel(network, ema=ema, seed=seed, **kwargs)
     model.normalizer.adapt(make_pixels(16))
     return model

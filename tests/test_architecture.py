@@ -150,6 +150,23 @@ class TestSerialisation:
             output = tf.cast(model(inputs), tf.float32)
             np.testing.assert_allclose(output, expected, rtol=1e-6, atol=1e-6)  # float32
 
+    @pytest.mark.parametrize("cls", SERIALISABLE, ids=lambda cls: cls.__name__)
+    def test_channels_come_last_whatever_keras_is_set_to(self, cls):
+        make, inputs = SERIALISABLE[cls]
+        usual, unusual = make(), None
+        usual(inputs)
+        keras.config.set_image_data_format("channels_first")
+        try:
+            unusual = make()
+            unusual(inputs)
+            unusual.set_weights(set_random_weights(usual).get_weights())
+            found = np.asarray(unusual(inputs), np.float32)
+        finally:
+            keras.config.set_image_data_format("channels_last")
+        np.testing.assert_allclose(
+            found, np.asarray(usual(inputs), np.float32), rtol=1e-6, atol=1e-6
+        )
+
     def test_no_registered_class_is_missing_here(self):
         registered = {
             value

@@ -1,12 +1,15 @@
 """Training the denoiser: the loss, its noise and the average, each derived a second time."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_diffusion, make_pixels, set_random_weights
+from conftest import assert_close, make_diffusion, make_pixels, set_random_weights
 
 import ddim_embed as de
+from ddim_embed import backend
 
 # The first three losses of `make_diffusion()` on `make_pixels(4)`, float32 on a CPU.
 GOLDEN_LOSSES = [1.194977, 0.962517, 0.828993]
@@ -145,7 +148,7 @@ def test_the_average_follows_every_weight():
         for average, new in zip(model.ema_network.weights, model.network.weights, strict=True)
     ]
     assert all(moved)  # BatchNorm statistics too
-    model.optimizer.iterations.assign(10_000)
+    model.updates.assign(10_000)
     average, weight = model.ema_network.weights[0], model.network.weights[0]
     old = average.numpy()
     model.train_step(tf.constant(make_pixels(3)))
@@ -161,6 +164,109 @@ def test_the_average_of_a_short_run_has_left_its_start():
         model.train_step(tf.constant(make_pixels(2)))
     for average in model.ema_network.weights:
         assert np.abs(average).max() < 10
+
+
+def saved(model, folder):
+    model.save(folder / "model.keras")
+    return keras.models.load_model(folder / "model.keras")
+
+
+def weights_saved(model, folder):
+    other = type(model).from_config(model.get_config())
+    other.compile(keras.optimizers.Adam(1e-2))
+    model.save_weights(folder / "model.weights.h5")
+    other.load_weights(folder / "model.weights.h5")
+    return other
+
+
+def copied(model, folder):
+    return copy.deepcopy(model)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("again", [saved, weights_saved, copied])
+def test_saved_it_goes_on_as_if_it_had_not_been_saved(again, policy, tmp_path):
+    model = compiled(widths=(4,), dtype=policy, seed=3)
+    batches = [make_pixels(2, seed=i) for i in range(3)]
+    train_losses(model, batches[:2])
+    other = again(model, tmp_path)
+    assert train_losses(other, batches[2:]) == train_losses(model, batches[2:])
+    assert type(other.optimizer) is type(model.optimizer) and other.jit_compile is model.jit_compile
+    for own, old in (
+        (other.variables, model.variables),
+        (other.optimizer.variables, model.optimizer.variables),
+    ):
+        for a, b in zip(own, old, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_the_average_goes_on_where_weights_alone_are_loaded(tmp_path):
+    model = compiled(widths=(4,), ema=0.999)
+    model.updates.assign(5000)
+    set_random_weights(model.ema_network, seed=11)
+    de.save_weights(model, tmp_path / "model.weights.h5")
+    other = compiled(widths=(4,), ema=0.999)
+    de.load_weights(other, tmp_path / "model.weights.h5")
+    old = other.ema_network.get_weights()
+    train_losses(other, [make_pixels(2)])
+    kept = 5002 / 5011  # (1 + t) / (10 + t) of the 5001st update, and not of the first one
+    for average, before, weight in zip(
+        other.ema_network.weights, old, other.network.weights, strict=True
+    ):
+        expected = kept * before + (1 - kept) * weight.numpy()
+        np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-6)  # float32
+
+
+def test_a_machine_that_loads_a_model_chooses_xla_itself(monkeypatch):
+    model = make_diffusion(widths=(4,))
+    for given in (None, True, False):
+        model.compile("adam", jit_compile=given)
+        assert model.get_compile_config()["jit_compile"] is given
+    monkeypatch.setattr(backend, "has_gpu", lambda: True)
+    model.compile("adam")
+    assert model.jit_compile
+    model.compile("adam", run_eagerly=True)
+    assert not model.jit_compile
+
+
+@pytest.mark.parametrize(
+    "policy, optimizer",
+    [
+        ("mixed_float16", {}),
+        ("mixed_float16", {"loss_scale_factor": 64.0}),
+        ("float32", {"loss_scale_factor": 64.0}),
+    ],
+)
+def test_a_scaled_loss_gives_the_same_step(policy, optimizer):
+    """Plain descent: a loss that is divided by 32768 and never multiplied hardly moves a weight."""
+    moved, losses = [], []
+    for one, options in (("float32", {}), (policy, optimizer)):
+        model = make_diffusion(widths=(4,), dtype=one)
+        model.compile(keras.optimizers.SGD(0.1, **options))
+        before = model.network.trainable_variables[0].numpy()
+        losses += train_losses(model, [make_pixels(4)])
+        moved.append(model.network.trainable_variables[0].numpy() - before)
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)  # 11 bits
+    assert_close(moved[1], moved[0], 0.03)
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16", "float64"])
+def test_weights_of_another_type_are_refused(policy):
+    model = de.DiffusionModel(de.UNet(1, widths=(4,), block_depth=1, dtype=policy))
+    with pytest.raises(ValueError, match=rf"must be float32.*mixed_float16.*of type {policy}"):
+        model.compile("adam")
+
+
+def test_its_loss_and_metrics_are_its_own():
+    with pytest.raises(ValueError, match=r"own loss and metrics. Received: \['loss', 'metrics'\]"):
+        make_diffusion(widths=(4,)).compile("adam", loss="mse", metrics=["mae"])
+
+
+def test_accumulated_gradients_are_of_different_noise():
+    model = make_diffusion(widths=(4,))
+    model.compile(keras.optimizers.SGD(0.0, gradient_accumulation_steps=2))
+    first, second = train_losses(model, [make_pixels(4)] * 2)
+    assert first != pytest.approx(second, rel=1e-3)
 
 
 def test_only_the_network_is_trained():

@@ -1,5 +1,8 @@
 """The map from latents to pixels: batches, gradients, and what it refuses."""
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from conftest import (
 
 import ddim_embed as de
 from ddim_embed.generator import generator as module
+from ddim_embed.generator.pretrained import GeneratorFiles
 from ddim_embed.process import sampling
 from ddim_embed.process.sampling import sample
 
@@ -143,6 +147,27 @@ class TestWeights:
         np.testing.assert_allclose(
             other.decode(latents), tiny_generator.decode(latents), rtol=1e-6, atol=1e-6
         )
+
+    @pytest.mark.parametrize("schedule", ["cosine", de.schedules.linear])
+    def test_round_trip_of_a_model(self, schedule, tmp_path):
+        network = set_random_weights(de.UNet(1, widths=(4,), block_depth=1))
+        process = de.Process(schedule, num_steps=2)
+        generator = de.Generator(network, process=process, image_shape=(8, 8, 1))
+        generator.save(tmp_path / "generator.keras")
+        loaded = keras.models.load_model(tmp_path / "generator.keras")
+        assert loaded.schedule is generator.schedule
+        assert loaded.fingerprint().split()[:2] == generator.fingerprint().split()[:2]
+
+    def test_a_function_as_schedule_that_could_not_be_loaded(self, tmp_path):
+        network = de.UNet(1, widths=(4,), block_depth=1)
+        process = de.Process(lambda times: de.schedules.cosine(times), num_steps=2)
+        generator = de.Generator(network, process=process, image_shape=(8, 8, 1))
+        with pytest.raises(ValueError, match="register_keras_serializable"):
+            generator.save(tmp_path / "generator.keras")
+        other = de.Process(lambda times: de.schedules.linear(times), num_steps=2)
+        other = de.Generator(network, process=other, image_shape=(8, 8, 1))
+        assert "0x" not in generator.fingerprint()  # no address, which is another in every run
+        assert generator.fingerprint() != other.fingerprint()
 
     def test_nothing_is_trainable(self, tiny_generator):
         assert not tiny_generator.trainable_variables
@@ -358,6 +383,37 @@ def make_conditional(num_steps=2):
     generator.normalizer.mean.assign([0.5])
     generator.normalizer.variance.assign([0.05])
     return generator
+
+
+@keras.saving.register_keras_serializable("tests")
+class Named(ConditionalNetwork):
+    """Copies of models are made through Keras' files, which hold registered classes alone."""
+
+
+@pytest.mark.parametrize(
+    "again",
+    [copy.deepcopy, copy.copy, lambda generator: pickle.loads(pickle.dumps(generator))],
+    ids=["deepcopy", "copy", "pickle"],
+)
+def test_a_copy_is_a_generator_of_its_own(again):
+    network = set_random_weights(Named())
+    generator = de.Generator(network, process=de.Process(num_steps=1), image_shape=(8, 8, 1))
+    generator.normalizer.set_weights([np.array([0.4]), np.array([0.05])])
+    generator.files = GeneratorFiles("mnist", None)
+    given = generator.given(CONDITION[:2])
+    found = again(given)
+    latents = generator.latents(2)
+    expected = given.decode(latents).numpy()
+    np.testing.assert_array_equal(found.decode(latents), expected)
+    assert found.condition is not given.condition and found.files is not generator.files
+    assert again(generator).condition is None
+    # It finds the networks beside its weights.
+    own, other = (one.files.embedder("conv1").get_weights() for one in (generator, found))
+    np.testing.assert_array_equal(own[0], other[0])
+    # Nothing that happens to it reaches the original.
+    found.normalizer.mean.assign([0.9])
+    np.testing.assert_array_equal(given.decode(latents), expected)
+    assert np.abs(found.decode(latents) - expected).max() > 0.4
 
 
 CONDITION = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)

@@ -83,6 +83,27 @@ def test_decoding_and_its_gradient_are_the_same(three_cores, monkeypatch, tiny_g
     assert_close(found[1], gradient(make_generator().decode_tensor, latents), 1e-6)
 
 
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_gradient_at_any_batch_size_is_the_same(remat, three_cores, monkeypatch):
+    """As `fit` needs it, whose batches are of unknown size; one of them has fewer than cores."""
+    generator = make_generator(image_shape=(8, 8, 1), widths=(4,), num_steps=2)
+
+    def gradient(latents):
+        with tf.GradientTape() as tape:
+            tape.watch(latents)
+            value = tf.reduce_sum(generator.decode_tensor(latents, remat=remat) ** 3)
+        return tape.gradient(value, latents)
+
+    signature = [tf.TensorSpec((None, 8, 8, 1))]
+    compiled = tf.function(gradient, input_signature=signature, autograph=False)
+    latents = tf.constant(generator.latents(5))
+    found = [compiled(latents[:n]) for n in (1, 2, 3, 5)]
+    monkeypatch.setattr(parallel, "_parts", lambda: 1)
+    expected = gradient(latents)
+    for part in found:
+        assert_close(part, expected[: len(part)], 1e-5)  # float32
+
+
 def test_one_evaluation_is_the_same_for_fewer_images_than_cores(three_cores):
     generator = make_generator()
     denoise, rates = generator.denoiser(), generator.grid[1]

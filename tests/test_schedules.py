@@ -1,7 +1,9 @@
 """Every schedule against its paper's formula."""
 
+import json
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddim_embed.process import schedules
-from ddim_embed.process.schedules import SCHEDULES, get_schedule
+from ddim_embed.process.schedules import (
+    SCHEDULES,
+    get_schedule,
+    schedule_from_config,
+    schedule_to_config,
+)
 
 each_schedule = pytest.mark.parametrize("name", sorted(SCHEDULES))
 times = st.floats(0, 1, width=32)
@@ -90,3 +97,25 @@ def test_schedules_are_found_by_name():
     assert get_schedule(schedules.linear) is schedules.linear
     with pytest.raises(ValueError, match=r"continuous_cosine.*Received: 'cosin'"):
         get_schedule("cosin")
+    with pytest.raises(ValueError, match=r"continuous_cosine.*Received: \['cosine'\]"):
+        get_schedule(["cosine"])
+
+
+@keras.saving.register_keras_serializable("tests")
+def halved(diffusion_times):
+    return schedules.cosine(diffusion_times / 2)
+
+
+@pytest.mark.parametrize("schedule", ["linear", halved])
+def test_a_schedule_that_has_a_name_is_saved(schedule):
+    config = json.loads(json.dumps(schedule_to_config(schedule)))  # as a file of Keras has it
+    assert schedule_from_config(config) == schedule
+
+
+def test_functions_of_the_library_are_saved_by_their_names():
+    assert schedule_to_config(schedules.linear) == "linear"
+
+
+def test_a_function_that_could_not_be_loaded_is_not_saved():
+    with pytest.raises(ValueError, match=r"register_keras_serializable.*Received: <function"):
+        schedule_to_config(lambda times: schedules.cosine(times))

@@ -154,12 +154,19 @@ def test_training_moves_the_statistics_and_inference_does_not(unet):
         ((6, 8, 1), r"that 4 divides.*\(2, 6, 8, 1\)"),
         ((8, 10, 1), r"that 4 divides.*\(2, 8, 10, 1\)"),
         ((8, 8, 3), r"1 channels.*\(2, 8, 8, 3\)"),
+        ((8, 8), r"\(batch, height, width, channels\).*\(2, 8, 8\)"),
     ],
 )
 def test_wrong_images_are_named(shape, words):
     network = UNet(1, widths=(4, 4, 4), block_depth=1)
     with pytest.raises(ValueError, match=words):
         network(inputs(2, shape))
+
+
+def test_images_alone_are_not_unpacked(unet):
+    """Two of them were once, into images and noise variances."""
+    with pytest.raises(ValueError, match=r"called on `\[images, noise_variances\]`"):
+        unet(inputs(2)[0])
 
 
 @pytest.mark.parametrize(

@@ -39,14 +39,15 @@ def batches(step):
         step += 1
 
 
-def make_denoiser(loss, prediction):
-    network = set_weights(de.UNet(1, widths=(4, 8), block_depth=1), seed=1)
+def make_denoiser(loss, prediction, dtype="float32", descent=None):
+    """With Adam, or by plain descent of the given rate."""
+    network = set_weights(de.UNet(1, widths=(4, 8), block_depth=1, dtype=dtype), seed=1)
     # As at its start, and small: the last digit of a noise variance turns the fastest of its sines
     # by 4e-4, which is the most that backends can agree on.
     network.output_conv.kernel.assign(0.01 * network.output_conv.kernel.value)
     model = de.DiffusionModel(network, seed=5, ema=0.9, loss=loss, prediction=prediction)
     model.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
-    model.compile(keras.optimizers.Adam(1e-4))
+    model.compile(keras.optimizers.SGD(descent) if descent else keras.optimizers.Adam(1e-4))
     return model
 
 

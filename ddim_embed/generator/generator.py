@@ -1,5 +1,6 @@
 """A trained denoiser as one differentiable map from latents to pixels."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Self
@@ -314,7 +315,10 @@ class Generator(keras.Model):
         """A key of the weights and the sampler: two sums over the weights, and the process."""
         weights = np.concatenate([np.float64(weight).ravel() for weight in self.get_weights()])
         sums = f"{weights.sum():.6e} {(weights**2).sum():.6e}"
-        key = f"{sums} {self.schedule_name} {self.num_steps} {self.last_step}"
+        schedule = self.schedule_name
+        if callable(schedule):  # whose name says less than its values
+            schedule = " ".join(f"{rates.noise:.6e}" for rates in self.grid)
+        key = f"{sums} {schedule} {self.num_steps} {self.last_step}"
         return key if self.prediction == "noise" else f"{key} {self.prediction}"
 
     def check_latents(self, latents):
@@ -440,7 +444,7 @@ def _same(fingerprint, other):
 def _restored(reduced, files, condition):
     rebuild, arguments = reduced
     generator = rebuild(*arguments)
-    generator.files = files
+    generator.files = copy.copy(files)
     return generator if condition is None else generator.given(condition)
 
 

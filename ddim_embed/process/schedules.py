@@ -115,7 +115,7 @@ def get_schedule(name: str | Callable) -> Callable:
     """
     if callable(name):
         return name
-    if name not in SCHEDULES:
+    if not isinstance(name, str) or name not in SCHEDULES:
         raise ValueError(f"`schedule` must be one of {sorted(SCHEDULES)}. Received: {name!r}")
     return SCHEDULES[name]
 

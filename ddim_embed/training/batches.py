@@ -98,7 +98,9 @@ def _shape_of(part):
 
 def _is_float(part):
     dtype = getattr(part, "dtype", None)
-    return dtype is not None and keras.backend.is_float_dtype(keras.backend.standardize_dtype(dtype))
+    return dtype is not None and keras.backend.is_float_dtype(
+        keras.backend.standardize_dtype(dtype)
+    )
 
 
 def _match(shape, other):

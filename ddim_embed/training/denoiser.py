@@ -1,7 +1,6 @@
 """Training a denoiser: Algorithm 1 of Asperti et al., with an exponential moving average."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from ddim_embed import backend
@@ -79,13 +78,14 @@ class DiffusionModel(TrainedModel):
         self.ema_network = type(network).from_config(network.get_config())
         self.ema_network.set_weights(network.get_weights())
         self.ema_network.trainable = False
-        self.steps = self.add_weight(
+        # A float, which is all that weights files hold; exact long after the warm-up.
+        self.updates = self.add_weight(
             shape=(),
             initializer="zeros",
-            dtype="int32",
+            dtype="float32",
             trainable=False,
             aggregation="only_first_replica",
-            name="steps",
+            name="updates",
         )
         self.loss_tracker = keras.metrics.Mean(name="loss", dtype="float32")
         self.image_loss_tracker = keras.metrics.Mean(name="image_loss", dtype="float32")
@@ -138,13 +138,6 @@ class DiffusionModel(TrainedModel):
         if total is not count:
             times, noises = times[first : first + count], noises[first : first + count]
         return noises, self.schedule(times)
-
-    def save_own_variables(self, store):
-        # As a float, which is all that weights files hold.
-        store["steps"] = np.float64(ops.convert_to_numpy(self.steps.value))
-
-    def load_own_variables(self, store):
-        self.steps.assign(int(store["steps"][()]))
 
     def get_config(self):
         return super().get_config() | {

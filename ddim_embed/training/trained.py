@@ -25,14 +25,14 @@ class TrainedModel(keras.Model):
             loss is scaled.
 
     Attributes:
-        seed: integer; what a step draws depends on it and on the number of the step alone, so
+        seed: integer; what a step draws depends on it and on the optimizer's step count alone, so
             that a run that is restored from a checkpoint draws what the uninterrupted run would
             have drawn.
         ema: weight of the old average in each update of `averaged`; after t updates (1 + t) /
             (10 + t) at most: the average of a short run is not of its random start.
         averaged: None, or the model that follows the weights of `trained`.
-        steps: None, or a variable of the model that counts its training steps. An optimizer counts
-            its own: none after loading weights alone, fewer where gradients are accumulated.
+        updates: with `averaged`, t, a variable of the model: weights that are loaded without an
+            optimizer have their count.
         batch_parts: what a batch consists of.
         image_shape: (height, width, channels) of the batches; None where any will do.
     """
@@ -40,7 +40,7 @@ class TrainedModel(keras.Model):
     seed = 0
     ema = 0.0
     averaged = None
-    steps = None
+    updates = None
     batch_parts = ("pixels",)
     image_shape = (None, None, None)
 
@@ -119,7 +119,9 @@ class TrainedModel(keras.Model):
         """As `keras.Model.fit`, after a look at the first batch; there are no sample weights."""
         for name in ("sample_weight", "class_weight"):
             if kwargs.get(name) is not None:
-                raise ValueError(f"{type(self).__name__} takes no `{name}`: all images count alike.")
+                raise ValueError(
+                    f"{type(self).__name__} takes no `{name}`: all images count alike."
+                )
         if kwargs.get("validation_data") is not None:
             given = kwargs["validation_data"]
             given = list(given) if isinstance(given, (list, tuple)) else [given]
@@ -280,10 +282,9 @@ class TrainedModel(keras.Model):
             if value is not None:
                 variable.assign(value)
         self._apply(gradients)
-        if self.steps is not None:
-            self.steps.assign_add(1)
         if self.averaged is not None:
-            updates = ops.cast(self.steps, "float32")
+            self.updates.assign_add(1)
+            updates = ops.convert_to_tensor(self.updates)
             share = ops.minimum(self.ema, (1 + updates) / (10 + updates))
             pairs = zip(self.averaged.weights, self.trained.weights, strict=True)
             for average, weight in pairs:
@@ -307,8 +308,9 @@ class TrainedModel(keras.Model):
         return self._track({"loss": loss} | metrics, batch)
 
     def _seed_of_step(self):
-        step = self.optimizer.iterations if self.steps is None else self.steps
-        return noise.seed_words(self.seed, ops.convert_to_tensor(step))
+        # `iterations` stands still while gradients are accumulated, and each batch has its noise.
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return noise.seed_words(self.seed, ops.convert_to_tensor(optimizer._iterations))
 
     def _track(self, values, batch):
         for metric in self.metrics:
