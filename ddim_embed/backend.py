@@ -26,11 +26,16 @@ def prefers_xla():
 
     On a CPU TensorFlow is faster without it.
     """
+    return not is_tensorflow() or (has_gpu() and strategy_replicas() == 1)
+
+
+def strategy_replicas():
+    """How many replicas the `tf.distribute` strategy has in whose scope this is called."""
     if not is_tensorflow():
-        return True
+        return 1
     import tensorflow as tf
 
-    return has_gpu() and tf.distribute.get_strategy().num_replicas_in_sync == 1
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def is_distributed(dataset):
@@ -70,6 +75,19 @@ def rows_of_replica(count):
     own = count * tf.one_hot(number, context.num_replicas_in_sync, dtype="int32")
     counts = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
     return tf.reduce_sum(counts[:number]), tf.reduce_sum(counts)
+
+
+def mean_over_replicas(tensors):
+    """Tensors averaged over the replicas of a step, which all have them then.
+
+    Of gradients, which optimizers add up: so all replicas find the same ones not finite.
+    """
+    if replicas() == 1:
+        return tensors
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
 
 
 def occupied(rows):

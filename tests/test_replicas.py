@@ -35,28 +35,36 @@ def trainer():
     return de.EmbedderTrainer(set_random_weights(de.build_embedder("conv1")), generator)
 
 
-def fitted(make, scope):
+def fitted(make, validation, scope):
     with scope:
         model = make()
-        model.compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0))
+        model.compile(keras.optimizers.SGD(1e-3))
     # The last batch is not even: two images for one replica, one for the other.
-    options = {"batch_size": 4, "verbose": 0}
-    history = model.fit(pixels, shuffle=False, validation_data=(pixels,), **options).history
+    options = {"batch_size": 4, "verbose": 0, "validation_data": validation}
+    history = model.fit(pixels, shuffle=False, **options).history
     return model, [value[0] for value in history.values()], model.get_weights()
 
 
-for make in (denoiser, trainer):
+for make, validation in ((denoiser, (pixels,)), (trainer, None)):
     (_, *one), (model, *two) = (
-        fitted(make, scope) for scope in (contextlib.nullcontext(), strategy.scope())
+        fitted(make, validation, scope) for scope in (contextlib.nullcontext(), strategy.scope())
     )
     for a, b in zip([*one[0], *one[1]], [*two[0], *two[1]], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # float32, summed in another order
+        # float32, summed in another order; predicted images divide by signal rates down to 0.02
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5)
 try:
     model.evaluate(pixels[:5], batch_size=4, verbose=0)
 except tf.errors.InvalidArgumentError as error:
     assert "leaves a replica without an image" in str(error)
 else:
     raise AssertionError("a replica computed with no image")
+try:
+    with strategy.scope():
+        denoiser().compile(keras.optimizers.SGD(0.1, global_clipnorm=1.0))
+except ValueError as error:
+    assert "clip each replica's share" in str(error)
+else:
+    raise AssertionError("a share was clipped")
 for scope in (contextlib.nullcontext(), strategy.scope()):
     with scope:
         try:

@@ -84,7 +84,8 @@ class TrainedModel(keras.Model):
             **kwargs: as for `keras.Model.compile`; its losses and metrics are the model's own.
 
         Raises:
-            ValueError: for a loss or metrics, or weights of another type than float32.
+            ValueError: for a loss or metrics, weights of another type than float32, or an optimizer
+                that clips gradients where there are several replicas.
         """
         foreign = {"loss", "loss_weights", "metrics", "weighted_metrics"}
         given = sorted(name for name in foreign if kwargs.get(name) is not None)
@@ -99,6 +100,18 @@ class TrainedModel(keras.Model):
                     '"float32", "mixed_bfloat16" or "mixed_float16". '
                     f"Received: `{variable.path}` of type {variable.dtype}"
                 )
+        optimizer = keras.optimizers.get(optimizer)
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        clips = [
+            name
+            for name in ("clipnorm", "global_clipnorm", "clipvalue")
+            if getattr(inner, name, None) is not None
+        ]
+        if clips and backend.strategy_replicas() > 1:
+            raise ValueError(
+                "Keras would clip each replica's share of the gradients, and not their sum. "
+                f"Received: {clips}"
+            )
         self._jit_choice = jit_compile
         if jit_compile is None:
             jit_compile = not kwargs.get("run_eagerly") and backend.prefers_xla()
@@ -294,7 +307,7 @@ class TrainedModel(keras.Model):
     def _apply(self, gradients):
         variables, own = self.trained.trainable_variables, self.optimizer.variables
         if backend.is_tensorflow():
-            self.optimizer.apply(gradients, variables)
+            self.optimizer.apply(backend.mean_over_replicas(gradients), variables)
             return
         # `apply` of a scaled loss has branches that assign, which JAX does not trace.
         values = [[variable.value for variable in group] for group in (own, variables)]
