@@ -140,7 +140,7 @@ def test_every_way_to_hand_over_pixels_gives_the_same_loss(model):
     assert validation == [pytest.approx(model.evaluate(PIXELS, verbose=0)[0], rel=1e-6)]
 
 
-def test_trainers_of_embedders_take_pixels_of_their_generator(trainers):
+def test_trainers_of_embedders_take_pixels_of_their_generator(trainers, tmp_path):
     unrolled, regression = trainers
     with pytest.raises(ValueError, match=r"EmbedderTrainer takes pixels alone.*image, label:"):
         unrolled.fit(PIXELS, LABELS, verbose=0)
@@ -154,8 +154,11 @@ def test_trainers_of_embedders_take_pixels_of_their_generator(trainers):
         for wrong, words in ((BYTES, "uint8"), (255 * PIXELS, r"in \[0, 1\]")):
             with pytest.raises(ValueError, match=words):
                 trainer.predict(wrong, verbose=0)
+        file = tmp_path / "trainer.keras"
+        file.write_text("of before")
         with pytest.raises(NotImplementedError, match="Save its `embedder`"):
-            trainer.save("trainer.keras")
+            trainer.save(file)
+        assert file.read_text() == "of before"
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])

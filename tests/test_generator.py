@@ -17,7 +17,7 @@ from conftest import (
 
 import ddim_embed as de
 from ddim_embed.generator import generator as module
-from ddim_embed.generator.pretrained import GeneratorFiles
+from ddim_embed.generator.pretrained import GeneratorFiles, generator_config
 from ddim_embed.process import sampling
 from ddim_embed.process.sampling import sample
 
@@ -162,8 +162,12 @@ class TestWeights:
         network = de.UNet(1, widths=(4,), block_depth=1)
         process = de.Process(lambda times: de.schedules.cosine(times), num_steps=2)
         generator = de.Generator(network, process=process, image_shape=(8, 8, 1))
-        with pytest.raises(ValueError, match="register_keras_serializable"):
-            generator.save(tmp_path / "generator.keras")
+        file = tmp_path / "generator.keras"
+        file.write_text("of before")
+        for refused in (lambda: generator.save(file), lambda: generator_config(generator)):
+            with pytest.raises(ValueError, match="register_keras_serializable"):
+                refused()
+        assert file.read_text() == "of before"
         other = de.Process(lambda times: de.schedules.linear(times), num_steps=2)
         other = de.Generator(network, process=other, image_shape=(8, 8, 1))
         assert "0x" not in generator.fingerprint()  # no address, which is another in every run

@@ -68,7 +68,7 @@ def on_jax(tmp_path_factory):
         "losses = [*history['loss'], *model.evaluate(pixels, batch_size=4, verbose=0)]\n"
         "model = t.make_denoiser('mean_squared_error', 'noise', 'mixed_float16', 0.1)\n"
         "model.fit(pixels, batch_size=4, verbose=0)\n"
-        "halves = model.network.get_weights()[0]\n"
+        "halves = model.network.output_conv.get_weights()[0]\n"
         "decoded = de.load_generator('fashion_mnist').sample(2, seed=1)\n"
         f"batches = de.stream_images('mnist', 'test', 16, **{STREAM!r})\n"
         "batches = np.stack([*itertools.islice(batches, 3)])\n"
@@ -90,9 +90,9 @@ def test_fit_trains_on_jax(on_jax):
 
 def test_a_loss_in_float16_is_scaled_on_jax(on_jax):
     model = training_steps.make_denoiser("mean_squared_error", "noise", "float32", 0.1)
-    before = model.network.get_weights()[0]
+    before = model.network.output_conv.get_weights()[0]
     model.train_step(next(training_steps.batches(0)))
-    expected = model.network.get_weights()[0] - before
+    expected = model.network.output_conv.get_weights()[0] - before
     assert_close(on_jax["halves"] - before, expected, 0.05)  # 11 bits
 
 

@@ -9,6 +9,7 @@ from ddim_embed.generator.generator import Generator
 from ddim_embed.networks.embedders import load_embedder
 from ddim_embed.networks.unet import UNet
 from ddim_embed.process.process import Process
+from ddim_embed.process.schedules import get_schedule, schedule_to_config
 from ddim_embed.store.weights import find_weights, load_weights
 
 
@@ -50,14 +51,19 @@ def build_generator(
 
 
 def generator_config(generator) -> dict:
-    """The options of `build_generator` that a manifest records with a generator's weights."""
-    network = generator.network
+    """The options of `build_generator` that a manifest records with a generator's weights.
+
+    Raises:
+        ValueError: if the schedule has no name of `SCHEDULES`, by which it would be found.
+    """
+    network, schedule = generator.network, schedule_to_config(generator.schedule_name)
+    get_schedule(schedule)
     return {
         "image_shape": generator.image_shape,
         "widths": network.widths,
         "block_depth": network.block_depth,
         "attention": network.attention,
-        "schedule": generator.schedule_name,
+        "schedule": schedule,
         "last_step": generator.last_step,
         "padding": generator.padding,
         "prediction": generator.prediction,

@@ -128,6 +128,11 @@ class TrainedModel(keras.Model):
         """Compiles the model as the saved one was, with its optimizer, whose state is loaded."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
+    def save(self, *args, **kwargs):
+        """As `keras.Model.save`, but a model that cannot be saved does not empty the file."""
+        self.get_config()
+        super().save(*args, **kwargs)
+
     def fit(self, x=None, y=None, *args, **kwargs):
         """As `keras.Model.fit`, after a look at the first batch; there are no sample weights."""
         for name in ("sample_weight", "class_weight"):
