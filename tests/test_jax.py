@@ -21,8 +21,14 @@ STREAM = {"source": "sample", "seed": 3, "start_step": 61, "mirror": True}  # ov
 WITHOUT_TENSORFLOW = "import sys; sys.modules['tensorflow'] = None; "
 
 
+# What is compiled runs a few times only: optimizing it would take half of the time.
+QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
 def run_on_jax(*command):
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(TESTS.parent)}
+    environment = {
+        **os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(TESTS.parent), "XLA_FLAGS": QUICKLY
+    }  # fmt: skip
     result = subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, cwd=TESTS
     )

@@ -91,8 +91,7 @@ def test_one_evaluation_is_the_same_for_fewer_images_than_cores(three_cores):
         assert_close(denoise.compiled(images, rates), denoise(images, rates), 1e-6)
 
 
-@pytest.mark.parametrize("network", ["conv3_16", "unet"])
-@pytest.mark.parametrize("adapt_statistics", [False, True])
+@pytest.mark.parametrize(("network", "adapt_statistics"), [("conv3_16", True), ("unet", False)])
 def test_training_an_embedder_is_the_same(network, adapt_statistics, monkeypatch, tiny_pixels):
     def losses(cores):
         monkeypatch.setattr(parallel, "_parts", lambda: cores)
