@@ -68,7 +68,12 @@ def python_blocks(text):
     ids=lambda page: page.name,
 )
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
-    """From top to bottom in one namespace, beside two pictures."""
+    """From top to bottom in one namespace, beside two pictures; with one step of the sampler."""
+
+    def load_with_one_step(name, **options):
+        return load_generator(name, **options | {"num_steps": 1})
+
+    monkeypatch.setattr(de, "load_generator", load_with_one_step)
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.png"):
         Image.new("RGB", (70, 80), "tan").save(name)
