@@ -11,6 +11,7 @@ import training_steps
 from conftest import assert_close
 
 import ddim_embed as de
+from ddim_embed.process import noise
 from ddim_embed.store.weights import read_manifest
 from experiments import runner
 from experiments.fashion_mnist import FASHION_MNIST
@@ -72,10 +73,12 @@ def on_jax(tmp_path_factory):
         "pixels = next(t.batches(0))\n"
         "history = model.fit(pixels, batch_size=4, epochs=2, shuffle=False, verbose=0).history\n"
         "losses = [*history['loss'], *model.evaluate(pixels, batch_size=4, verbose=0)]\n"
-        "decoded = de.load_generator('fashion_mnist').sample(2, seed=1)\n"
+        "decoded = de.load_generator('fashion_mnist', num_steps=2).sample(2, seed=1)\n"
+        "from ddim_embed.process import noise\n"
+        "drawn = noise.uniform((4,), noise.split(noise.seed_words(3, -1))[0])\n"
         f"batches = de.stream_images('mnist', 'test', 16, **{STREAM!r})\n"
         "batches = np.stack([*itertools.islice(batches, 3)])\n"
-        f"np.savez({str(path)!r}, losses=losses, decoded=decoded, batches=batches)"
+        f"np.savez({str(path)!r}, losses=losses, decoded=decoded, batches=batches, drawn=drawn)"
     )
     run_on_jax("-c", code)
     with np.load(path) as file:
@@ -91,9 +94,14 @@ def test_fit_trains_on_jax(on_jax):
 
 
 def test_decode_is_that_of_tensorflow(on_jax):
-    expected = de.load_generator("fashion_mnist").sample(2, seed=1)
+    expected = de.load_generator("fashion_mnist", num_steps=2).sample(2, seed=1)
     # The first step multiplies the rounding of float32 by 50.
     assert_close(on_jax["decoded"], expected, 1e-3)
+
+
+def test_a_seed_gives_the_same_noise(on_jax):
+    first, _ = noise.split(noise.seed_words(3, -1))
+    np.testing.assert_array_equal(on_jax["drawn"], noise.uniform((4,), first))
 
 
 def test_a_seed_gives_the_same_batches(on_jax):
@@ -119,7 +127,7 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     embed += ["--embedder-batch-size", "4", "--precision", "float32", "--remat"]
     commands = [
         ["train", *own, *packed, *train],
-        ["train-embedders", "conv1", "unet", *own, *packed, *embed],
+        ["train-embedders", "unet", *own, *packed, *embed],
     ]
     code = WITHOUT_TENSORFLOW + (
         "from experiments import runner; from experiments.fashion_mnist import FASHION_MNIST\n"
@@ -127,7 +135,7 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     )
     run_on_jax("-c", code)
     manifest = read_manifest(tmp_path / "weights")
-    assert set(manifest) == {"own/generator", "own/conv1", "own/unet"}
+    assert set(manifest) == {"own/generator", "own/unet"}
     assert all(entry["errors"] == {} for entry in manifest.values())
     assert manifest["own/unet"]["budget"]["command"].startswith("KERAS_BACKEND=jax python -m")
     runner.main(FASHION_MNIST, ["measure", *own, *packed])
