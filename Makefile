@@ -8,10 +8,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/fashion_mnist/index.html
 	$(BIN)/python -m experiments.fashion_mnist
 
-# Two processes: most of a test's time is Python, tracing on one core. What a file's tests share is
+# One process more than two cores: most of a test's time is Python, on one core, and some waits. What a file's tests share is
 # made once, so that a file stays in one process; the longest files begin first.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
