@@ -3,15 +3,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint bench minimum clean
+.PHONY: demo test lint bench versions clean
 
 demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/fashion_mnist/index.html
 	$(BIN)/python -m experiments.fashion_mnist
 
-# Two processes: most of a test's time is Python, tracing on one core. What a file's tests share is
-# made once, so that a file stays in one process.
+# One process more than two cores: most of a test's time is Python, on one core, and some waits. What a file's tests share is
+# made once, so that a file stays in one process; the longest files begin first.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -21,16 +21,22 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.bench-installed  ## ours beside plain Keras and PyTorch; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks.run
 
-# The oldest versions that setup.cfg allows, with uv's resolver: an import, two embeddings, a sample.
-minimum:  ## tries the minimum versions of setup.cfg in a throw-away environment
+# With uv's resolver: the oldest versions that setup.cfg allows (lowest-direct), or the newest ones
+# (highest). An import, embeddings by a network and an optimizer, a mask, a sample.
+RESOLUTION ?= lowest-direct
+versions:  ## make versions PYTHON=python3.13 RESOLUTION=highest: tries them in a throw-away environment
 	rm -rf build
-	$(PYTHON) -m venv build/minimum
-	build/minimum/bin/python -m pip install --quiet --disable-pip-version-check uv
-	build/minimum/bin/uv pip install --python build/minimum/bin/python --resolution lowest-direct .
-	cd build/minimum && for method in unet lbfgs; do bin/ddim-embed embed --model fashion_mnist \
+	$(PYTHON) -m venv build/versions
+	build/versions/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/versions/bin/uv pip install --python build/versions/bin/python --resolution $(RESOLUTION) .
+	cd build/versions && for method in unet lbfgs; do bin/ddim-embed embed --model fashion_mnist \
 		--method $$method --out $$method $(CURDIR)/ddim_embed/samples/portraits/[acgp]*.png || exit 1; done
-	cd build/minimum && bin/ddim-embed sample --model celeba --count 2
-	cd build/minimum && bin/python -c "import tensorflow_datasets"
+	cd build/versions && bin/python -c "from PIL import Image; Image.new('L', (64, 64)).save('image.png'); \
+		mask = Image.new('L', (64, 64)); mask.paste(255, (16, 16, 32, 32)); mask.save('mask.png')"
+	cd build/versions && bin/ddim-embed project image.png --mask mask.png --model fashion_mnist --out mask
+	cd build/versions && bin/ddim-embed sample --model celeba --count 2
+	cd build/versions && bin/python -c "import tensorflow_datasets"
+	build/versions/bin/uv pip freeze --python build/versions/bin/python | grep -iE "^(tensorflow|keras|numpy|scipy|tyro)"
 	rm -rf build
 
 $(VENV)/.bench-installed: $(VENV)/.installed

@@ -1,14 +1,32 @@
 """Tiny models, made once: as a trained one they have statistics, and an output that matters."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# The models are tiny, and a test process runs on each core: more threads would only wait.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import ddim_embed as de
+
+# Tracing makes many objects and few cycles; without this they are all visited again and again.
+gc.freeze()
+gc.set_threshold(100_000, 20, 50)
+
+# The longest files, which begin first: at the end no process then waits long for the other.
+LONGEST = (
+    "test_experiments", "test_jax", "test_shipped", "test_examples", "test_parallel",
+    "test_resume", "test_editing_verbs", "test_paper", "test_invariance_verb",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 def set_random_weights(model, seed=0):

@@ -1,6 +1,7 @@
 """The command `ddim-embed`: what it writes for a user's own images, and what it refuses."""
 
 import csv
+import functools
 import json
 import subprocess
 import sys
@@ -20,9 +21,18 @@ ROOT = Path(__file__).parent.parent
 MODEL = ("--model", "fashion_mnist", "--num-steps", "2")
 
 
-@pytest.fixture(scope="module")
+# One generator, and its compiled functions, for all commands.
+load_generator = functools.cache(de.load_generator)
+
+
+@pytest.fixture(autouse=True)
+def load_once(monkeypatch):
+    monkeypatch.setattr(de, "load_generator", load_generator)
+
+
+@pytest.fixture
 def generator():
-    return de.load_generator("fashion_mnist", num_steps=2)
+    return load_generator("fashion_mnist", None, 2)  # as the commands call it
 
 
 @pytest.fixture

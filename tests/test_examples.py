@@ -1,15 +1,20 @@
-"""Every public name has a docstring with an example, and the examples run."""
+"""Every public name has a docstring with an example; the examples and the code of pages run."""
 
 import doctest
 import functools
 import inspect
+import re
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import ddim_embed as de
 
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PUBLIC = {name: getattr(de, name) for name in de.__all__}
 DOCUMENTED = [
     n for n, value in PUBLIC.items() if inspect.isclass(value) or inspect.isroutine(value)
@@ -28,7 +33,7 @@ def run_examples(value, name):
     return runner.tries
 
 
-# Many examples load the same generator: its compiled functions serve all of them.
+# Many load the same generator: its compiled functions serve all of them.
 load_generator = functools.cache(de.load_generator)
 
 
@@ -50,3 +55,28 @@ def test_the_examples_of_a_public_module_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert PUBLIC[name].__doc__
     run_examples(PUBLIC[name], f"de.{name}")
+
+
+def python_blocks(text):
+    """The Python code of a page that runs: all blocks but those marked as not run."""
+    return re.findall(r"(?<!-->\n)^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if python_blocks(page.read_text(encoding="utf-8"))],
+    ids=lambda page: page.name,
+)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    """From top to bottom in one namespace, beside two pictures; with one step of the sampler."""
+
+    def load_with_one_step(name, **options):
+        return load_generator(name, **options | {"num_steps": 1})
+
+    monkeypatch.setattr(de, "load_generator", load_with_one_step)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (70, 80), "tan").save(name)
+    names = {}
+    for block in python_blocks(page.read_text(encoding="utf-8")):
+        exec(compile(block, page.name, "exec"), names)

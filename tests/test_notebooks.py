@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom, on tiny sizes."""
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -24,10 +25,15 @@ def code(name, **replaced):
     return text
 
 
+# With fewer steps of the sampler than by default, and loaded once.
+load_generator = functools.cache(functools.partial(de.load_generator, num_steps=2))
+
+
 @pytest.fixture
 def started(monkeypatch):
     """This process has computed before the notebook begins: too late to set its threads."""
     monkeypatch.setattr(de, "use_one_core_per_operation", lambda: None)
+    monkeypatch.setattr(de, "load_generator", load_generator)
 
 
 def test_embed(started, capsys):
@@ -35,7 +41,7 @@ def test_embed(started, capsys):
     exec(
         code("embed.ipynb", steps=("STEPS = 30", "STEPS = 2"), limit=("limit=8", "limit=2")), names
     )
-    assert names["best"].mse.mean() < names["found"].mse.mean() < 0.01
+    assert names["best"].mse.mean() < names["found"].mse.mean() < 0.02
     assert names["nearest"].reconstruction.shape == (1, 32, 32, 1)
     assert "reached: [" in capsys.readouterr().out
 

@@ -1,20 +1,16 @@
 """The documentation: its results are the ledger's, its code runs, its commands and links exist."""
 
-import functools
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
-from PIL import Image
+from test_examples import PAGES, ROOT, python_blocks
 
-import ddim_embed as de
 from ddim_embed import cli
 from ddim_embed.store.weights import read_manifest
 from experiments.paper.report import markdown
 
-ROOT = Path(__file__).parent.parent
 NAMES = {
     "MNIST": "mnist",
     "Fashion-MNIST": "fashion_mnist",
@@ -23,7 +19,6 @@ NAMES = {
     "CelebA": "celeba",
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 LEDGER = (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
 
@@ -100,37 +95,14 @@ def test_the_ledgers_verdicts_are_counted(name):
     ]
 
 
-# Many pages load the same generator: its compiled functions serve all of them.
-load_generator = functools.cache(de.load_generator)
-
-
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 120
-
-
-def blocks(text):
-    """The Python code of a page that runs: all blocks but those marked as not run."""
-    return re.findall(r"(?<!-->\n)^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if blocks(p.read_text(encoding="utf-8"))], ids=lambda p: p.name
-)
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
-    """From top to bottom in one namespace, beside two pictures."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(de, "load_generator", load_generator)
-    for name in ("a.png", "b.png"):
-        Image.new("RGB", (70, 80), "tan").save(name)
-    names = {}
-    for block in blocks(page.read_text(encoding="utf-8")):
-        exec(compile(block, page.name, "exec"), names)
 
 
 def test_most_code_is_run():
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     total = sum(text.count("```python") for text in texts)
-    assert sum(len(blocks(text)) for text in texts) >= total - 4 > 5
+    assert sum(len(python_blocks(text)) for text in texts) >= total - 4 > 5
 
 
 @each_page
