@@ -81,7 +81,7 @@ def on_jax(tmp_path_factory):
         "history = model.fit(pixels, batch_size=4, epochs=2, shuffle=False, verbose=0).history\n"
         "losses = [*history['loss'], *model.evaluate(pixels, batch_size=4, verbose=0)]\n"
         "model = t.make_denoiser('mean_squared_error', 'noise', 'mixed_float16', 0.1)\n"
-        "model.fit(pixels, batch_size=4, verbose=0)\n"
+        "model.fit(pixels, batch_size=4, shuffle=False, verbose=0)\n"
         "halves = model.network.output_conv.get_weights()[0]\n"
         "decoded = de.load_generator('fashion_mnist', num_steps=2).sample(2, seed=1)\n"
         "from ddim_embed.process import noise\n"
