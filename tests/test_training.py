@@ -152,6 +152,14 @@ class TestTrain:
         assert int(model.optimizer.iterations) == (5 if checkpoint_seconds < 0 else 2)
         assert all(np.isfinite(variable).all() for variable in model.variables)
 
+    def test_the_first_batch_is_looked_at(self, tmp_path):
+        model = make_diffusion(widths=(4,))
+        model.compile("adam")
+        for batch in (255 * make_pixels(2), np.uint8(make_pixels(2)), (make_pixels(2), [0, 1])):
+            with pytest.raises(ValueError, match="pixels"):
+                run(model, 1, tmp_path, lambda step, batch=batch: iter([batch]))
+        assert not (tmp_path / CHECKPOINT).exists()
+
     def test_the_progress_bar(self, tmp_path, capsys):
         run(Line(), 4, tmp_path / "a", progress=True, description="a line")
         assert "a line" in capsys.readouterr().err

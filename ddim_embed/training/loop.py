@@ -59,6 +59,7 @@ def train(
         the first step took to compile.
 
     Raises:
+        ValueError: if the model cannot learn from the first batch: see its `check_batch`.
         CheckpointError: if a checkpoint in `folder` has other variables or another identity.
         FloatingPointError: if a loss or a weight is not finite; the last checkpoint stays as it
             was.
@@ -66,6 +67,8 @@ def train(
     Example:
         >>> import keras
         >>> model = de.DiffusionModel(de.UNet(channels=1, widths=(4, 8), block_depth=1))
+        >>> pixels, _ = de.load_images("mnist", "test", limit=8, source="sample")
+        >>> model.normalizer.adapt(pixels)
         >>> model.compile(keras.optimizers.Adam(1e-3))
         >>> def batches(step):
         ...     return de.stream_images("mnist", "test", 8, source="sample", start_step=step)
@@ -97,6 +100,8 @@ def train(
     bar = tqdm(initial=step, total=num_steps, desc=description, unit="step", disable=not progress)
     with bar:
         for batch in batches(step):
+            if steps.compile_seconds is None and hasattr(model, "check_batch"):
+                model.check_batch(batch)
             logs = steps.run(batch)
             step += 1
             bar.update()
