@@ -89,9 +89,9 @@ def cards(manifest):
     """Returns the text of all cards, Markdown, from a manifest."""
     blocks = [
         "# Model cards",
-        "Written from `manifest.json` by `python -m experiments.model_cards`; do not edit. Errors "
-        "are mean squared errors of clipped pixels in [0, 1], padding left out, computed in "
-        "float32. Files are float16.",
+        "Written from the records beside the files by `python -m experiments.model_cards`; do not "
+        "edit. Errors are mean squared errors of clipped pixels in [0, 1], padding left out, "
+        "computed in float32. Files are float16.",
     ]
     for data in sorted({name.split("/")[0] for name in manifest}):
         title, words, faults = _DATA.get(data, (data, "", []))
@@ -177,7 +177,7 @@ def _errors(errors):
         return "not measured"
     counts = {name: errors[name] for name in ("test_images", "images") if name in errors}
     words = [
-        f"{name.replace('_', ' ')} {value:.3g}"
+        f"{name.replace('_', ' ')} {'-' if value is None else f'{value:.3g}'}"
         for name, value in errors.items()
         if name not in counts
     ]

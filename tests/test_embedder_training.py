@@ -232,7 +232,7 @@ class TestLatentPairs:
         return LatentPairs(generator, count, path, progress=False, **kwargs)
 
     def test_pixels_are_what_the_latents_decode_to(self, generator, tmp_path):
-        pairs = self.make(generator, tmp_path / "pairs.h5", count=5)
+        pairs = self.make(generator, tmp_path / "pairs.bin", count=5)
         assert len(pairs) == 6  # whole parts
         for part in range(3):
             expected = np.clip(generator.decode(pairs.latents(part)), 0, 1)
@@ -241,24 +241,24 @@ class TestLatentPairs:
         assert np.abs(pairs.latents(0) - pairs.latents(1)).max() > 0.5
 
     def test_a_second_run_reads_the_file(self, generator, tmp_path, decoded):
-        first = self.make(generator, tmp_path / "new folder" / "pairs.h5")
+        first = self.make(generator, tmp_path / "new folder" / "pairs.bin")
         assert len(decoded) == 3
-        second = self.make(generator, tmp_path / "new folder" / "pairs.h5")
+        second = self.make(generator, tmp_path / "new folder" / "pairs.bin")
         assert len(decoded) == 3
         np.testing.assert_array_equal(first.pixels, second.pixels)
         np.testing.assert_array_equal(first.latents(1), second.latents(1))
 
     def test_more_pairs_continue_the_file(self, generator, tmp_path, decoded):
-        self.make(generator, tmp_path / "pairs.h5", count=4)
-        longer = self.make(generator, tmp_path / "pairs.h5", count=8)
+        self.make(generator, tmp_path / "pairs.bin", count=4)
+        longer = self.make(generator, tmp_path / "pairs.bin", count=8)
         assert len(decoded) == 4
-        fresh = self.make(generator, tmp_path / "fresh.h5", count=8)
+        fresh = self.make(generator, tmp_path / "fresh.bin", count=8)
         np.testing.assert_array_equal(longer.pixels, fresh.pixels)
-        shorter = self.make(generator, tmp_path / "pairs.h5", count=2)
+        shorter = self.make(generator, tmp_path / "pairs.bin", count=2)
         np.testing.assert_array_equal(shorter.pixels, fresh.pixels[:2])
 
     def test_a_killed_run_goes_on(self, generator, tmp_path, decoded, monkeypatch):
-        path, spy = tmp_path / "pairs.h5", generator.decode
+        path, spy = tmp_path / "pairs.bin", generator.decode
 
         def killed(latents):
             if len(decoded) == 17:
@@ -277,7 +277,7 @@ class TestLatentPairs:
 
     @pytest.mark.parametrize("damage", ["truncated", "foreign"])
     def test_a_damaged_file_is_made_anew(self, generator, tmp_path, decoded, damage):
-        path = tmp_path / "pairs.h5"
+        path = tmp_path / "pairs.bin"
         first = self.make(generator, path)
         if damage == "truncated":
             path.write_bytes(path.read_bytes()[:-500])
@@ -291,7 +291,7 @@ class TestLatentPairs:
         np.testing.assert_array_equal(first.pixels, second.pixels)
 
     def test_pairs_of_another_generator_or_seed_are_made_anew(self, generator, tmp_path):
-        path = tmp_path / "pairs.h5"
+        path = tmp_path / "pairs.bin"
         first = self.make(generator, path)
         other = make_generator(seed=1, image_shape=(8, 8, 1), widths=(4, 8))
         second = self.make(other, path)
@@ -303,7 +303,7 @@ class TestLatentPairs:
         np.testing.assert_allclose(third.pixels[:2], expected, atol=3e-4)
 
     def test_batches(self, generator, tmp_path):
-        pairs = self.make(generator, tmp_path / "pairs.h5")
+        pairs = self.make(generator, tmp_path / "pairs.bin")
         latents = np.concatenate([pairs.latents(part) for part in range(3)])
 
         def take(count, start_step=0):
@@ -327,6 +327,6 @@ class TestLatentPairs:
                 np.testing.assert_array_equal(found, again[1])
 
     def test_a_batch_larger_than_the_set(self, generator, tmp_path):
-        pairs = self.make(generator, tmp_path / "pairs.h5")
+        pairs = self.make(generator, tmp_path / "pairs.bin")
         with pytest.raises(ValueError, match=r"at most the 6 pairs. Received: 7"):
             pairs.batches(7)

@@ -163,11 +163,11 @@ class TestCheckpoint:
     def test_round_trip(self, tmp_path):
         model = Line()
         run(model, 3, tmp_path)
-        save_checkpoint(tmp_path / "x.h5", model, seconds=12.5)
+        save_checkpoint(tmp_path / "x.h5", model, seconds=12.5, history=[{"step": 3}])
         other = Line()
-        assert restore_checkpoint(tmp_path / "x.h5", other) == 12.5
+        assert restore_checkpoint(tmp_path / "x.h5", other) == (12.5, [{"step": 3}])
         assert_equal_state(model, other)
-        assert not list(tmp_path.glob("*.tmp"))
+        assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, HISTORY, "x.h5"}
 
     def test_another_model_is_named_and_unchanged(self, tmp_path):
         save_checkpoint(tmp_path / "x.h5", Line())

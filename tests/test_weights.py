@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ddim_embed.networks.blocks import Normalizer
 from ddim_embed.networks.unet import UNet
-from ddim_embed.store import weights
+from ddim_embed.store import records
 from ddim_embed.store.weights import (
-    MANIFEST,
+    SUFFIX,
     MissingWeightsError,
     find_weights,
     load_weights,
@@ -279,7 +279,9 @@ class TestManifest:
         assert list(manifest) == ["mnist/conv1", "mnist/unet"]
         assert manifest["mnist/unet"]["errors"] == errors
         assert manifest["mnist/conv1"] == kept
-        assert {item.name for item in tmp_path.iterdir()} == {MANIFEST, "mnist"}
+        names = {item.relative_to(tmp_path).as_posix() for item in tmp_path.rglob("*")}
+        pairs = {f"mnist/{name}{end}" for name in ("unet", "conv1") for end in (SUFFIX, ".json")}
+        assert names == pairs | {"mnist"}
 
     def test_missing_weights_are_named_with_those_that_exist(self, tmp_path, model):
         with pytest.raises(MissingWeightsError, match=r"`mnist/generator` in .*: none\.$") as error:
@@ -326,20 +328,14 @@ class TestManifest:
             record_weights(tmp_path, "a", "b", model, **DESCRIPTION | {"errors": errors})
         assert not list(tmp_path.iterdir())
 
-    @pytest.mark.parametrize("text", ["{", "[]"])
-    def test_damaged_manifest(self, tmp_path, text):
-        (tmp_path / MANIFEST).write_text(text)
-        with pytest.raises(ValueError, match=MANIFEST):
-            read_manifest(tmp_path)
-
     def test_is_readable_json(self, tmp_path, model):
         record_weights(tmp_path, "mnist", "unet", model, **DESCRIPTION)
-        text = (tmp_path / MANIFEST).read_text()
+        text = (tmp_path / "mnist" / "unet.json").read_text()
         assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
 
     def test_root(self, tmp_path, monkeypatch):
         monkeypatch.delenv("DDIM_EMBED_WEIGHTS", raising=False)
-        monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "package")
+        monkeypatch.setattr(records, "_PACKAGE", tmp_path / "package")
         assert weights_root() == tmp_path / "weights"
         (tmp_path / "package" / "pretrained_weights").mkdir(parents=True)
         assert weights_root() == tmp_path / "package" / "pretrained_weights"
