@@ -5,6 +5,7 @@ import pytest
 from conftest import make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
+from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.methods import cache
 from ddim_embed.methods.cache import cache_key, cached_embed, embed_in_chunks
 
@@ -109,7 +110,7 @@ class TestKey:
 
     def test_the_weights_of_the_networks_are_in_it(self, tmp_path, tiny_generator):
         """By their checksums, for those that a method, or a part of it, loads."""
-        sizes = {"image_shape": [16, 16, 1], "widths": [8, 16], "block_depth": 1}
+        sizes = generator_config(tiny_generator)
         notes = {"data": "", "budget": {}, "errors": {}}
         de.record_weights(tmp_path, "x", "generator", tiny_generator, config=sizes, **notes)
         generator, pixels = de.load_generator("x", tmp_path), make_pixels(1, (16, 16, 1))
@@ -123,7 +124,7 @@ class TestKey:
 
         def record(name, seed=0):
             model = set_random_weights(de.build_embedder(name), seed)
-            de.record_weights(tmp_path, "x", name, model, config={}, **notes)
+            de.record_weights(tmp_path, "x", name, model, config={"channels": 1}, **notes)
 
         def keys(seed):
             record("conv1", seed)

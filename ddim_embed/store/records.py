@@ -180,6 +180,20 @@ def replace(path, entry, contents):
         write_entry(path, entry)
 
 
+def record_errors(root, dataset, name, errors, sha256=None):
+    """Replaces the errors in the entry of recorded weights; arguments as for `record_weights`.
+
+    Raises a MissingWeightsError if there are no such weights, a WeightsError if there are others
+    now than those of the checksum `sha256`.
+    """
+    path, _ = find_weights(dataset, name, root)
+    with changing(path):
+        _, entry = find_weights(dataset, name, root)
+        if sha256 not in (None, entry["sha256"]):
+            raise WeightsError(f"{path} was replaced while it was measured: measure it again.")
+        write_entry(path, entry | {"errors": errors})
+
+
 def changing(path):
     """Holds the lock of a weights file and its record: the last one to change them is alone."""
     return locked(path.with_name(f".{path.name.removesuffix(SUFFIX)}.lock"))

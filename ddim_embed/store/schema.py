@@ -58,7 +58,7 @@ def check(values, kinds, where, only=False):
             )
     if only and (unknown := [key for key in values if key not in kinds]):
         raise WeightsError(
-            f"{where} has `{_shown(unknown[0])}`, which is unknown here. "
+            f"{where} has `{_shown(unknown[0])[1:-1]}`, which is unknown here. "
             f"Expected: {', '.join(kinds)}"
         )
 

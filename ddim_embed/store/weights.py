@@ -28,6 +28,7 @@ from ddim_embed.store.records import (
     find_instrument,
     find_weights,
     read_manifest,
+    record_errors,
     weights_root,
 )
 from ddim_embed.store.schema import check
@@ -167,20 +168,6 @@ def record_weights(
     }
     records.replace(path, entry, contents)
     return path, entry
-
-
-def record_errors(root, dataset: str, name: str, errors: dict, sha256: str | None = None) -> None:
-    """Replaces the errors in the entry of recorded weights; arguments as for `record_weights`.
-
-    Raises a MissingWeightsError if there are no such weights, a WeightsError if there are others
-    now than those of the checksum `sha256`.
-    """
-    path, _ = find_weights(dataset, name, root)
-    with records.changing(path):
-        _, entry = find_weights(dataset, name, root)
-        if sha256 not in (None, entry["sha256"]):
-            raise WeightsError(f"{path} was replaced while it was measured: measure it again.")
-        records.write_entry(path, entry | {"errors": errors})
 
 
 def load_recorded(build, kinds, dataset, name, root=None, find=find_weights, least_size=None):
