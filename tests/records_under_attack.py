@@ -1,6 +1,7 @@
 """Kills before file operations, and many processes at once.
 
-A program, `python records_under_attack.py FOLDER`, that imports no TensorFlow: forking it is a hundred times as fast.
+A program, `python records_under_attack.py FOLDER`, that imports no TensorFlow: forking it is a
+hundred times as fast.
 """
 
 import hashlib
