@@ -1,8 +1,9 @@
 """Training through the unrolled sampler: its gradient is the loss's, and all else stays."""
 
+import contextlib
 import itertools
+import threading
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 from ddim_embed.networks.embedders import build_embedder
+from ddim_embed.store.locks import locked
 from ddim_embed.training import pairs as pairs_module
 from ddim_embed.training.embedder import EmbedderTrainer, LatentRegression
 from ddim_embed.training.losses import LOSSES
@@ -275,20 +277,34 @@ class TestLatentPairs:
         expected = np.clip(generator.decode(pairs.latents(17)), 0, 1)
         np.testing.assert_allclose(pairs.pixels[-2:], expected, atol=3e-4)  # float16
 
-    @pytest.mark.parametrize("damage", ["truncated", "foreign"])
+    @pytest.mark.parametrize("damage", ["truncated", "foreign", "a bit"])
     def test_a_damaged_file_is_made_anew(self, generator, tmp_path, decoded, damage):
         path = tmp_path / "pairs.bin"
         first = self.make(generator, path)
         if damage == "truncated":
             path.write_bytes(path.read_bytes()[:-500])
+        elif damage == "a bit":
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 64
+            path.write_bytes(content)
         else:
-            path.unlink()
-            with h5py.File(path, "w") as file:
-                file["something"] = 1
+            path.write_bytes(b"something else")
         decoded.clear()
-        second = self.make(generator, path)
+        with pytest.warns(UserWarning, match=f"{path} is damaged.*The latent pairs are made anew"):
+            second = self.make(generator, path)
         assert len(decoded) == 3
         np.testing.assert_array_equal(first.pixels, second.pixels)
+
+    def test_the_second_at_once_waits_for_the_first(self, generator, tmp_path, decoded):
+        path = tmp_path / "pairs.bin"
+        with contextlib.ExitStack() as held:
+            held.enter_context(locked(tmp_path / ".pairs.bin.lock"))
+            first = threading.Timer(0.5, held.close)
+            first.start()
+            with pytest.warns(UserWarning, match=f"Waiting for the latent pairs {path} of process"):
+                self.make(generator, path)
+        assert len(decoded) == 3
+        assert [path.name for path in tmp_path.iterdir()] == ["pairs.bin"]
 
     def test_pairs_of_another_generator_or_seed_are_made_anew(self, generator, tmp_path):
         path = tmp_path / "pairs.bin"
