@@ -86,7 +86,7 @@ _DATA = {
 
 
 def cards(manifest):
-    """Returns the text of all cards, Markdown, from a manifest."""
+    """Returns the text of all cards, Markdown, from the entries of all weights."""
     blocks = [
         "# Model cards",
         "Written from the records beside the files by `python -m experiments.model_cards`; do not "
@@ -126,7 +126,7 @@ def draw_samples(root, manifest):
     """Writes `<data>/samples.png` for each generator: images of the latents of seed 0.
 
     The file holds the checksum of the generator's weights (`samples_of`); it is drawn again only if
-    that of the manifest differs. Returns the paths that were written.
+    that of the record differs. Returns the paths that were written.
     """
     written = []
     for name, entry in sorted(manifest.items()):

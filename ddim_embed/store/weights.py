@@ -127,14 +127,17 @@ def record_weights(
     errors: dict,
     half: bool = True,
 ) -> tuple[Path, dict]:
-    """Saves weights as `<root>/<dataset>/<name>.weights.h5` and enters them into the manifest.
+    """Saves weights as `<root>/<dataset>/<name>.weights.h5`, and what they are beside them.
+
+    Weights and record, `<name>.json`, change together: a kill leaves the earlier ones or these.
 
     Args:
         root: see `weights_root`.
         dataset, name: plain names; `name` is "generator", "features" or that of an embedding
             network; LPIPS is "lpips", "alexnet".
         model: a built `keras.Model`.
-        config: dict, what is needed to build the model again.
+        config: dict, what is needed to build the model again: all options that the weights depend
+            on, since those that load them take no defaults.
         data: JSON value, what it was trained on.
         budget: dict, what the training took.
         errors: dict, measured errors.
