@@ -19,7 +19,9 @@ from PIL import Image
 
 import ddim_embed as de
 from ddim_embed.data import catalogue, loading
+from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.store.atomic import replacing
+from ddim_embed.store.weights import read_manifest
 from experiments import model_cards
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
@@ -221,7 +223,7 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     )
     html = (tmp_path / "results" / "own" / "index.html").read_text()
     assert f"That of the mean image is {number(denoiser['mean_image'], 4)}" in html
-    manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path / "weights")
     assert manifest["own/generator"]["errors"]["test_images"] == 3
     assert manifest["own/conv1"]["budget"]["generator"] == manifest["own/generator"]["sha256"]
     # A run does not resume from one with another loss.
@@ -230,14 +232,14 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     assert code == 2 and "is of another run" in words and "mean_squared_error" in words
     # A longer run is recorded with its own number of steps.
     main(MNIST, ["train", "--train-steps", "2", *own])
-    manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path / "weights")
     assert manifest["own/generator"]["budget"]["steps"] == 3
     # A run from recorded weights records their budget; with a tiny learning rate they stay.
     still = ["--learning-rate", "1e-30", "--embedder-learning-rate", "1e-30"]
     flags = [*own, *still, "--embedder-batch-size", "2", "--further"]
     for verb in (["train", "--train-steps"], ["train-embedders", "conv1", "--embedder-steps"]):
         main(MNIST, [*verb, "1", *flags])
-    further = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    further = read_manifest(tmp_path / "weights")
     for name, steps in (("own/generator", 3), ("own/conv1", 2)):
         budget = further[name]["budget"]
         assert budget["steps"] == 1 and budget["before"]["steps"] == steps
@@ -249,14 +251,14 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
         MNIST,
         ["train", "--train-steps", "1", *flags, "--seed", "5", "--loss", "mean_squared_error"],
     )
-    squared = json.loads((tmp_path / "weights" / "manifest.json").read_text())["own/generator"]
+    squared = read_manifest(tmp_path / "weights")["own/generator"]
     assert squared["budget"]["loss"] == "mean_squared_error"
     absolute = further["own/generator"]["errors"]["test_noise_mae"]
     assert squared["errors"]["test_noise_mse"] > absolute**2  # by Jensen
     assert squared["errors"]["test_noise_mse"] != pytest.approx(absolute, rel=0.05)
     # Training of the velocity can start from weights that predict the noise.
     main(MNIST, ["train", "--train-steps", "1", *flags, "--prediction", "velocity"])
-    velocity = json.loads((tmp_path / "weights" / "manifest.json").read_text())["own/generator"]
+    velocity = read_manifest(tmp_path / "weights")["own/generator"]
     assert velocity["config"]["prediction"] == velocity["budget"]["prediction"] == "velocity"
     assert velocity["budget"]["before"]["prediction"] == "noise"
     assert velocity["errors"]["test_velocity_mae"] > 0
@@ -550,8 +552,7 @@ def test_embed_does_not_overwrite_its_input(fashion, pictures):
 def test_embed_pads_as_the_generator(fashion, pictures, tmp_path):
     weights, out = tmp_path / "weights", tmp_path / "out"
     generator = de.build_generator((32, 32, 1), widths=(8, 16), block_depth=1, padding=2)
-    config = {"image_shape": (32, 32, 1), "widths": (8, 16), "block_depth": 1, "padding": 2}
-    notes = {"data": "", "budget": {}, "errors": {}}
+    config, notes = generator_config(generator), {"data": "", "budget": {}, "errors": {}}
     de.record_weights(weights, "fashion_mnist", "generator", generator, config=config, **notes)
     embedder = de.build_embedder("conv1", channels=1)
     sizes = {"channels": 1, "widths": [8, 16], "block_depth": 1}

@@ -41,11 +41,14 @@ def report(settings, experiments):
         make(settings, experiments)
     names = [(name, name) for name in _STUDIES]
     names += [(one.name, result) for one in experiments for result in _RESULTS]
-    found = {
-        f"{name}/{result}": json.loads(path.read_text())
-        for name, result in names
-        if (path := _folder(settings, name) / f"{result}.json").exists()
-    }
+    found = {}
+    for name, result in names:
+        path = _folder(settings, name) / f"{result}.json"
+        if path.exists():
+            try:
+                found[f"{name}/{result}"] = results.load_json(path)
+            except UsageError as error:
+                print(f"Left out: {error}")
     sources = [
         {"source": source, "command": contents["command"], "commit": contents["commit"]}
         for source, contents in found.items()

@@ -48,30 +48,57 @@ def write(folder, template, **variables):
     path = Path(folder) / "index.html"
     text = _environment().get_template(template).render(folder=path.parent, shown=[], **variables)
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # The name of a file may hold bytes that are no text.
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     return path
 
 
 def write_results(folder, sections):
-    """Writes the page of an experiment: the results of all verbs that have run, in order."""
-    folder = Path(folder)
-    found = [
-        (section, json.loads((folder / section.file).read_text()))
-        for section in sections
-        if (folder / section.file).exists()
-    ]
+    """Writes the page of an experiment: the results of all verbs that have run, in order.
+
+    Results that cannot be shown, such as damaged ones, are left out with a message.
+    """
+    folder, found = Path(folder), []
+    for section in sections:
+        path = folder / section.file
+        if not path.exists():
+            continue
+        try:
+            found.append(_rendered(folder, section, results.load_json(path)))
+        except Exception as error:  # whatever tables and templates make of any JSON
+            print(f"Left out of the page: {path} ({type(error).__name__}: {error})")
+    shown = {name for one in found for name in one["shown"]}
     return write(
         folder,
         "toolkit/templates/results.html",
-        title=f"Embedding {found[0][1]['dataset']}",
-        sections=[(section, contents, section.tables(contents)) for section, contents in found],
-        figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
+        title=f"Embedding {found[0]['dataset'] if found else folder.name}",
+        sections=found,
+        figures=[path.name for path in sorted(folder.glob("[!.]*.png")) if path.name not in shown],
         files={
-            path.name: path.read_text(errors="replace")
+            path.name: path.read_text(encoding="utf-8", errors="replace")
             for path in sorted(folder.glob("[!.]*.json"))
-            if path.name != found[0][0].file
+            if not found or path.name != found[0]["file"]
         },
     )
+
+
+def _rendered(folder, section, contents):
+    """What a page has of the results of one verb; `shown` are the figures in it."""
+    variables = {"section": section, "contents": contents, "folder": folder, "shown": []}
+    variables["tables"] = section.tables(contents)
+    import markupsafe
+
+    body, provenance = (
+        _environment().get_template(f"toolkit/templates/{name}.html").render(variables)
+        for name in ("section", "provenance")
+    )
+    return {
+        "file": section.file,
+        "dataset": contents.get("dataset", folder.name),
+        "body": markupsafe.Markup(body),
+        "provenance": markupsafe.Markup(provenance),
+        "shown": variables["shown"],
+    }
 
 
 @functools.cache
