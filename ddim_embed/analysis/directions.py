@@ -296,13 +296,14 @@ def edit_effect(
         raise ValueError(f"`length` must be finite. Received: {length}")
     random = np.random.default_rng(seed).normal(size=latents.shape)
     random /= np.sqrt(np.sum(random**2, axis=(1, 2, 3), keepdims=True))
-    before = generator.decode(latents).numpy()
+    before = generator.decode(latents).numpy().clip(0, 1)
 
     def probability(pixels):
         return classifier.class_probabilities(pixels)[:, positive].astype(np.float64)
 
     def effect(directions):
-        after = generator.decode((latents + length * directions).astype(np.float32)).numpy()
+        moved = (latents + length * directions).astype(np.float32)
+        after = generator.decode(moved).numpy().clip(0, 1)
         return EditEffect(
             probability(after) - probability(before) if targeted else None,
             lpips(before, after, generator.padding),

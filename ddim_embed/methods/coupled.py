@@ -37,7 +37,7 @@ class PairSolution(Solution):
         return dataclasses.replace(
             single,
             reconstruction=reconstruction,
-            mse=metrics.mse(pixels, reconstruction, generator.padding, held),
+            mse=metrics.clipped_mse(pixels, reconstruction, generator.padding, held),
             partner=np.asarray(self.partner, np.float32),
             single_mse=single.mse,
         )
@@ -84,6 +84,7 @@ class EDICT(_Coupled):
     mixing: float = 0.93
 
     def __post_init__(self):
+        super().__post_init__()
         check_share("mixing", self.mixing)
 
     def solve(self, generator, pixels, latents, tick, held=None):
@@ -121,6 +122,7 @@ class BDIA(_Coupled):
     gamma: float = 1.0
 
     def __post_init__(self):
+        super().__post_init__()
         check_share("gamma", self.gamma)
 
     def solve(self, generator, pixels, latents, tick, held=None):

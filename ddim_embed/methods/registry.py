@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from ddim_embed import arguments
 from ddim_embed.generator.generator import Generator
 from ddim_embed.methods.correction import DefectCorrection
 from ddim_embed.methods.coupled import BDIA, EDICT
@@ -69,13 +70,12 @@ def embed(
     return configured(method)(generator, pixels, seed=seed, latents=latents, mask=mask)
 
 
-def configured(method: Method | str) -> Method:
-    """Returns the default method of a name of `METHODS`; a configured method as it is."""
-    if isinstance(method, str) and method in METHODS:
-        return METHODS[method]()
-    if not isinstance(method, Method):
-        raise ValueError(
-            f"`method` must be one of {tuple(METHODS)}, or a configured method, `LBFGS()` for "
-            f"example. Received: {method!r}"
-        )
-    return method
+def configured(method: Method | str, name: str = "method") -> Method:
+    """Returns the default method of a name of `METHODS`; a configured method as it is.
+
+    A ValueError calls the argument by `name`.
+    """
+    if isinstance(method, Method):
+        return method
+    otherwise = ", or a configured method, `LBFGS()` for example"
+    return METHODS[arguments.choice(name, method, METHODS, otherwise)]()
