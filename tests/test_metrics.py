@@ -145,8 +145,8 @@ def test_weights_are_from_0_to_1(held):
 
 def test_integers_are_no_pixels_of_the_differentiable_metrics():
     images = np.zeros((1, 32, 32, 1), np.uint8)
-    with pytest.raises(ValueError, match="divide uint8 by 255.*Received: uint8"):
+    with pytest.raises(ValueError, match=r"divide uint8 by 255.*Received: uint8"):
         PerceptualDistance()([images, images])
     classifier = FeatureClassifier((32, 32, 1), classes=2, widths=(), num_features=2)
-    with pytest.raises(ValueError, match="divide uint8 by 255.*Received: uint8"):
+    with pytest.raises(ValueError, match=r"divide uint8 by 255.*Received: uint8"):
         classifier(images)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from ddim_embed import arguments
 from ddim_embed.generator.generator import Generator
 from ddim_embed.networks.embedders import load_embedder
 from ddim_embed.networks.unet import UNet
@@ -42,6 +43,7 @@ def build_generator(
         >>> de.build_generator((16, 16, 3), widths=(8, 16)).image_shape
         (16, 16, 3)
     """
+    image_shape = arguments.integers("image_shape", image_shape, count=3)
     process = Process(schedule, num_steps, last_step, prediction)
     network = UNet(image_shape[-1], widths, block_depth, attention, dtype="float32")
     return Generator(

@@ -5,14 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ddim_embed import metrics
+from ddim_embed import arguments, metrics
 from ddim_embed.generator.generator import Generator
 from ddim_embed.methods.embedding import Embedding
 from ddim_embed.methods.protocol import Method, Solution
 from ddim_embed.process.coupled import (
     bdia_invert,
     bdia_sample,
-    check_share,
     edict_invert,
     edict_sample,
 )
@@ -85,7 +84,7 @@ class EDICT(_Coupled):
 
     def __post_init__(self):
         super().__post_init__()
-        check_share("mixing", self.mixing)
+        arguments.number("mixing", self.mixing, above=0, at_most=1)
 
     def solve(self, generator, pixels, latents, tick, held=None):
         pair = self._run(edict_invert, generator, generator.normalizer(pixels), mixing=self.mixing)
@@ -123,7 +122,7 @@ class BDIA(_Coupled):
 
     def __post_init__(self):
         super().__post_init__()
-        check_share("gamma", self.gamma)
+        arguments.number("gamma", self.gamma, above=0, at_most=1)
 
     def solve(self, generator, pixels, latents, tick, held=None):
         pair = self._run(bdia_invert, generator, generator.normalizer(pixels), gamma=self.gamma)

@@ -96,8 +96,9 @@ class ImplicitInversion(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        fixed_point.check_options(self.iterations, self.tolerance, self.damping)
         arguments.choice("acceleration", self.acceleration, ACCELERATIONS)
+        window = ACCELERATIONS[self.acceleration]
+        fixed_point.check_options(self.iterations, self.tolerance, window, self.damping)
 
     def initial_latents(self, generator, n, seed):
         if generator.last_step == "transfer":

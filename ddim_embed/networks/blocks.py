@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ddim_embed import arguments
 from ddim_embed.networks import kernels
 
 
@@ -35,9 +36,7 @@ def dtype_policy(precision):
         ValueError: if `precision` is neither "float32" nor "bfloat16".
     """
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-    if precision not in policies:
-        raise ValueError(f"`precision` must be one of {tuple(policies)}. Received: {precision!r}")
-    return policies[precision]
+    return policies[arguments.choice("precision", precision, policies)]
 
 
 @register
@@ -335,8 +334,6 @@ ATTENTIONS = {
 
 
 def _check_attention(name):
-    if name is not None and name not in ATTENTIONS:
-        raise ValueError(
-            f"`attention` must be None or one of {sorted(ATTENTIONS)}. Received: {name!r}"
-        )
+    if name is not None:
+        arguments.choice("attention", name, ATTENTIONS, ", or None")
     return name
