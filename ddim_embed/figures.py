@@ -5,8 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ddim_embed import arguments
+from ddim_embed.memory import require_memory
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_DOTS = 100  # per inch, as matplotlib draws
+_IMAGE_BYTES = 50_000  # what matplotlib takes for an image and its axes, about
 
 
 def image_grid(
@@ -27,7 +33,8 @@ def image_grid(
         A `matplotlib.figure.Figure`; call its `savefig(path)`.
 
     Raises:
-        ValueError: for rows that are not images, or another number of labels.
+        ValueError: for rows that are not images, are integers or not finite, another number of
+            labels, or a figure that does not fit into memory.
 
     Example:
         >>> pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=4)
@@ -35,7 +42,14 @@ def image_grid(
     """
     from matplotlib.figure import Figure  # slow
 
-    rows = [np.asarray(row, np.float32) for row in rows]
+    for row in rows:
+        if np.asarray(row).dtype.kind in "iu":
+            raise ValueError(
+                "Each row must be floating-point, latents or pixels; divide uint8 by 255. "
+                f"Received: {np.asarray(row).dtype}"
+            )
+    rows = [arguments.finite_array("rows", row) for row in rows]
+    cell = arguments.number("cell", cell, above=0)
     for row in rows:
         if row.ndim != 4 or row.shape[-1] not in (1, 3) or not len(row):
             raise ValueError(
@@ -47,6 +61,9 @@ def image_grid(
             f"`labels` must be one per row. Received: {len(labels or ())} for {len(rows)} rows"
         )
     columns = max(len(row) for row in rows)
+    images = sum(len(row) for row in rows)
+    pixels = columns * len(rows) * (cell * _DOTS) ** 2
+    require_memory(_IMAGE_BYTES * images + 4 * pixels, f"a figure of {images} images")
     margin = 0.0 if labels is None else 1.2
     figure = Figure((columns * cell + margin, len(rows) * cell))
     left = margin / (columns * cell + margin)

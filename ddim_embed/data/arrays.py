@@ -210,7 +210,7 @@ def checked_arrays(images, labels, name):
                 f"The integer images of {name} must lie in [0, 255]; scale other depths. "
                 f"Received: values in [{images.min()}, {images.max()}]"
             )
-        if images.max() == 1:
+        if (images.min(), images.max()) == (0, 1):
             raise ValueError(
                 f"The integer images of {name} are all 0 and 1, of 255: nearly black. Store masks "
                 "as bool, or pixels in [0, 1] as floats."

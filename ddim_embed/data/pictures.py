@@ -78,7 +78,8 @@ def read_picture(file, image_shape, crop=None):
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
         picture = picture.convert("L" if channels == 1 else "RGB")
-        _check_brightness(np.asarray(picture).max(), bits if colours_were_reduced else 8)
+        values = np.asarray(picture)
+        _check_brightness(values.min(), values.max(), bits if colours_were_reduced else 8)
     if crop is not None:
         picture = crop(picture)
     elif unpadded:
@@ -125,7 +126,7 @@ def _eight_bits(picture, bits):
         if least < 0 or most > highest:
             raise ValueError(f"integers from {least} to {most}, not from 0 to {highest}")
         if most:
-            _check_brightness(most * 255 / highest, bits)
+            _check_brightness(least, most * 255 / highest, bits)
         return Image.fromarray(np.rint(values * (255 / highest)).astype(np.uint8))
     if picture.mode == "F":
         values = np.asarray(picture)
@@ -138,13 +139,13 @@ def _eight_bits(picture, bits):
     return picture
 
 
-def _check_brightness(brightest, bits):
-    """Raises a ValueError if what is brightest of 255 shows that a picture is not scaled."""
+def _check_brightness(darkest, brightest, bits):
+    """Raises a ValueError if the ends of a picture's 0 to 255 show that it was not scaled."""
     if bits > 8 and brightest < 16:  # 12 bits stored in 16, for example
         raise ValueError(
             f"nearly black: {bits} bits of which less than a 16th of the range is used; scale it"
         )
-    if brightest == 1:
+    if (darkest, brightest) == (0, 1):
         raise ValueError("nearly black: values of 0 and 1 only, a mask perhaps; save 255 for 1")
 
 
