@@ -28,13 +28,15 @@ def integer(name: str, value, least: int = 1, most: int = MOST) -> int:
     raise ValueError(f"`{name}` must be an integer {bounds}. Received: {received(value)}")
 
 
-def integers(name: str, values, count: int | None = None, least: int = 1) -> tuple[int, ...]:
-    """A sequence of integers of at least `least`: of any number but 0, or of `count`."""
+def integers(
+    name: str, values, count: int | None = None, least: int = 1, least_count: int = 1
+) -> tuple[int, ...]:
+    """A sequence of integers of at least `least`: `count` of them, or at least `least_count`."""
     try:
         found = tuple(integer(name, value, least) for value in values)
     except (TypeError, ValueError):
-        found = ()
-    if not found or count not in (None, len(found)):
+        found = None
+    if found is None or len(found) < least_count or count not in (None, len(found)):
         raise ValueError(
             f"`{name}` must be {count or 'a sequence of'} integers of at least {least}. "
             f"Received: {received(values)}"
@@ -91,6 +93,20 @@ def nearest(value, choices: Iterable[str]) -> str:
     lower = {choice.lower(): choice for choice in choices}
     found = difflib.get_close_matches(value.lower(), lower, 1) if isinstance(value, str) else ()
     return f". Did you mean {lower[found[0]]!r}?" if found else ""
+
+
+def instance(name: str, value, kind: type):
+    """An object of a class."""
+    if not isinstance(value, kind):
+        raise ValueError(f"`{name}` must be a `{kind.__name__}`. Received: {received(value)}")
+    return value
+
+
+def function(name: str, value):
+    """Anything that can be called."""
+    if not callable(value):
+        raise ValueError(f"`{name}` must be a function. Received: {received(value)}")
+    return value
 
 
 def array(name: str, values, dtype=np.float32) -> np.ndarray:

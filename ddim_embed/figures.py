@@ -1,6 +1,6 @@
 """Figures as matplotlib `Figure` objects: nothing is shown, no global state is touched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,8 +33,7 @@ def image_grid(
         A `matplotlib.figure.Figure`; call its `savefig(path)`.
 
     Raises:
-        ValueError: for rows that are not images, are integers or not finite, another number of
-            labels, or a figure that does not fit into memory.
+        ValueError: for rows that are not images, are integers, another number of labels, or a figure that does not fit into memory.
 
     Example:
         >>> pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=4)
@@ -42,13 +41,15 @@ def image_grid(
     """
     from matplotlib.figure import Figure  # slow
 
+    if not isinstance(rows, Iterable) or isinstance(rows, str):
+        raise ValueError(f"`rows` must be a list of arrays. Received: {arguments.received(rows)}")
     for row in rows:
         if np.asarray(row).dtype.kind in "iu":
             raise ValueError(
                 "Each row must be floating-point, latents or pixels; divide uint8 by 255. "
                 f"Received: {np.asarray(row).dtype}"
             )
-    rows = [arguments.finite_array("rows", row) for row in rows]
+    rows = [arguments.array("rows", row) for row in rows]
     cell = arguments.number("cell", cell, above=0)
     for row in rows:
         if row.ndim != 4 or row.shape[-1] not in (1, 3) or not len(row):
@@ -56,9 +57,14 @@ def image_grid(
                 "Each row must have shape (n, height, width, 1 or 3), n at least 1. "
                 f"Received shape: {row.shape}"
             )
-    if not rows or (labels is not None and len(labels) != len(rows)):
+    if not rows:
+        raise ValueError("`rows` must hold at least one array. Received: none")
+    texts = [*labels] if isinstance(labels, Iterable) and not isinstance(labels, str) else []
+    are_strings = all(isinstance(text, str) for text in texts)
+    if labels is not None and not (are_strings and len(texts) == len(rows)):
         raise ValueError(
-            f"`labels` must be one per row. Received: {len(labels or ())} for {len(rows)} rows"
+            f"`labels` must be a string for each of {len(rows)} rows. "
+            f"Received: {arguments.received(labels)}"
         )
     columns = max(len(row) for row in rows)
     images = sum(len(row) for row in rows)

@@ -454,6 +454,7 @@ def decoded_changes(
     Raises:
         ValueError: for a length that is not positive.
     """
+    arguments.instance("generator", generator, Generator)
     origin = _point("origin", origin, generator.image_shape).reshape(generator.image_shape)
     directions = arguments.finite_array("directions", directions, np.float64)
     length = arguments.finite_array("length", length, np.float64)

@@ -57,6 +57,7 @@ def denoising_errors(generator: Generator, pixels: np.ndarray, seed: int = 0) ->
         >>> bool(errors.mse[0] > errors.mse[-1])  # hardly any signal at t = 1
         True
     """
+    arguments.instance("generator", generator, Generator)
     arguments.seed(seed)
     images = generator.normalizer(generator.check_pixels(pixels)).numpy()
     levels, errors = generator.grid[:0:-1], []

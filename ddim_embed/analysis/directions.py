@@ -130,6 +130,8 @@ def class_direction(
             "`latents` must have shape (m, height, width, channels), `labels` (m,). "
             f"Received shapes: {latents.shape} and {labels.shape}"
         )
+    if np.ndim(positive):
+        raise ValueError(f"`positive` must be one label. Received: {arguments.received(positive)}")
     of_class = labels == positive
     count = int(of_class.sum())
     if min(count, len(labels) - count) < _FOLDS:
@@ -182,7 +184,7 @@ def first_layer_directions(generator: Generator, n: int) -> Directions:
     """
     from scipy.sparse.linalg import LinearOperator, svds  # not at the top, as above
 
-    shape = generator.image_shape
+    shape = arguments.instance("generator", generator, Generator).image_shape
     size = int(np.prod(shape))
     n = arguments.integer("n", n, 1, size - 1)
     require_memory(3 * 8 * n * size, f"{n} directions of {size} dimensions")
@@ -239,7 +241,7 @@ def edit_strip(
         >>> de.edit_strip(generator, generator.latents(2), direction, [-5, 0, 5]).shape
         (2, 3, 32, 32, 1)
     """
-    latents = generator.check_latents(latents)
+    latents = arguments.instance("generator", generator, Generator).check_latents(latents)
     direction = _unit(generator, direction)
     steps = arguments.finite_array("steps", steps, np.float64)
     if steps.ndim != 1 or not len(steps):
@@ -292,7 +294,7 @@ def edit_effect(
         >>> bool((effect.mse > random.mse).all())
         True
     """
-    latents = generator.check_latents(latents)
+    latents = arguments.instance("generator", generator, Generator).check_latents(latents)
     targeted = classifier is not None and positive is not None
     if targeted:
         arguments.integer("positive", positive, 0, classifier.classes - 1)

@@ -109,7 +109,7 @@ def interpolate(
         (1, 5, 32, 32, 1)
     """
     num = arguments.integer("num", num, least=2)
-    latents = generator.check_latents(latents)
+    latents = arguments.instance("generator", generator, Generator).check_latents(latents)
     require_memory(_NUMBER_BYTES * num * np.size(latents), f"`num` {num} images on each path")
     fractions = np.tile(np.linspace(0, 1, num), (len(latents), 1))
     return _decoded(generator, latents, other, kind, fractions)
@@ -176,12 +176,14 @@ def path_length(
     samples = arguments.integer("samples", samples, least=2)
     arguments.number("epsilon", epsilon, above=0, below=1)
     arguments.seed(seed)
-    if distance is None:
+    if distance is not None:
+        arguments.function("distance", distance)
+    else:
 
         def distance(pixels, other):
             return lpips(pixels.clip(0, 1), other.clip(0, 1), generator.padding)
 
-    latents = generator.check_latents(latents)
+    latents = arguments.instance("generator", generator, Generator).check_latents(latents)
     require_memory(
         2 * _NUMBER_BYTES * samples * np.size(latents), f"`samples` {samples} on each path"
     )

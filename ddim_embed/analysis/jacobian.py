@@ -73,6 +73,7 @@ def singular_vectors(
         >>> found.values.shape, found.latents.shape
         ((2,), (2, 32, 32, 1))
     """
+    arguments.instance("generator", generator, Generator)
     latents = arguments.array("latents", latents)
     if latents.shape != generator.image_shape:
         raise ValueError(

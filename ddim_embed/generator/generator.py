@@ -92,7 +92,9 @@ class Generator(keras.Model):
         self.padding = arguments.integer(
             "padding", padding, 0, (min(self.image_shape[:2]) - 1) // 2
         )
-        self.process = process or Process()
+        arguments.instance("network", network, keras.layers.Layer)
+        self.process = Process() if process is None else process
+        arguments.instance("process", self.process, Process)
         self.normalizer = normalizer or Normalizer(self.image_shape[-1], name="normalizer")
         self.network = network
         if hasattr(network, "check_size"):
@@ -187,8 +189,9 @@ class Generator(keras.Model):
             precision: None for the generator's own.
             num_steps: N, whose levels are i/N; None for the generator's own, the levels of `grid`.
         """
+        precision = self.precision if precision is None else precision
         num_steps = self.num_steps if num_steps is None else num_steps
-        key = precision, num_steps = precision or self.precision, num_steps
+        key = precision, arguments.integer("num_steps", num_steps)
         with backend.outside_graphs():  # the snapshot outlives the graph that asks for it first
             found = self._snapshot.current().denoisers
             if key not in found:

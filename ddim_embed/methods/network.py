@@ -35,11 +35,8 @@ class Network(Method):
         super().__post_init__()
         if self.embedder is None:
             arguments.choice("network", self.network, NETWORKS)
-        elif not isinstance(self.embedder, keras.Model):
-            raise ValueError(
-                "`embedder` must be a `keras.Model`, of `build_embedder` for example. "
-                f"Received: {arguments.received(self.embedder)}"
-            )
+        else:
+            arguments.instance("embedder", self.embedder, keras.Model)
 
     def prepare(self, generator):
         self._model(generator)

@@ -132,6 +132,7 @@ class Method:
                 no images; for latents or a mask that the method does not use; for a seed that is
                 not an integer from 0 to 2**63 - 1.
         """
+        arguments.instance("generator", generator, Generator)
         arguments.seed(seed)
         pixels, latents, held = driver.check(self, generator, pixels, latents, mask)
         return self.run(generator, pixels, seed, latents, held)

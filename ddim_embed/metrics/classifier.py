@@ -60,7 +60,7 @@ class FeatureClassifier(keras.Model):
         super().__init__(**kwargs | {"dtype": "float32"})
         self.image_shape = arguments.integers("image_shape", image_shape, count=3)
         self.classes = arguments.integer("classes", classes)
-        self.widths = arguments.integers("widths", widths) if len(widths) else ()
+        self.widths = arguments.integers("widths", widths, least_count=0)
         self.num_features = arguments.integer("num_features", num_features)
         self.padding = arguments.integer("padding", padding, 0)
         self.seed = arguments.seed(seed)

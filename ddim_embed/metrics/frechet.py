@@ -108,6 +108,7 @@ def fid(
         >>> round(de.fid(pixels, pixels, inception), 6)
         0.0
     """
+    arguments.function("inception", inception)
     return frechet_distance(
         _inception_features("pixels_a", pixels_a, inception, batch_size),
         _inception_features("pixels_b", pixels_b, inception, batch_size),

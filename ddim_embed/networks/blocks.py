@@ -191,7 +191,7 @@ class ResidualBlock(keras.layers.Layer):
     def __init__(self, width, attention=None, **kwargs):
         super().__init__(**kwargs)
         self.width = width
-        self.attention_name = _check_attention(attention)
+        self.attention_name = check_attention(attention)
 
     def build(self, input_shape):
         inner_shape = (*input_shape[:-1], self.width)
@@ -333,7 +333,8 @@ ATTENTIONS = {
 }
 
 
-def _check_attention(name):
+def check_attention(name):
+    """Returns a name of `ATTENTIONS`, or None; raises a ValueError for anything else."""
     if name is not None:
         arguments.choice("attention", name, ATTENTIONS, ", or None")
     return name

@@ -7,7 +7,7 @@ from keras import ops
 
 from ddim_embed import arguments
 from ddim_embed.memory import require_memory
-from ddim_embed.networks.blocks import ResidualBlock, SinusoidalEmbedding, register
+from ddim_embed.networks.blocks import ResidualBlock, SinusoidalEmbedding, check_attention, register
 from ddim_embed.networks.frozen import FrozenUNet
 from ddim_embed.networks.walk import walk_down, walk_up
 
@@ -62,7 +62,7 @@ class UNet(keras.Model):
         self.channels = arguments.integer("channels", channels)
         self.widths = widths = arguments.integers("widths", widths)
         self.block_depth = arguments.integer("block_depth", block_depth)
-        self.attention = attention
+        self.attention = check_attention(attention)
         self.conditioned = conditioned
 
         outer_attention = None if attention == "spatial" else attention

@@ -13,6 +13,7 @@ import h5py
 import keras
 import numpy as np
 
+from ddim_embed.arguments import nearest, received
 from ddim_embed.store.atomic import replacing
 
 MANIFEST = "manifest.json"
@@ -30,9 +31,10 @@ class MissingWeightsError(FileNotFoundError):
 
     def __init__(self, dataset, name, root, manifest):
         self.dataset, self.name = dataset, name
+        meant = nearest(f"{dataset}/{name}", manifest) or "."
         super().__init__(
             f"No weights `{dataset}/{name}` in {root}, which has: "
-            f"{', '.join(sorted(manifest)) or 'none'}."
+            f"{', '.join(sorted(manifest)) or 'none'}{meant}"
         )
 
 
@@ -385,9 +387,10 @@ def _to_half(values, path, name):
 def _weights_path(root, dataset, name):
     """The name alone decides where a file lies: no path in a manifest can lead elsewhere."""
     for argument, value in (("dataset", dataset), ("name", name)):
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", value):
             raise ValueError(
-                f"`{argument}` must consist of letters, digits, `_` and `-`. Received: {value!r}"
+                f"`{argument}` must consist of letters, digits, `_` and `-`. "
+                f"Received: {received(value)}"
             )
     return Path(root) / dataset / f"{name}{SUFFIX}"
 
