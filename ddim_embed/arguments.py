@@ -110,7 +110,7 @@ def function(name: str, value):
 
 
 def array(name: str, values, dtype=np.float32) -> np.ndarray:
-    """Numbers as an array of a floating-point type; they may be infinite or NaN."""
+    """Numbers as an array of a type, None for their own; they may be infinite or NaN."""
     try:
         found = np.asarray(values)
     except (TypeError, ValueError):  # rows of different lengths
@@ -121,7 +121,7 @@ def array(name: str, values, dtype=np.float32) -> np.ndarray:
             f"{type(values).__name__ if found.dtype.kind == 'O' else found.dtype}"
         )
     with np.errstate(over="ignore"):
-        return found.astype(dtype, copy=False)
+        return found.astype(dtype or found.dtype, copy=False)
 
 
 def finite_array(name: str, values, dtype=np.float32) -> np.ndarray:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS = 100  # per inch, as matplotlib draws
-_IMAGE_BYTES = 50_000  # what matplotlib takes for an image and its axes, about
+_IMAGE_BYTES = 200_000  # what matplotlib takes for an image and its axes
 
 
 def image_grid(
@@ -33,7 +33,8 @@ def image_grid(
         A `matplotlib.figure.Figure`; call its `savefig(path)`.
 
     Raises:
-        ValueError: for rows that are not images, are integers, another number of labels, or a figure that does not fit into memory.
+        ValueError: for rows that are not images or are integers, another number of labels, or a
+            figure that does not fit into memory.
 
     Example:
         >>> pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=4)
@@ -43,15 +44,14 @@ def image_grid(
 
     if not isinstance(rows, Iterable) or isinstance(rows, str):
         raise ValueError(f"`rows` must be a list of arrays. Received: {arguments.received(rows)}")
-    for row in rows:
-        if np.asarray(row).dtype.kind in "iu":
-            raise ValueError(
-                "Each row must be floating-point, latents or pixels; divide uint8 by 255. "
-                f"Received: {np.asarray(row).dtype}"
-            )
-    rows = [arguments.array("rows", row) for row in rows]
+    rows = [arguments.array("rows", row, dtype=None) for row in rows]
     cell = arguments.number("cell", cell, above=0)
     for row in rows:
+        if row.dtype.kind in "iu":
+            raise ValueError(
+                "Each row must be floating-point, latents or pixels; divide uint8 by 255. "
+                f"Received: {row.dtype}"
+            )
         if row.ndim != 4 or row.shape[-1] not in (1, 3) or not len(row):
             raise ValueError(
                 "Each row must have shape (n, height, width, 1 or 3), n at least 1. "
@@ -66,6 +66,7 @@ def image_grid(
             f"`labels` must be a string for each of {len(rows)} rows. "
             f"Received: {arguments.received(labels)}"
         )
+    rows = [row.astype(np.float32) for row in rows]
     columns = max(len(row) for row in rows)
     images = sum(len(row) for row in rows)
     pixels = columns * len(rows) * (cell * _DOTS) ** 2
@@ -76,7 +77,7 @@ def image_grid(
     for i, row in enumerate(rows):
         bottom, height = 1 - (i + 1) / len(rows), 1 / len(rows)
         if labels is not None:
-            figure.text(left * 0.95, bottom + height / 2, labels[i], ha="right", va="center")
+            figure.text(left * 0.95, bottom + height / 2, texts[i], ha="right", va="center")
         for j, image in enumerate(displayable(row)):
             width = (1 - left) / columns
             corner = left + (j + 0.02) * width, bottom + 0.02 * height

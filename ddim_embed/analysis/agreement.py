@@ -47,8 +47,8 @@ def agreement(
         images: float, `(k, n, height, width, channels)`, clipped to [0, 1]: of at least 2 networks,
             each from the same n latents, at least 2, in the same order.
         padding: rows and columns at each border that do not count.
-        resamples: number of bootstrap samples, at least 1.
-        seed: integer, of the bootstrap.
+        resamples: number of bootstrap samples; 0 for no interval.
+        seed: integer from 0 to 2**63 - 1, of the bootstrap.
 
     Returns:
         An `Agreement`. The ratio is infinite where networks agree exactly.
@@ -65,7 +65,7 @@ def agreement(
     """
     check_pixels("images", images, -np.inf, np.inf)
     images = np.asarray(images)
-    resamples = arguments.integer("resamples", resamples)
+    resamples = arguments.integer("resamples", resamples, least=0)
     arguments.seed(seed)
     if images.ndim != 5 or min(images.shape[:2]) < 2:
         raise ValueError(
@@ -100,7 +100,7 @@ def agreement(
         ratios = np.einsum("ri,ij,rj->r", weights, crossed, weights, optimize=True) / pairs
         ratios /= weights @ matched / n
     # "nearest", as infinite ratios cannot be interpolated.
-    low, high = np.quantile(ratios[1:], (0.025, 0.975), method="nearest")
+    low, high = np.quantile(ratios[bool(resamples) :], (0.025, 0.975), method="nearest")
     return Agreement(same, other, float(ratios[0]), (float(low), float(high)))
 
 

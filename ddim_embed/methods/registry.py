@@ -46,7 +46,7 @@ def embed(
         generator: a `Generator`.
         pixels: `(n, height, width, channels)` in [0, 1], of the generator's `image_shape`.
         method: a name of `METHODS`, or a configured method.
-        seed: integer; all random numbers of the method depend on it alone.
+        seed: integer from 0 to 2**63 - 1; all random numbers of the method depend on it alone.
         latents: where to start, same shape as `pixels`, for methods that refine latents.
         mask: bool `(n, height, width)` or `(n, height, width, 1)`, True where the image may become
             anything, for methods that take one; see `projection.project`.
@@ -56,7 +56,7 @@ def embed(
 
     Raises:
         ValueError: for an unknown method; for pixels of another shape or range, with NaN, or
-            without images; for latents or a mask that the method does not use.
+            without images; for latents or a mask that the method does not use; for another seed.
         FileNotFoundError: for a network whose weights do not exist.
 
     Example:

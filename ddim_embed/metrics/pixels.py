@@ -107,7 +107,7 @@ def check_pixels(name, values, lowest=LOWEST, highest=HIGHEST):
     `lowest` to `highest`. So images in [0, 255], uint8 or not, in [-1, 1] (if any pixel is darker
     than 0.3), normalised images and latents are refused.
     """
-    values = np.asarray(values)
+    values = arguments.array(name, values, dtype=None)
     if values.dtype.kind in "biu":
         ends = f" from {values.min()} to {values.max()}" if values.size else ""
         check_floating(name, values.dtype.name, ends)
