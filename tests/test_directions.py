@@ -63,7 +63,9 @@ class TestClass:
             de.class_direction(latents, labels[1:], 2)
         with pytest.raises(ValueError, match="finite"):
             de.class_direction(np.full_like(latents, np.nan), labels, 2)
-        with pytest.raises(ValueError, match=r"`strength` must be positive. Received: 0"):
+        with pytest.raises(
+            ValueError, match=r"`strength` must be a finite number above 0. Received: 0"
+        ):
             de.class_direction(latents, labels, 2, strength=0)
 
 
@@ -153,8 +155,8 @@ class TestEdits:
         for steps in ([], [np.inf], [[1]]):
             with pytest.raises(ValueError, match="`steps`"):
                 de.edit_strip(tiny_generator, latents, direction, steps)
-        with pytest.raises(ValueError, match="`length` must be finite"):
+        with pytest.raises(ValueError, match="`length` must be a finite number"):
             de.edit_effect(tiny_generator, latents, direction, np.nan)
         classifier = de.FeatureClassifier((16, 16, 1), 3, (4,), 8)
-        with pytest.raises(ValueError, match=r"one of 3 classes. Received: 3"):
+        with pytest.raises(ValueError, match=r"`positive` must be .* from 0 to 2. Received: 3"):
             de.edit_effect(tiny_generator, latents, direction, 1, classifier, 3)

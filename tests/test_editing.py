@@ -181,7 +181,9 @@ class TestPathLength:
 
     def test_errors(self, tiny_generator):
         latents = tiny_generator.latents(1)
-        with pytest.raises(ValueError, match=r"`samples` must be at least 2. Received: 1"):
+        with pytest.raises(
+            ValueError, match=r"`samples` must be an integer of at least 2. Received: 1"
+        ):
             de.path_length(tiny_generator, latents, latents, samples=1)
         for epsilon in (0, 1, np.nan):
             with pytest.raises(ValueError, match="`epsilon`"):

@@ -29,7 +29,7 @@ FEATURES = CLOUD[..., 0, 0]
 
 def not_from_0(values):
     """Wrong values of an integer that may be 0."""
-    return [value for value in values if isinstance(value, bool) or value is None or value != 0]
+    return [value for value in values if value != 0]
 
 
 def linear_sampler(function, **options):

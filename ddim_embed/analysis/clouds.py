@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from ddim_embed import arguments
-from ddim_embed.generator.generator import Generator
+from ddim_embed.generator.generator import Generator, as_generator
 from ddim_embed.memory import require_memory
 
 KINDS = ("convex", "affine")
@@ -454,7 +454,7 @@ def decoded_changes(
     Raises:
         ValueError: for a length that is not positive.
     """
-    arguments.instance("generator", generator, Generator)
+    as_generator(generator)
     origin = _point("origin", origin, generator.image_shape).reshape(generator.image_shape)
     directions = arguments.finite_array("directions", directions, np.float64)
     length = arguments.finite_array("length", length, np.float64)

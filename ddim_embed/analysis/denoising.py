@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ddim_embed import arguments
-from ddim_embed.generator.generator import DECODE_BATCH, Generator
+from ddim_embed.generator.generator import DECODE_BATCH, Generator, as_generator
 from ddim_embed.process import noise
 from ddim_embed.process.sampling import predict_images
 
@@ -57,7 +57,7 @@ def denoising_errors(generator: Generator, pixels: np.ndarray, seed: int = 0) ->
         >>> bool(errors.mse[0] > errors.mse[-1])  # hardly any signal at t = 1
         True
     """
-    arguments.instance("generator", generator, Generator)
+    as_generator(generator)
     arguments.seed(seed)
     images = generator.normalizer(generator.check_pixels(pixels)).numpy()
     levels, errors = generator.grid[:0:-1], []

@@ -7,7 +7,7 @@ import numpy as np
 
 from ddim_embed import arguments, metrics
 from ddim_embed.analysis.clouds import LatentCloud
-from ddim_embed.generator.generator import Generator
+from ddim_embed.generator.generator import Generator, as_generator
 from ddim_embed.memory import require_memory
 from ddim_embed.metrics.classifier import FeatureClassifier
 from ddim_embed.metrics.perceptual import lpips
@@ -184,7 +184,7 @@ def first_layer_directions(generator: Generator, n: int) -> Directions:
     """
     from scipy.sparse.linalg import LinearOperator, svds  # not at the top, as above
 
-    shape = arguments.instance("generator", generator, Generator).image_shape
+    shape = as_generator(generator).image_shape
     size = int(np.prod(shape))
     n = arguments.integer("n", n, 1, size - 1)
     require_memory(3 * 8 * n * size, f"{n} directions of {size} dimensions")
@@ -241,7 +241,7 @@ def edit_strip(
         >>> de.edit_strip(generator, generator.latents(2), direction, [-5, 0, 5]).shape
         (2, 3, 32, 32, 1)
     """
-    latents = arguments.instance("generator", generator, Generator).check_latents(latents)
+    latents = as_generator(generator).check_latents(latents)
     direction = _unit(generator, direction)
     steps = arguments.finite_array("steps", steps, np.float64)
     if steps.ndim != 1 or not len(steps):
@@ -294,7 +294,7 @@ def edit_effect(
         >>> bool((effect.mse > random.mse).all())
         True
     """
-    latents = arguments.instance("generator", generator, Generator).check_latents(latents)
+    latents = as_generator(generator).check_latents(latents)
     targeted = classifier is not None and positive is not None
     if targeted:
         arguments.integer("positive", positive, 0, classifier.classes - 1)

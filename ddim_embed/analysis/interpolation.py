@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ddim_embed import arguments
-from ddim_embed.generator.generator import Generator
+from ddim_embed.generator.generator import Generator, as_generator
 from ddim_embed.memory import require_memory
 from ddim_embed.metrics.perceptual import lpips
 
@@ -109,7 +109,7 @@ def interpolate(
         (1, 5, 32, 32, 1)
     """
     num = arguments.integer("num", num, least=2)
-    latents = arguments.instance("generator", generator, Generator).check_latents(latents)
+    latents = as_generator(generator).check_latents(latents)
     require_memory(_NUMBER_BYTES * num * np.size(latents), f"`num` {num} images on each path")
     fractions = np.tile(np.linspace(0, 1, num), (len(latents), 1))
     return _decoded(generator, latents, other, kind, fractions)
@@ -183,7 +183,7 @@ def path_length(
         def distance(pixels, other):
             return lpips(pixels.clip(0, 1), other.clip(0, 1), generator.padding)
 
-    latents = arguments.instance("generator", generator, Generator).check_latents(latents)
+    latents = as_generator(generator).check_latents(latents)
     require_memory(
         2 * _NUMBER_BYTES * samples * np.size(latents), f"`samples` {samples} on each path"
     )

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ddim_embed import arguments
-from ddim_embed.generator.generator import Generator
+from ddim_embed.generator.generator import Generator, as_generator
 from ddim_embed.generator.linearization import linearize
 from ddim_embed.memory import require_memory
 
@@ -73,7 +73,7 @@ def singular_vectors(
         >>> found.values.shape, found.latents.shape
         ((2,), (2, 32, 32, 1))
     """
-    arguments.instance("generator", generator, Generator)
+    as_generator(generator)
     latents = arguments.array("latents", latents)
     if latents.shape != generator.image_shape:
         raise ValueError(

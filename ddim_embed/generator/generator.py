@@ -423,6 +423,15 @@ class Generator(keras.Model):
         return cls(network, process=Process(**config.pop("process")), **config)
 
 
+def as_generator(generator):
+    """Returns a generator, or what decodes as one; raises a ValueError for anything else."""
+    if not hasattr(generator, "decode_tensor"):
+        raise ValueError(
+            f"`generator` must be a `Generator`. Received: {arguments.received(generator)}"
+        )
+    return generator
+
+
 class _Snapshot:
     """What was made of a generator's weights: frozen denoisers and compiled functions."""
 

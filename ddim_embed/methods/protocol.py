@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ddim_embed import arguments, metrics
-from ddim_embed.generator.generator import Generator
+from ddim_embed.generator.generator import Generator, as_generator
 from ddim_embed.methods import driver
 from ddim_embed.methods.embedding import Embedding, Trace
 
@@ -132,7 +132,7 @@ class Method:
                 no images; for latents or a mask that the method does not use; for a seed that is
                 not an integer from 0 to 2**63 - 1.
         """
-        arguments.instance("generator", generator, Generator)
+        as_generator(generator)
         arguments.seed(seed)
         pixels, latents, held = driver.check(self, generator, pixels, latents, mask)
         return self.run(generator, pixels, seed, latents, held)

@@ -64,6 +64,7 @@ class FeatureClassifier(keras.Model):
         self.num_features = arguments.integer("num_features", num_features)
         self.padding = arguments.integer("padding", padding, 0)
         self.seed = arguments.seed(seed)
+        seed = self.seed % 2**62  # each layer adds to it, and Keras takes less than 2**63
         height, width = (
             (side - 2 * padding) // 2 ** len(self.widths) for side in self.image_shape[:2]
         )
