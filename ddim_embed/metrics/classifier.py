@@ -147,8 +147,8 @@ class FeatureClassifier(keras.Model):
         """The features of images, for `frechet_distance`.
 
         Args:
-            pixels: floating-point, `(n, *image_shape)` in [0, 1]; decoded ones may leave it as for
-                `metrics.mse`, and are clipped.
+            pixels: floating-point, `(n, *image_shape)` in [0, 1]; decoded ones may leave it as
+                `pixels` of `metrics.mse`, and are clipped.
             batch_size: images per batch, which bounds memory; no result depends on it.
 
         Returns:

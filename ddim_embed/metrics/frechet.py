@@ -87,7 +87,7 @@ def fid(
 
     Args:
         pixels_a, pixels_b: floating-point, `(n, height, width, 1 or 3)` in [0, 1], each with its
-            own n and size; decoded ones may leave it as for `metrics.mse`, and are clipped.
+            own n and size; decoded ones may leave it as `pixels` of `metrics.mse`, and are clipped.
         inception: any callable from images, float32 `(n, 299, 299, 3)` in [-1, 1], to features
             `(n, d)`; d is 2048 for the FID of Heusel et al. For example
             `keras.applications.InceptionV3(include_top=False, pooling="avg")`, the ImageNet

@@ -137,8 +137,8 @@ def lpips(
     are upsampled: compare only distances of images of one size.
 
     Args:
-        pixels, other: floating-point, `(n, height, width, 1 or 3)` in [0, 1]; decoded ones may
-            leave it as for `metrics.mse`, and are clipped.
+        pixels, other: floating-point, `(n, height, width, 1 or 3)` in [0, 1]; they may leave it as
+            `pixels` and `reconstruction` of `metrics.mse` may, and are clipped.
         padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
         batch_size: pairs per batch, which bounds memory; no result depends on it.
         root: folder of weights; the shipped one by default, or if it has no such weights. A file is

@@ -2,7 +2,7 @@
 
 Errors are those of displayed images, so only metrics clip: a loss through a clip has no gradient at
 saturated pixels. Clipping would also hide pixels in other units, so what is far beyond [0, 1] is
-refused: see `check_pixels`.
+refused: see `check_pixels` and `check_reconstruction`.
 """
 
 from collections.abc import Iterator
@@ -26,9 +26,11 @@ def mse(
     """Mean squared error per image, in float64.
 
     Args:
-        pixels, reconstruction: floating-point, `(n, height, width, channels)` in [0, 1]. Decoded
-            pixels may leave it a little, within [-0.4, 1.4], and are clipped to it; what may lie
-            further out, such as pixels decoded from unusual latents, is to be clipped first.
+        pixels: floating-point, `(n, height, width, channels)` in [0, 1]. Decoded pixels may leave
+            it a little, within [-0.4, 1.4], and are clipped to it.
+        reconstruction: as `pixels`; a bad one may be further off, and is clipped, too, unless it
+            looks like other units: no value above 1 and one below -0.4, as of images in [-1, 1]; or
+            no value below 0 and one above 1.4, as of images in [0, 255].
         padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
         held: None, or 1 where a pixel counts and 0 where it does not, same shape.
 
@@ -37,14 +39,14 @@ def mse(
 
     Raises:
         ValueError: if the shapes differ or the padding leaves no pixel; for pixels that are
-            integers, not finite, or beyond [-0.4, 1.4].
+            integers, not finite, or in other ranges than these.
 
     Example:
         >>> de.metrics.mse(np.zeros((1, 4, 4, 1)), np.full((1, 4, 4, 1), 0.5)).tolist()
         [0.25]
     """
     check_pixels("pixels", pixels)
-    check_pixels("reconstruction", reconstruction)
+    check_reconstruction("reconstruction", reconstruction)
     return clipped_mse(pixels, reconstruction, padding, held)
 
 
@@ -96,7 +98,7 @@ def content(pixels, reconstruction, padding, dtype):
 def checked_content(pixels, other, padding, name="reconstruction"):
     """`content` of two sets of pixels in float32; raises as `mse`, and calls the second `name`."""
     check_pixels("pixels", pixels)
-    check_pixels(name, other)
+    check_reconstruction(name, other)
     return content(pixels, other, padding, np.float32)
 
 
@@ -107,17 +109,32 @@ def check_pixels(name, values, lowest=LOWEST, highest=HIGHEST):
     `lowest` to `highest`. So images in [0, 255], uint8 or not, in [-1, 1] (if any pixel is darker
     than 0.3), normalised images and latents are refused.
     """
+    low, high = _ends(name, values)
+    if not lowest <= low <= high <= highest:
+        beyond = "" if (lowest, highest) == (0, 1) else ", or clipped to it where they were decoded"
+        raise ValueError(
+            f"`{name}` must be in [0, 1]{beyond}. Received values from {low:.4g} to {high:.4g}"
+        )
+
+
+def check_reconstruction(name, values):
+    """As `check_pixels`, but decoded pixels may be as far off as a bad reconstruction is.
+
+    So only what looks like other units is refused: values that are all at most 1, as images in
+    [-1, 1] are, or all at least 0, as images in [0, 255] are, and yet beyond [-0.4, 1.4].
+    """
+    low, high = _ends(name, values)
+    if (low < LOWEST and high <= 1) or (low >= 0 and high > HIGHEST):
+        check_pixels(name, values)
+
+
+def _ends(name, values):
     values = arguments.array(name, values, dtype=None)
     if values.dtype.kind in "biu":
         ends = f" from {values.min()} to {values.max()}" if values.size else ""
         check_floating(name, values.dtype.name, ends)
     values = arguments.finite_array(name, values)
-    if values.size and not lowest <= values.min() <= values.max() <= highest:
-        beyond = "" if (lowest, highest) == (0, 1) else ", or clipped to it where they were decoded"
-        raise ValueError(
-            f"`{name}` must be in [0, 1]{beyond}. Received values from "
-            f"{values.min():.4g} to {values.max():.4g}"
-        )
+    return (values.min(), values.max()) if values.size else (0.0, 0.0)
 
 
 def check_floating(name, dtype, ends=""):
