@@ -97,7 +97,7 @@ class TestCombinations:
             ({"of": 1}, "from 2 to 4. Received: 1"),
             ({"of": 5}, "Received: 5"),
             ({"n": 0}, "`n` must be an integer of at least 1"),
-            ({"reach": 0.0}, "`reach` must be positive"),
+            ({"reach": 0.0}, "`reach` must be a finite number above 0"),
         ):
             with pytest.raises(ValueError, match=words):
                 clouds.combinations(latents, **{"n": 2, "kind": "affine"} | bad)

@@ -131,8 +131,8 @@ class TestEdits:
         effect, control = de.edit_effect(
             tiny_generator, latents, direction, 4, classifier, positive=1
         )
-        before = tiny_generator.decode(latents).numpy()
-        after = de.edit_strip(tiny_generator, latents, direction, [4])[:, 0]
+        before = tiny_generator.decode(latents).numpy().clip(0, 1)
+        after = de.edit_strip(tiny_generator, latents, direction, [4])[:, 0].clip(0, 1)
         np.testing.assert_allclose(effect.mse, de.metrics.mse(before, after), rtol=1e-4)
         np.testing.assert_allclose(effect.lpips, de.lpips(before, after), rtol=1e-3, atol=1e-6)
         probability = classifier.class_probabilities(np.concatenate([before, after]))
