@@ -103,7 +103,7 @@ class TestFirstLayer:
 
     def test_errors(self, tiny_generator):
         for n in (0, 256):
-            with pytest.raises(ValueError, match=f"less than 256. Received: {n}"):
+            with pytest.raises(ValueError, match=f"from 1 to 255. Received: {n}"):
                 de.first_layer_directions(tiny_generator, n)
 
 
