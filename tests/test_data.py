@@ -530,6 +530,10 @@ class TestArguments:
     def test_files(self, tmp_path):
         with pytest.raises(ValueError, match=r"`paths` must be a sequence of paths. Received"):
             data.read_image_files("a.png", (8, 8, 1))
+        with pytest.raises(
+            ValueError, match=r"`paths` must be a sequence of paths. Received: None"
+        ):
+            data.read_image_files(None, (8, 8, 1))
         for shape in (None, 8, (8, 8), (8, 8, 1.5), "881", (8, 0, 1)):
             with pytest.raises(ValueError, match="`image_shape` must be 3 integers of at least 1"):
                 data.read_image_files([], shape)

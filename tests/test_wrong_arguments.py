@@ -86,7 +86,7 @@ TABLE = [
     ("num_steps", lambda **o: linear_sampler(coupled.bdia_invert, **o), [*COUNTS, 1]),
     ("window", lambda **o: linear_sampler(inversion.implicit_steps, **o), not_from_0(COUNTS[:-1])),
     ("iterations", lambda **o: fixed_point.solve(np.cos, LATENTS, **o), COUNTS),
-    ("diffusion_times", de.schedules.linear, [[math.nan], [1.1], -0.1, math.inf]),
+    ("diffusion_times", de.schedules.linear, [[math.nan], [1.1], -0.1, math.inf, None, "x", ["x"]]),
     ("data", de.EmpiricalDenoiser, [*ARRAYS, [[math.nan]]]),
     ("block_size", lambda **o: de.EmpiricalDenoiser(CLOUD, **o), COUNTS[1:]),
     # Networks and metrics.

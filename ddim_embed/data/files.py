@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +114,10 @@ def read_image_files(
     height, width, channels = image_shape
     padding = arguments.integer("padding", padding, 0, (min(height, width) - 1) // 2)
     content = (height - 2 * padding, width - 2 * padding, channels)
-    if isinstance(paths, (str, os.PathLike)):
-        raise ValueError(f"`paths` must be a sequence of paths. Received: {paths!r}")
+    if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable):
+        raise ValueError(
+            f"`paths` must be a sequence of paths. Received: {arguments.received(paths)}"
+        )
     paths = list(paths)
     images, read, problems = read_many(
         paths, lambda path: read_picture(path, content), content, len(paths)

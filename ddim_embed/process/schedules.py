@@ -122,7 +122,9 @@ def get_schedule(name: str | Callable) -> Callable:
 
 def _as_times(diffusion_times):
     """Floating-point times, and the module that computes with them."""
-    if isinstance(diffusion_times, (np.ndarray, np.generic, float, int, list)):
+    if isinstance(
+        diffusion_times, (np.ndarray, np.generic, float, int, list, tuple, str, type(None))
+    ):
         times = np.asarray(diffusion_times)
         if not np.issubdtype(times.dtype, np.floating):
             times = arguments.array("diffusion_times", times)
