@@ -22,7 +22,7 @@ def reconstruction_errors(dataset="fashion_mnist", images=256):
         latents = de.embed(generator, pixels, network).latents
         errors[network] = {
             precision: float(
-                metrics.mse(
+                metrics.clipped_mse(
                     pixels, generator.decode(latents, precision).numpy(), generator.padding
                 ).mean()
             )

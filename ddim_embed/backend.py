@@ -145,6 +145,15 @@ def fingerprint_of(variables):
     return lambda: hashes().numpy().tobytes()
 
 
+def has_values(tensor):
+    """Whether a tensor has values now: not while a compiled function is traced."""
+    if is_tensorflow():
+        import tensorflow as tf
+
+        return tf.executing_eagerly() and not tf.is_symbolic_tensor(tensor)
+    return not isinstance(tensor, _jax().core.Tracer)
+
+
 def outside_graphs():
     """A context in which tensors have values, even while a compiled function is traced."""
     if is_tensorflow():

@@ -231,7 +231,7 @@ def _unique_names(paths, folder):
 
 def _rows(paths, names, pixels, embedding, padding, mask):
     blank = [""] * len(names)
-    whole = (pixels, embedding.reconstruction, padding)
+    whole = (pixels, embedding.reconstruction.clip(0, 1), padding)
     columns = zip(
         map(str, paths),
         names,

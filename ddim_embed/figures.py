@@ -1,12 +1,18 @@
 """Figures as matplotlib `Figure` objects: nothing is shown, no global state is touched."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ddim_embed import arguments
+from ddim_embed.memory import require_memory
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_DOTS = 100  # per inch, as matplotlib draws
+_IMAGE_BYTES = 200_000  # what matplotlib takes for an image and its axes
 
 
 def image_grid(
@@ -27,7 +33,8 @@ def image_grid(
         A `matplotlib.figure.Figure`; call its `savefig(path)`.
 
     Raises:
-        ValueError: for rows that are not images, or another number of labels.
+        ValueError: for rows that are not images or are integers, another number of labels, or a
+            figure that does not fit into memory.
 
     Example:
         >>> pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=4)
@@ -35,25 +42,42 @@ def image_grid(
     """
     from matplotlib.figure import Figure  # slow
 
-    rows = [np.asarray(row, np.float32) for row in rows]
+    if not isinstance(rows, Iterable) or isinstance(rows, str):
+        raise ValueError(f"`rows` must be a list of arrays. Received: {arguments.received(rows)}")
+    rows = [arguments.array("rows", row, dtype=None) for row in rows]
+    cell = arguments.number("cell", cell, above=0)
     for row in rows:
+        if row.dtype.kind in "iu":
+            raise ValueError(
+                "Each row must be floating-point, latents or pixels; divide uint8 by 255. "
+                f"Received: {row.dtype}"
+            )
         if row.ndim != 4 or row.shape[-1] not in (1, 3) or not len(row):
             raise ValueError(
                 "Each row must have shape (n, height, width, 1 or 3), n at least 1. "
                 f"Received shape: {row.shape}"
             )
-    if not rows or (labels is not None and len(labels) != len(rows)):
+    if not rows:
+        raise ValueError("`rows` must hold at least one array. Received: none")
+    texts = [*labels] if isinstance(labels, Iterable) and not isinstance(labels, str) else []
+    are_strings = all(isinstance(text, str) for text in texts)
+    if labels is not None and not (are_strings and len(texts) == len(rows)):
         raise ValueError(
-            f"`labels` must be one per row. Received: {len(labels or ())} for {len(rows)} rows"
+            f"`labels` must be a string for each of {len(rows)} rows. "
+            f"Received: {arguments.received(labels)}"
         )
+    rows = [row.astype(np.float32) for row in rows]
     columns = max(len(row) for row in rows)
+    images = sum(len(row) for row in rows)
+    pixels = columns * len(rows) * (cell * _DOTS) ** 2
+    require_memory(_IMAGE_BYTES * images + 4 * pixels, f"a figure of {images} images")
     margin = 0.0 if labels is None else 1.2
     figure = Figure((columns * cell + margin, len(rows) * cell))
     left = margin / (columns * cell + margin)
     for i, row in enumerate(rows):
         bottom, height = 1 - (i + 1) / len(rows), 1 / len(rows)
         if labels is not None:
-            figure.text(left * 0.95, bottom + height / 2, labels[i], ha="right", va="center")
+            figure.text(left * 0.95, bottom + height / 2, texts[i], ha="right", va="center")
         for j, image in enumerate(displayable(row)):
             width = (1 - left) / columns
             corner = left + (j + 0.02) * width, bottom + 0.02 * height

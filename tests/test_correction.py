@@ -191,5 +191,7 @@ class TestMethod:
 
     @pytest.mark.parametrize("name", ["num_steps", "iterations", "patience"])
     def test_bad_options(self, name):
-        with pytest.raises(ValueError, match=f"`{name}` must be at least 1. Received: 0"):
+        with pytest.raises(
+            ValueError, match=f"`{name}` must be an integer of at least 1. Received: 0"
+        ):
             de.DefectCorrection(**{name: 0})

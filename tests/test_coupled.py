@@ -249,7 +249,7 @@ class TestMethods:
 @pytest.mark.parametrize("value", [0.0, -0.5, 1.01, float("nan")])
 def test_options_out_of_range_raise(value):
     for make, name in ((de.EDICT, "mixing"), (de.BDIA, "gamma")):
-        with pytest.raises(ValueError, match=rf"{name}.*\(0, 1\].*Received: {value}"):
+        with pytest.raises(ValueError, match=rf"{name}.*above 0 and at most 1\. Received: {value}"):
             make(**{name: value})
     images = normal()
     for call, name in (

@@ -296,7 +296,7 @@ def test_resizing_crops_the_centre_and_keeps_the_mean(tmp_path):
         ({"images": np.full((1, 8, 8, 3), 256)}, r"must lie in \[0, 255\]"),
         ({"images": np.zeros((1, 3, 8, 8))}, "1 or 3 channels last"),
         ({"images": np.zeros((0, 8, 8, 3))}, "at least one pixel"),
-        ({"images": np.zeros((1, 8, 8, 3), complex)}, "integers or floats"),
+        ({"images": np.zeros((1, 8, 8, 3), complex)}, "integers, floats or bool"),
         ({"images": np.zeros((2, 8, 8)), "labels": np.zeros(3, int)}, "one label for each"),
         ({"images": np.zeros((2, 8, 8)), "labels": np.zeros(2)}, "must be integers"),
         ({"images": np.array([{}])}, "not an .npz file of plain arrays"),
@@ -499,6 +499,150 @@ def test_small_greys_are_padded(tmp_path):
     assert (same == 1).all()
 
 
+def picture(path, values):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.fromarray(values).save(path)
+    return path
+
+
+RAMP = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
+DEPTHS = {
+    "bool.png": RAMP > 127,
+    "8.png": RAMP,
+    "16.png": RAMP.astype(np.uint16) * 257,
+    "16.tif": RAMP.astype(np.uint16) * 257,
+    "32_of_8.tif": RAMP.astype(np.int32),
+    "32_of_16.tif": RAMP.astype(np.int32) * 257,
+    "float.tif": RAMP.astype(np.float32) / 255,
+    "black.tif": RAMP.astype(np.uint16) * 0,
+    "dark.png": RAMP // 128 + 1,
+}
+
+
+@pytest.mark.parametrize("name", DEPTHS)
+def test_depths_are_scaled_by_their_range(tmp_path, name):
+    values = DEPTHS[name]
+    path = picture(tmp_path / name, values)
+    pixels, _, problems = data.read_image_files([path], (8, 8, 1))
+    assert not problems
+    highest = {"32_of_8.tif": 255, "32_of_16.tif": 65535, "16.tif": 65535, "16.png": 65535}
+    highest |= {"8.png": 255, "dark.png": 255}
+    np.testing.assert_allclose(pixels[0, ..., 0], values / highest.get(name, 1), atol=0.5 / 255)
+
+
+UNSCALED = {
+    "mask.png": ((RAMP > 127).astype(np.uint8), "values of 0 and 1 only, a mask"),
+    "mask.tif": ((RAMP > 127).astype(np.int32), "values of 0 and 1 only, a mask"),
+    "mask16.png": ((RAMP > 127).astype(np.uint16), "nearly black: 16 bits"),
+    "8_in_16.png": (RAMP.astype(np.uint16), "nearly black: 16 bits"),
+    "12_in_16.tif": (RAMP.astype(np.uint16) * 16, "nearly black: 16 bits"),
+    "large.tif": (RAMP.astype(np.int32) * 2**20, "integers from 0 to 267386880, not from 0 to 655"),
+    "negative.tif": (RAMP.astype(np.int32) - 1, "integers from -1 to 254, not from 0 to 255"),
+    "float.tif": (RAMP.astype(np.float32), "values from 0 to 255, not in"),
+    "nan.tif": (np.where(RAMP > 9, np.nan, 0).astype(np.float32), "values from nan to nan"),
+}
+
+
+@pytest.mark.parametrize("name", UNSCALED)
+def test_no_picture_loads_nearly_black_for_want_of_scaling(tmp_path, name):
+    values, words = UNSCALED[name]
+    path = picture(tmp_path / name, values)
+    pixels, _, ((_, reason),) = data.read_image_files([path], (8, 8, 3))
+    assert len(pixels) == 0 and words in reason
+
+
+def test_colours_of_16_bits_are_scaled_or_refused(tmp_path):
+    """Pillow cannot write such a PNG, and reads its upper 8 bits."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    for factor in (257, 1):
+        rows = np.repeat(RAMP[..., None].astype(">u2") * factor, 3, -1).astype(">u2")
+        header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+        raw = b"".join(b"\0" + row.tobytes() for row in rows)
+        path = tmp_path / f"{factor}.png"
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+        )  # fmt: skip
+        pixels, _, problems = data.read_image_files([path], (8, 8, 3))
+        if factor == 257:
+            np.testing.assert_allclose(pixels[0, ..., 0], RAMP / 255, atol=1e-6)
+        else:
+            assert "nearly black: 16 bits" in problems[0][1]
+
+
+def test_arrays_of_bool_are_black_and_white_and_those_of_0_and_1_are_refused(tmp_path):
+    mask = np.broadcast_to(RAMP > 127, (3, 8, 8))
+    np.savez(tmp_path / "bool.npz", images=mask)
+    pixels, _ = data.load_images(tmp_path / "bool.npz")
+    np.testing.assert_array_equal(pixels[..., 0], mask)
+    for dtype in (np.uint8, np.int64):
+        np.savez(tmp_path / "mask.npz", images=mask.astype(dtype))
+        with pytest.raises(ValueError, match="are all 0 and 1, of 255: nearly black"):
+            data.load_images(tmp_path / "mask.npz")
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"name_or_path": None}, "`name_or_path` must be a name or a path. Received: None"),
+            ({"name_or_path": 7}, "`name_or_path` must be a name or a path"),
+            ({"name_or_path": b"mnist"}, "`name_or_path` must be a name or a path"),
+            ({"name_or_path": ""}, "`name_or_path` must be one of"),
+            ({"name_or_path": "a" * 5000}, "`name_or_path` must be one of"),
+            (
+                {"name_or_path": "mnits", "source": "auto"},
+                "Did you mean .mnist.",
+            ),
+            ({"name_or_path": "Fashion-MNIST"}, r"Did you mean 'fashion_mnist'\?"),
+            ({"split": "tset"}, r"`split` must be .* Received: 'tset'. Did you mean 'test'\?"),
+            ({"split": None}, "`split` must be one of"),
+            ({"split": ["test"]}, "`split` must be one of"),
+            ({"source": "smaple"}, r"`source` must be .*Did you mean 'sample'\?"),
+            ({"channels": 2}, "`channels` must be one of"),
+            ({"channels": True}, "`channels` must be an integer"),
+            ({"limit": 0}, "`limit` must be an integer of at least 1"),
+            ({"limit": 1.5}, "`limit` must be an integer of at least 1"),
+            ({"limit": 2**63}, "`limit` must be an integer from 1 to"),
+            ({"image_size": 12}, "`image_size` must be a multiple of 8"),
+            ({"image_size": float("nan")}, "`image_size` must be an integer"),
+            ({"image_size": 8_000_000}, "not enough memory for 1000 images of 8000000x8000000"),
+        ],
+    )
+    def test_load(self, options, words):
+        options = {"name_or_path": "mnist", "split": "test", "source": "sample"} | options
+        with pytest.raises(ValueError, match=words):
+            data.load_images(**options)
+
+    def test_a_limit_may_exceed_what_there_is(self):
+        assert len(data.load_images("mnist", "test", source="sample", limit=10**6)[0]) == 1000
+
+    @pytest.mark.parametrize("name", ["batch_size", "seed", "start_step", "mirror"])
+    @pytest.mark.parametrize("value", [None, 1.5, -1, float("nan"), 2**63, "1"])
+    def test_stream(self, name, value):
+        options = {"batch_size": 2, "source": "sample"} | {name: value}
+        with pytest.raises(ValueError, match=f"`{name}` must be .* Received: "):
+            data.stream_images("mnist", "test", **options)
+
+    def test_files(self, tmp_path):
+        with pytest.raises(ValueError, match=r"`paths` must be a sequence of paths. Received"):
+            data.read_image_files("a.png", (8, 8, 1))
+        with pytest.raises(
+            ValueError, match=r"`paths` must be a sequence of paths. Received: None"
+        ):
+            data.read_image_files(None, (8, 8, 1))
+        for shape in (None, 8, (8, 8), (8, 8, 1.5), "881", (8, 0, 1)):
+            with pytest.raises(ValueError, match="`image_shape` must be 3 integers of at least 1"):
+                data.read_image_files([], shape)
+        path = picture(tmp_path / "a.png", RAMP)
+        with pytest.raises(ValueError, match="not enough memory for 1 images of 80000000x80000000"):
+            data.read_image_files([path], (80_000_000, 80_000_000, 1))
+
+
 def test_bad_files_are_named_and_nothing_else_is_lost(tmp_path):
     folder = tmp_path / "folder"
     outside = save(tmp_path / "private.png")
@@ -597,7 +741,7 @@ def test_read_image_files(tmp_path):
     assert framed.shape == (1, 32, 24, 1) and (framed[:, 2:-2, 2:-2] == 1).all()
     assert framed.sum() == 28 * 20
     for padding in (-1, 12):
-        with pytest.raises(ValueError, match="less than half of 32x24"):
+        with pytest.raises(ValueError, match=r"`padding` must be an integer from 0 to 11"):
             data.read_image_files([good], (32, 24, 1), padding)
 
 

@@ -58,11 +58,12 @@ def test_pixels_are_clipped_and_latents_scaled():
 @pytest.mark.parametrize(
     "rows, labels, words",
     [
-        ([], None, "0 rows"),
+        ([], None, "at least one array"),
         ([np.zeros((6, 5, 1))], None, r"Received shape: \(6, 5, 1\)"),
         ([np.zeros((1, 6, 5, 2))], None, "1 or 3"),
         ([np.zeros((0, 6, 5, 1))], None, "at least 1"),
-        ([np.zeros((1, 6, 5, 1))], ["a", "b"], "Received: 2 for 1"),
+        ([np.zeros((1, 6, 5, 1))], ["a", "b"], "a string for each of 1 rows"),
+        ([np.zeros((1, 6, 5, 1), np.uint8)], None, "divide uint8 by 255"),
     ],
 )
 def test_what_is_no_grid(rows, labels, words):

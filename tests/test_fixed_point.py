@@ -148,7 +148,7 @@ class TestBatch:
         ({"iterations": 0}, "iterations.*at least 1.*Received: 0"),
         ({"tolerance": -1e-9}, "tolerance.*at least 0.*Received: -1e-09"),
         ({"tolerance": np.nan}, "tolerance.*Received: nan"),
-        ({"damping": 0}, r"damping.*\(0, 1\].*Received: 0"),
+        ({"damping": 0}, r"damping.*above 0 and at most 1\. Received: 0"),
         ({"damping": 1.5}, "damping.*Received: 1.5"),
         ({"damping": np.nan}, "damping.*Received: nan"),
     ],

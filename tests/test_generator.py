@@ -269,7 +269,8 @@ def test_latents_that_cannot_be_decoded(tiny_generator, latents, words):
         (np.zeros((1, 28, 28, 1)), r"Received shape: \(1, 28, 28, 1\)"),
         (np.full((1, 16, 16, 1), np.nan), "finite"),
         (np.full((1, 16, 16, 1), -0.1), r"\[0, 1\].*from -0.1"),
-        (np.full((1, 16, 16, 1), 255), r"\[0, 1\].*to 255"),
+        (np.full((1, 16, 16, 1), 255.0), r"\[0, 1\].*to 255"),
+        (np.full((1, 16, 16, 1), 255), r"\[0, 1\].*int64 values from 255 to 255"),
     ],
 )
 def test_pixels_that_are_none(tiny_generator, pixels, words):
@@ -303,7 +304,7 @@ def test_wrong_settings_are_named(options, words):
     ("options", "words"),
     [
         ({"image_shape": (28, 28, 1)}, "8 divides"),
-        ({"padding": 16}, "`padding` must be at least 0 and less than half"),
+        ({"padding": 16}, "`padding` must be an integer from 0 to 15"),
         ({"padding": -1}, "`padding`"),
     ],
 )

@@ -75,7 +75,7 @@ def on_jax(tmp_path_factory):
     """What one process computes with JAX: a dict of arrays."""
     path = tmp_path_factory.mktemp("jax") / "found.npz"
     code = WITHOUT_TENSORFLOW + (
-        "import numpy as np, itertools, training_steps as t, ddim_embed as de\n"
+        "import numpy as np, itertools, jax, training_steps as t, ddim_embed as de\n"
         "model = t.make_denoiser('mean_squared_error', 'noise')\n"
         "pixels = next(t.batches(0))\n"
         "history = model.fit(pixels, batch_size=4, epochs=2, shuffle=False, verbose=0).history\n"
@@ -83,13 +83,18 @@ def on_jax(tmp_path_factory):
         "model = t.make_denoiser('mean_squared_error', 'noise', 'mixed_float16', 0.1)\n"
         "model.fit(pixels, batch_size=4, shuffle=False, verbose=0)\n"
         "halves = model.network.output_conv.get_weights()[0]\n"
-        "decoded = de.load_generator('fashion_mnist', num_steps=2).sample(2, seed=1)\n"
+        "generator = de.load_generator('fashion_mnist', num_steps=2)\n"
+        "decoded = generator.sample(2, seed=1)\n"
+        "wrong, said = jax.numpy.asarray(decoded * np.nan), ''\n"
+        "try: generator.decode(wrong)\n"
+        "except ValueError as error: said = str(error)\n"
+        "traced = jax.jit(generator.check_latents)(wrong)\n"
         "from ddim_embed.process import noise\n"
         "drawn = noise.uniform((4,), noise.split(noise.seed_words(3, -1))[0])\n"
         f"batches = de.stream_images('mnist', 'test', 16, **{STREAM!r})\n"
         "batches = np.stack([*itertools.islice(batches, 3)])\n"
         f"np.savez({str(path)!r}, losses=losses, decoded=decoded, batches=batches, drawn=drawn, "
-        "halves=halves)"
+        "halves=halves, said=said, traced=traced)"
     )
     run_on_jax("-c", code)
     with np.load(path) as file:
@@ -121,6 +126,11 @@ def test_decode_is_that_of_tensorflow(on_jax):
 def test_a_seed_gives_the_same_noise(on_jax):
     first, _ = noise.split(noise.seed_words(3, -1))
     np.testing.assert_array_equal(on_jax["drawn"], noise.uniform((4,), first))
+
+
+def test_values_are_looked_at_where_there_are_any(on_jax):
+    assert "`latents` must be finite" in str(on_jax["said"])
+    assert np.isnan(on_jax["traced"]).all()  # there are none while a function is traced
 
 
 def test_a_seed_gives_the_same_batches(on_jax):

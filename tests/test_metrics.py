@@ -6,6 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddim_embed import metrics
+from ddim_embed.metrics.classifier import FeatureClassifier
+from ddim_embed.metrics.frechet import fid
+from ddim_embed.metrics.perceptual import PerceptualDistance, lpips
 
 seeds = st.integers(0, 10_000)
 
@@ -18,7 +21,7 @@ def pair(seed, shape=(2, 12, 12, 1), low=0.0, high=1.0):
 @settings(deadline=None, max_examples=25)
 @given(seed=seeds, padding=st.integers(0, 4), channels=st.sampled_from([1, 3]))
 def test_mse_is_that_of_clipped_pixels_inside_the_padding(seed, padding, channels):
-    pixels, reconstruction = pair(seed, (3, 12, 10, channels), -1, 2)
+    pixels, reconstruction = pair(seed, (3, 12, 10, channels), -0.4, 1.4)
     errors = metrics.mse(pixels, reconstruction, padding)
     assert errors.shape == (3,) and errors.dtype == np.float64
     clipped = np.clip(reconstruction, 0, 1)[:, padding : 12 - padding, padding : 10 - padding]
@@ -35,14 +38,17 @@ def test_mse_is_computed_in_float64():
 
 def test_pixels_are_clipped():
     pixels = np.array([0.0, 1.0, 0.25, 0.75]).reshape(1, 2, 2, 1)
-    reconstruction = np.array([-5.0, 3.0, 0.25, 9.0]).reshape(1, 2, 2, 1)
+    reconstruction = np.array([-0.4, 1.4, 0.25, 1.3]).reshape(1, 2, 2, 1)
     assert metrics.mse(pixels, reconstruction)[0] == 0.25**2 / 4
+    decoded = np.array([-5.0, 3.0, 0.25, 9.0]).reshape(1, 2, 2, 1)
+    assert metrics.mse(pixels, decoded)[0] == 0.25**2 / 4
+    assert metrics.clipped_mse(decoded, pixels)[0] == 0.25**2 / 4
 
 
 @settings(deadline=None, max_examples=25)
 @given(seed=seeds, padding=st.integers(0, 2))
 def test_psnr_is_the_logarithm_of_mse(seed, padding):
-    pixels, reconstruction = pair(seed, low=-0.5, high=1.5)
+    pixels, reconstruction = pair(seed, low=-0.4, high=1.4)
     expected = -10 * np.log10(metrics.mse(pixels, reconstruction, padding))
     found = metrics.psnr(pixels, reconstruction, padding)
     np.testing.assert_allclose(found, expected, rtol=1e-4)  # tf.image.psnr is float32
@@ -67,7 +73,7 @@ def test_ssim_of_constants_is_its_luminance_term():
 
 
 def test_ssim_clips_and_ignores_the_padding():
-    pixels, other = pair(3, (1, 16, 16, 1), -1, 2)
+    pixels, other = pair(3, (1, 16, 16, 1), -0.4, 1.4)
     expected = metrics.ssim(pixels[:, 2:-2, 2:-2], np.clip(other, 0, 1)[:, 2:-2, 2:-2])
     np.testing.assert_allclose(metrics.ssim(pixels, other, 2), expected, rtol=1e-6)
 
@@ -82,5 +88,67 @@ class TestErrors:
 
     @pytest.mark.parametrize("padding", [-1, 6, 7])
     def test_padding(self, metric, padding):
-        with pytest.raises(ValueError, match=f"12x14 pixels. Received: {padding}"):
+        with pytest.raises(ValueError, match=f"`padding` must be an integer .*: {padding}"):
             metric(np.zeros((1, 12, 14, 1)), np.zeros((1, 12, 14, 1)), padding)
+
+
+def _features(pixels, other):
+    return FeatureClassifier((8, 8, 1), classes=2, widths=(), num_features=2).features(other)
+
+
+def _fid(pixels, other):
+    return fid(pixels, other, lambda images: np.asarray(images)[:, ::150, 0, 0])
+
+
+UNIT = np.random.default_rng(0).uniform(size=(3, 8, 8, 1)).astype(np.float32)
+# Not pixels, with the range that the message names.
+OTHERS = {
+    "uint8": ((UNIT * 255).astype(np.uint8), r"uint8 values from \d+ to 25\d"),
+    "mask": ((UNIT > 0.5).astype(np.int64), "int64 values from 0 to 1"),
+    "bool": (UNIT > 0.5, "bool values from False to True"),
+    "255": (UNIT * 255, r"from \d?\.\d+ to 25\d"),
+    "-1, 1": (2 * UNIT - 1, r"from -0\.9\d* to 0\.9"),
+    "-.5, .5": (UNIT - 0.5, r"from -0\.4\d* to 0\.4"),
+    "normalised": ((UNIT - UNIT.mean()) / UNIT.std(), r"from -1\.\d* to 1\.\d"),
+    "NaN": (np.where(UNIT > 0.9, np.nan, UNIT), "finite"),
+    "infinite": (np.where(UNIT > 0.9, np.inf, UNIT), "finite"),
+    "text": (UNIT.astype(str), "real numbers"),
+}
+
+
+@pytest.mark.parametrize("others", OTHERS)
+@pytest.mark.parametrize(
+    "metric", [metrics.mse, metrics.psnr, metrics.ssim, lpips, _fid, _features]
+)
+def test_what_is_not_in_the_range_of_pixels_is_refused(metric, others):
+    values, words = OTHERS[others]
+    pair = metric not in (_features, _fid)
+    if others != "normalised" or not pair:  # a bad reconstruction may look like that
+        names = "(reconstruction|other|pixels|pixels_b)"
+        with pytest.raises(ValueError, match=f"`{names}` must be .*{words}"):
+            metric(UNIT, values)
+    if pair:
+        with pytest.raises(ValueError, match=f"`pixels` must be .*{words}"):
+            metric(values, UNIT)
+
+
+@pytest.mark.parametrize("pixels", [UNIT.astype(np.float16), UNIT * 1.8 - 0.4, UNIT * 0])
+def test_decoded_pixels_may_overshoot(pixels):
+    clipped = pixels.clip(0, 1)
+    for metric in (metrics.mse, _fid, _features):
+        np.testing.assert_allclose(metric(UNIT, pixels), metric(UNIT, clipped), rtol=1e-6)
+
+
+@pytest.mark.parametrize("held", [[[[[np.nan]]]], [[[[2.0]]]], [[[[-1]]]], "x"])
+def test_weights_are_from_0_to_1(held):
+    with pytest.raises(ValueError, match="`held` must be"):
+        metrics.mse(np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 1, 1)), held=held)
+
+
+def test_integers_are_no_pixels_of_the_differentiable_metrics():
+    images = np.zeros((1, 32, 32, 1), np.uint8)
+    with pytest.raises(ValueError, match=r"divide uint8 by 255.*Received: uint8"):
+        PerceptualDistance()([images, images])
+    classifier = FeatureClassifier((32, 32, 1), classes=2, widths=(), num_features=2)
+    with pytest.raises(ValueError, match=r"divide uint8 by 255.*Received: uint8"):
+        classifier(images)

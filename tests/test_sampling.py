@@ -216,7 +216,7 @@ class TestAncestral:
 
     @pytest.mark.parametrize("eta", [-0.1, 1.1, float("nan")])
     def test_wrong_values_are_named(self, eta):
-        with pytest.raises(ValueError, match=rf"eta.*\[0, 1\].*Received: {eta}"):
+        with pytest.raises(ValueError, match=rf"eta.*at least 0 and at most 1\. Received: {eta}"):
             ancestral(self.denoise, continuous_cosine, normal(), 3, eta=eta)
         with pytest.raises(ValueError, match=r"num_steps.*Received: 0"):
             ancestral(self.denoise, continuous_cosine, normal(), 0)

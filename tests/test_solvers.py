@@ -324,7 +324,9 @@ class TestEverySolver:
 
     @pytest.mark.parametrize("name", ["num_steps", "patience", "batch_size"])
     def test_bad_options(self, method, name, tiny_generator):
-        with pytest.raises(ValueError, match=f"`{name}` must be at least 1. Received: 0"):
+        with pytest.raises(
+            ValueError, match=f"`{name}` must be an integer of at least 1. Received: 0"
+        ):
             bad = dataclasses.replace(method, **{name: 0})
             de.embed(tiny_generator, make_pixels(1, (16, 16, 1)), bad)
 

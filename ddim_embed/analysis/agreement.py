@@ -10,6 +10,10 @@ import itertools
 
 import numpy as np
 
+from ddim_embed import arguments
+from ddim_embed.memory import require_memory
+from ddim_embed.metrics.pixels import check_pixels
+
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
@@ -43,14 +47,15 @@ def agreement(
         images: float, `(k, n, height, width, channels)`, clipped to [0, 1]: of at least 2 networks,
             each from the same n latents, at least 2, in the same order.
         padding: rows and columns at each border that do not count.
-        resamples: number of bootstrap samples.
-        seed: integer, of the bootstrap.
+        resamples: number of bootstrap samples; 0 for no interval.
+        seed: integer from 0 to 2**63 - 1, of the bootstrap.
 
     Returns:
         An `Agreement`. The ratio is infinite where networks agree exactly.
 
     Raises:
-        ValueError: for another shape, or fewer than two networks or latents.
+        ValueError: for another shape, fewer than two networks or latents, images that are integers
+            or not finite, or options out of their ranges.
 
     Example:
         >>> images = np.random.default_rng(0).uniform(size=(1, 4, 8, 8, 1))
@@ -58,13 +63,20 @@ def agreement(
         >>> bool(de.agreement(pair).ratio > 1000)
         True
     """
+    check_pixels("images", images, -np.inf, np.inf)
     images = np.asarray(images)
+    resamples = arguments.integer("resamples", resamples, least=0)
+    arguments.seed(seed)
     if images.ndim != 5 or min(images.shape[:2]) < 2:
         raise ValueError(
             "`images` must have shape (k, n, height, width, channels), k and n at least 2. "
             f"Received shape: {images.shape}"
         )
     count, n = images.shape[:2]
+    padding = arguments.integer("padding", padding, 0, (min(images.shape[2:4]) - 1) // 2)
+    require_memory(
+        8 * resamples * n + 24 * n**2, f"`resamples` {resamples} and the pairs of {n} latents"
+    )
     window = slice(padding, -padding or None)
     rows = np.clip(images[:, :, window, window], 0, 1).reshape(count, n, -1).astype(np.float64)
     same, other = np.zeros((count, count)), np.zeros((count, count))

@@ -8,10 +8,13 @@ Asperti et al., Secs. 5.1 and 5.1.1. Its members are found by descents from many
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
-from ddim_embed.generator.generator import Generator
+from ddim_embed import arguments
+from ddim_embed.generator.generator import Generator, as_generator
+from ddim_embed.memory import require_memory
 
 KINDS = ("convex", "affine")
 # Variances below this share of the largest one are rounding errors.
@@ -49,7 +52,11 @@ def spread(latents: np.ndarray, block: int = 512) -> Spread:
     Raises:
         ValueError: for fewer than two latents, or another shape.
     """
+    arguments.integer("block", block)
     rows = _rows(latents, least=2)
+    require_memory(
+        24 * min(block, len(rows)) * len(rows), f"the distances of `block` {block} members"
+    )
     rows = rows - rows.mean(axis=0)  # avoids cancellation in the squares below
     squares = np.sum(rows**2, axis=1)
     total, count = 0.0, len(rows)
@@ -92,15 +99,12 @@ def combination_weights(
         ValueError: for another kind, no combinations, a `reach` that is not positive, or an `of`
             below 2 or above `members`.
     """
-    if kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {KINDS}. Received: {kind!r}")
-    of = members if of is None else of
-    if not 2 <= of <= members:
-        raise ValueError(f"`of` must be from 2 to the {members} members. Received: {of}")
-    if n < 1:
-        raise ValueError(f"`n` must be at least 1. Received: {n}")
-    if not 0 < reach < np.inf:
-        raise ValueError(f"`reach` must be positive. Received: {reach}")
+    arguments.choice("kind", kind, KINDS)
+    members, n = arguments.integer("members", members, least=2), arguments.integer("n", n)
+    of = members if of is None else arguments.integer("of", of, 2, members)
+    arguments.number("reach", reach, above=0)
+    arguments.seed(seed)
+    require_memory(8 * n * members, f"the weights of {n} combinations of {members} members")
     rng = np.random.default_rng(seed)
     weights = np.zeros((n, members))
     for row in weights:
@@ -156,7 +160,7 @@ def running_means(latents: np.ndarray) -> tuple[list[int], np.ndarray]:
 def distances_to(latents: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Euclidean distances between latents and one point, float64 `(n,)`."""
     rows = _rows(latents, least=1)
-    return np.linalg.norm(rows - np.asarray(point, np.float64).reshape(1, rows.shape[1]), axis=1)
+    return np.linalg.norm(rows - _point("point", point, np.shape(latents)[1:]), axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,14 +197,13 @@ def border_quartiles(distances: np.ndarray, errors: np.ndarray) -> Quartiles:
     """
     from scipy.stats import spearmanr  # not at the top: importing the library needs no SciPy
 
-    distances, errors = np.asarray(distances, np.float64), np.asarray(errors, np.float64)
+    distances = arguments.finite_array("distances", distances, np.float64)
+    errors = arguments.finite_array("errors", errors, np.float64)
     if distances.ndim != 1 or distances.shape != errors.shape or len(distances) < 8:
         raise ValueError(
             "`distances` and `errors` must be one per member, of at least 8 members. "
             f"Received shapes: {distances.shape} and {errors.shape}"
         )
-    if not np.isfinite([distances, errors]).all():
-        raise ValueError("`distances` and `errors` must be finite. Received NaN or infinity.")
     quarters = np.array_split(np.argsort(distances, kind="stable"), 4)
     correlation, p_value = 0.0, 1.0
     if np.ptp(distances) > 0 and np.ptp(errors) > 0:
@@ -245,7 +248,7 @@ def centrality(latents: np.ndarray, point: np.ndarray) -> Centrality:
         A `Centrality`.
     """
     rows = _rows(latents, least=2)
-    point = np.asarray(point, np.float64).ravel()
+    point = _point("point", point, np.shape(latents)[1:])
     mean, count = rows.mean(axis=0), len(rows)
     members = np.linalg.norm(rows - mean, axis=1)
     distance = float(np.linalg.norm(point - mean))
@@ -267,7 +270,8 @@ def marchenko_pastur(members: int, dimensions: int) -> tuple[float, float]:
     much (Marchenko & Pastur, 1967): eigenvalues inside the range show no shape of the cloud. The
     range is from the least eigenvalue that is not 0 for lack of members to the largest.
     """
-    root = np.sqrt(dimensions / members)
+    members = arguments.integer("members", members)
+    root = np.sqrt(arguments.integer("dimensions", dimensions) / members)
     return float((1 - root) ** 2), float((1 + root) ** 2)
 
 
@@ -330,12 +334,9 @@ class LatentCloud:
         if not np.ptp(rows, axis=0).any():
             raise ValueError(f"`latents` must differ. Received {len(rows)} times the same.")
         most = min(len(rows) - 1, rows.shape[1])
-        count = most if self.n_components is None else self.n_components
-        if not 1 <= count <= most:
-            raise ValueError(
-                f"`n_components` must be from 1 to {most} for {len(rows)} latents of "
-                f"{rows.shape[1]} dimensions. Received: {count}"
-            )
+        count = most
+        if self.n_components is not None:
+            count = arguments.integer("n_components", self.n_components, 1, most)
         # Other solvers form the covariance, which squares the range of the spectrum.
         self._pca = PCA(count, svd_solver="full").fit(rows)
         shape = np.shape(latents)[1:]
@@ -356,7 +357,13 @@ class LatentCloud:
 
     def inverse_transform(self, coordinates: np.ndarray) -> np.ndarray:
         """Latents, float32 `(n, height, width, channels)`, with coordinates `(n, k)`."""
-        rows = self._fitted().inverse_transform(np.asarray(coordinates, np.float64))
+        count = len(self._fitted().components_)
+        coordinates = arguments.finite_array("coordinates", coordinates, np.float64)
+        if coordinates.ndim != 2 or coordinates.shape[1] != count:
+            raise ValueError(
+                f"`coordinates` must have shape (n, {count}). Received shape: {coordinates.shape}"
+            )
+        rows = self._pca.inverse_transform(coordinates)
         return rows.reshape(-1, *self.mean_.shape).astype(np.float32)
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
@@ -370,6 +377,8 @@ class LatentCloud:
             float32 array `(n, height, width, channels)`, in the span of the components.
         """
         deviations = np.sqrt(self._fitted().explained_variance_)
+        n, seed = arguments.integer("n", n), arguments.seed(seed)
+        require_memory(12 * n * self.mean_.size, f"{n} latents of a cloud")
         drawn = np.random.default_rng(seed).normal(size=(n, len(deviations)))
         return self.inverse_transform(drawn * deviations)
 
@@ -396,13 +405,13 @@ class LatentCloud:
             float32 array `(k, height, width, channels)`: mean + step * length * component.
         """
         self._fitted()
-        if not -len(self.components_) <= component < len(self.components_):
-            raise ValueError(
-                f"`component` must be one of {len(self.components_)}. Received: {component}"
-            )
+        count = len(self.components_)
+        component = arguments.integer("component", component, -count, count - 1)
         if length is None:
             length = np.sqrt(self.explained_variance_[component])
-        steps = np.asarray(steps, np.float64).reshape(-1, 1, 1, 1) * length
+        else:
+            arguments.number("length", length)
+        steps = arguments.finite_array("steps", steps, np.float64).reshape(-1, 1, 1, 1) * length
         return (self.mean_ + steps * self.components_[component]).astype(np.float32)
 
     def _fitted(self):
@@ -445,10 +454,18 @@ def decoded_changes(
     Raises:
         ValueError: for a length that is not positive.
     """
-    directions = np.asarray(directions, np.float64)
-    length = np.broadcast_to(np.asarray(length, np.float64), (len(directions),))
+    as_generator(generator)
+    origin = _point("origin", origin, generator.image_shape).reshape(generator.image_shape)
+    directions = arguments.finite_array("directions", directions, np.float64)
+    length = arguments.finite_array("length", length, np.float64)
+    if directions.shape[1:] != origin.shape or length.shape not in ((), directions.shape[:1]):
+        raise ValueError(
+            f"`directions` must have shape (k, {', '.join(map(str, origin.shape))}), and `length` "
+            f"be a number or k of them. Received shapes: {directions.shape} and {length.shape}"
+        )
     if not (length > 0).all():
         raise ValueError(f"`length` must be positive. Received: {length.min()}")
+    length = np.broadcast_to(length, (len(directions),))
     steps = length[:, None, None, None] * directions
     ends = np.concatenate([origin + steps, origin - steps]).astype(np.float32)
     own = generator.take(np.zeros(len(ends), int))
@@ -458,15 +475,21 @@ def decoded_changes(
 
 def _rows(latents, least):
     """Latents as float64 rows; raises a ValueError if they do not fit."""
-    rows = np.asarray(latents, np.float64)
+    rows = arguments.finite_array("latents", latents, np.float64)
     if rows.ndim != 4 or len(rows) < least or not rows.size:
         raise ValueError(
             f"`latents` must have shape (n, height, width, channels), n at least {least}. "
             f"Received shape: {rows.shape}"
         )
-    if not np.isfinite(rows).all():
-        raise ValueError("`latents` must be finite. Received NaN or infinity.")
     return rows.reshape(len(rows), -1)
+
+
+def _point(name, point, shape):
+    """One point of a shape as a float64 row; raises a ValueError if it does not fit."""
+    row = arguments.finite_array(name, point, np.float64)
+    if row.size != math.prod(shape):
+        raise ValueError(f"`{name}` must have shape {tuple(shape)}. Received shape: {row.shape}")
+    return row.ravel()
 
 
 def _latents(rows, latents):

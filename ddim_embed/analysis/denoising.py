@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddim_embed.generator.generator import DECODE_BATCH, Generator
+from ddim_embed import arguments
+from ddim_embed.generator.generator import DECODE_BATCH, Generator, as_generator
 from ddim_embed.process import noise
 from ddim_embed.process.sampling import predict_images
 
@@ -42,13 +43,13 @@ def denoising_errors(generator: Generator, pixels: np.ndarray, seed: int = 0) ->
         generator: a `Generator`.
         pixels: float `(n, height, width, channels)` in [0, 1], n at least 1; images that were not
             used in training.
-        seed: integer, of the noise.
+        seed: integer from 0 to 2**63 - 1, of the noise.
 
     Returns:
         `DenoisingErrors`, computed in float32; padding counts, as in training.
 
     Raises:
-        ValueError: for pixels that do not fit the generator.
+        ValueError: for pixels that do not fit the generator, or a seed that is no such integer.
 
     Example:
         >>> generator = de.load_generator("fashion_mnist", num_steps=5)
@@ -56,6 +57,8 @@ def denoising_errors(generator: Generator, pixels: np.ndarray, seed: int = 0) ->
         >>> bool(errors.mse[0] > errors.mse[-1])  # hardly any signal at t = 1
         True
     """
+    as_generator(generator)
+    arguments.seed(seed)
     images = generator.normalizer(generator.check_pixels(pixels)).numpy()
     levels, errors = generator.grid[:0:-1], []
     for stream, rates in enumerate(levels):

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ddim_embed import metrics
+from ddim_embed import arguments, metrics
 from ddim_embed.analysis.clouds import LatentCloud
-from ddim_embed.generator.generator import Generator
+from ddim_embed.generator.generator import Generator, as_generator
+from ddim_embed.memory import require_memory
 from ddim_embed.metrics.classifier import FeatureClassifier
 from ddim_embed.metrics.perceptual import lpips
 
@@ -77,7 +78,7 @@ def principal_directions(latents: np.ndarray, n: int) -> Directions:
         >>> de.principal_directions(latents, n=3).vectors.shape
         (3, 4, 4, 1)
     """
-    fitted = LatentCloud(n).fit(latents)
+    fitted = LatentCloud(arguments.integer("n", n)).fit(latents)
     return Directions(fitted.components_, fitted.explained_variance_)
 
 
@@ -120,16 +121,17 @@ def class_direction(
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-    latents, labels = np.asarray(latents, np.float64), np.asarray(labels)
+    latents = arguments.finite_array("latents", latents, np.float64)
+    labels = np.asarray(labels)
+    arguments.number("strength", strength, above=0)
+    arguments.seed(seed)
     if latents.ndim != 4 or labels.shape != latents.shape[:1]:
         raise ValueError(
             "`latents` must have shape (m, height, width, channels), `labels` (m,). "
             f"Received shapes: {latents.shape} and {labels.shape}"
         )
-    if not np.isfinite(latents).all():
-        raise ValueError("`latents` must be finite; some values are NaN or infinite.")
-    if not 0 < strength < np.inf:
-        raise ValueError(f"`strength` must be positive. Received: {strength}")
+    if np.ndim(positive):
+        raise ValueError(f"`positive` must be one label. Received: {arguments.received(positive)}")
     of_class = labels == positive
     count = int(of_class.sum())
     if min(count, len(labels) - count) < _FOLDS:
@@ -139,7 +141,8 @@ def class_direction(
         )
     rows = latents.reshape(len(latents), -1)
     classifier = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    # scikit-learn takes seeds of 32 bits.
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed % 2**32)
     scores = cross_val_score(classifier, rows, of_class, cv=folds, scoring="balanced_accuracy")
     normal = classifier.fit(rows, of_class).coef_.reshape(latents.shape[1:])
     return ClassDirection(normal / np.linalg.norm(normal), float(scores.mean()))
@@ -181,10 +184,10 @@ def first_layer_directions(generator: Generator, n: int) -> Directions:
     """
     from scipy.sparse.linalg import LinearOperator, svds  # not at the top, as above
 
-    shape = generator.image_shape
+    shape = as_generator(generator).image_shape
     size = int(np.prod(shape))
-    if not 1 <= n < size:
-        raise ValueError(f"`n` must be at least 1 and less than {size}. Received: {n}")
+    n = arguments.integer("n", n, 1, size - 1)
+    require_memory(3 * 8 * n * size, f"{n} directions of {size} dimensions")
     kernel = _first_kernel(generator.network)
     height, width, outputs = *shape[:2], kernel.shape[3]
 
@@ -238,11 +241,16 @@ def edit_strip(
         >>> de.edit_strip(generator, generator.latents(2), direction, [-5, 0, 5]).shape
         (2, 3, 32, 32, 1)
     """
-    latents = generator.check_latents(latents)
+    latents = as_generator(generator).check_latents(latents)
     direction = _unit(generator, direction)
-    steps = np.asarray(steps, np.float64)
-    if steps.ndim != 1 or not len(steps) or not np.isfinite(steps).all():
-        raise ValueError(f"`steps` must be finite numbers, at least one. Received: {steps}")
+    steps = arguments.finite_array("steps", steps, np.float64)
+    if steps.ndim != 1 or not len(steps):
+        raise ValueError(
+            f"`steps` must be numbers, at least one. Received: {arguments.received(steps)}"
+        )
+    require_memory(
+        20 * len(steps) * latents.size, f"{len(steps)} steps of each of {len(latents)} images"
+    )
     moved = latents[:, None] + steps[:, None, None, None] * direction
     own = generator.take(np.repeat(np.arange(len(latents)), len(steps)))
     decoded = own.decode(moved.reshape(-1, *generator.image_shape).astype(np.float32))
@@ -286,23 +294,22 @@ def edit_effect(
         >>> bool((effect.mse > random.mse).all())
         True
     """
-    latents = generator.check_latents(latents)
+    latents = as_generator(generator).check_latents(latents)
     targeted = classifier is not None and positive is not None
-    if targeted and not 0 <= positive < classifier.classes:
-        raise ValueError(
-            f"`positive` must be one of {classifier.classes} classes. Received: {positive}"
-        )
-    if not np.isfinite(length):
-        raise ValueError(f"`length` must be finite. Received: {length}")
+    if targeted:
+        arguments.integer("positive", positive, 0, classifier.classes - 1)
+    arguments.number("length", length)
+    arguments.seed(seed)
     random = np.random.default_rng(seed).normal(size=latents.shape)
     random /= np.sqrt(np.sum(random**2, axis=(1, 2, 3), keepdims=True))
-    before = generator.decode(latents).numpy()
+    before = generator.decode(latents).numpy().clip(0, 1)
 
     def probability(pixels):
         return classifier.class_probabilities(pixels)[:, positive].astype(np.float64)
 
     def effect(directions):
-        after = generator.decode((latents + length * directions).astype(np.float32)).numpy()
+        moved = (latents + length * directions).astype(np.float32)
+        after = generator.decode(moved).numpy().clip(0, 1)
         return EditEffect(
             probability(after) - probability(before) if targeted else None,
             lpips(before, after, generator.padding),
@@ -323,7 +330,7 @@ def _first_kernel(network):
 
 
 def _unit(generator, direction):
-    direction = np.asarray(direction, np.float64)
+    direction = arguments.array("direction", direction, np.float64)
     length = np.linalg.norm(direction)
     if direction.shape != generator.image_shape or not np.isfinite(length) or not length:
         raise ValueError(

@@ -5,13 +5,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ddim_embed.generator.generator import Generator
+from ddim_embed import arguments
+from ddim_embed.generator.generator import Generator, as_generator
+from ddim_embed.memory import require_memory
 from ddim_embed.metrics.perceptual import lpips
 
 KINDS = ("spherical", "linear", "pixels")
 # Directions whose sum is shorter than this are opposite to float32 precision: many great circles
 # join them.
 _OPPOSITE = 1e-6
+_NUMBER_BYTES = 40  # both ends and the place between them in float64, then float32; and pixels
 
 
 def lerp(latents: np.ndarray, other: np.ndarray, fraction: float | np.ndarray) -> np.ndarray:
@@ -105,9 +108,9 @@ def interpolate(
         >>> de.interpolate(generator, *ends, num=5).shape
         (1, 5, 32, 32, 1)
     """
-    if num < 2:
-        raise ValueError(f"`num` must be at least 2. Received: {num}")
-    latents = generator.check_latents(latents)
+    num = arguments.integer("num", num, least=2)
+    latents = as_generator(generator).check_latents(latents)
+    require_memory(_NUMBER_BYTES * num * np.size(latents), f"`num` {num} images on each path")
     fractions = np.tile(np.linspace(0, 1, num), (len(latents), 1))
     return _decoded(generator, latents, other, kind, fractions)
 
@@ -170,16 +173,20 @@ def path_length(
         >>> de.path_length(generator, *ends, samples=2, distance=de.metrics.mse).each.shape
         (1,)
     """
-    if samples < 2:
-        raise ValueError(f"`samples` must be at least 2. Received: {samples}")
-    if not 0 < epsilon < 1:
-        raise ValueError(f"`epsilon` must be between 0 and 1. Received: {epsilon}")
-    if distance is None:
+    samples = arguments.integer("samples", samples, least=2)
+    arguments.number("epsilon", epsilon, above=0, below=1)
+    arguments.seed(seed)
+    if distance is not None:
+        arguments.function("distance", distance)
+    else:
 
         def distance(pixels, other):
-            return lpips(pixels, other, generator.padding)
+            return lpips(pixels.clip(0, 1), other.clip(0, 1), generator.padding)
 
-    latents = generator.check_latents(latents)
+    latents = as_generator(generator).check_latents(latents)
+    require_memory(
+        2 * _NUMBER_BYTES * samples * np.size(latents), f"`samples` {samples} on each path"
+    )
     places = np.random.default_rng(seed).uniform(size=(len(latents), samples))
     before, after = (
         _decoded(generator, latents, other, kind, fractions).reshape(-1, *generator.image_shape)
@@ -195,8 +202,7 @@ def path_length(
 
 def _decoded(generator, latents, other, kind, fractions):
     """Pixels `(n, k, height, width, channels)` at fractions `(n, k)` of the paths."""
-    if kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {KINDS}. Received: {kind!r}")
+    arguments.choice("kind", kind, KINDS)
     ends = [generator.check_latents(end) for end in (latents, other)]
     if kind == "pixels":
         ends = [generator.decode(end).numpy() for end in ends]
@@ -209,8 +215,9 @@ def _decoded(generator, latents, other, kind, fractions):
 
 
 def _check_pair(latents, other, fraction):
-    latents, other = np.asarray(latents, np.float64), np.asarray(other, np.float64)
-    fraction = np.asarray(fraction, np.float64)
+    latents = arguments.finite_array("latents", latents, np.float64)
+    other = arguments.finite_array("other", other, np.float64)
+    fraction = arguments.finite_array("fraction", fraction, np.float64)
     if latents.shape != other.shape or latents.ndim < 2 or not latents.size:
         raise ValueError(
             "`latents` and `other` must have the same shape (n, ...), n at least 1. "
@@ -221,9 +228,6 @@ def _check_pair(latents, other, fraction):
             f"`fraction` must be a number, or one for each of {len(latents)} images. "
             f"Received shape: {fraction.shape}"
         )
-    for name, values in (("latents", latents), ("other", other), ("fraction", fraction)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"`{name}` must be finite; some values are NaN or infinite.")
     fraction = np.broadcast_to(fraction, latents.shape[:1])
     return latents, other, fraction.reshape(-1, *[1] * (latents.ndim - 1))
 

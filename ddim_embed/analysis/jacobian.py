@@ -14,8 +14,10 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed.generator.generator import Generator
+from ddim_embed import arguments
+from ddim_embed.generator.generator import Generator, as_generator
 from ddim_embed.generator.linearization import linearize
+from ddim_embed.memory import require_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +73,8 @@ def singular_vectors(
         >>> found.values.shape, found.latents.shape
         ((2,), (2, 32, 32, 1))
     """
-    latents = np.asarray(latents)
+    as_generator(generator)
+    latents = arguments.array("latents", latents)
     if latents.shape != generator.image_shape:
         raise ValueError(
             f"`latents` must be one point, of shape {generator.image_shape}. "
@@ -79,17 +82,16 @@ def singular_vectors(
         )
     point = generator.check_latents(latents[None])
     size = point.size
-    if rank is not None and not 1 <= rank <= size:
-        raise ValueError(f"`rank` must be from 1 to {size}. Received: {rank}")
-    for name, value, least in (
-        ("oversampling", oversampling, 0),
-        ("iterations", iterations, 0),
-        ("batch_size", batch_size, 1),
-    ):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}. Received: {value}")
-    rank = size if rank is None else rank
+    rank = size if rank is None else arguments.integer("rank", rank, 1, size)
+    oversampling = arguments.integer("oversampling", oversampling, 0)
+    iterations = arguments.integer("iterations", iterations, 0)
+    batch_size = arguments.integer("batch_size", batch_size)
+    arguments.seed(seed)
     columns = min(rank + oversampling, size)
+    # The basis, what it is mapped to, and the factors of that.
+    require_memory(
+        4 * 8 * size * columns, f"{columns} singular vectors of {size} dimensions (see `rank`)"
+    )
     points = np.repeat(point, min(batch_size, columns), axis=0)
     repeated = generator.take(np.zeros(len(points), int))
     product = _batched(repeated.traced(_product), points)
@@ -114,7 +116,8 @@ def forecast_variances(values: np.ndarray, tolerance: float) -> np.ndarray:
     For latents that are N(0, I) a priori these are 1 / (1 + (values / tolerance)**2), float64; the
     tolerance e is the standard deviation of a pixel's error.
     """
-    return 1 / (1 + (np.asarray(values, np.float64) / tolerance) ** 2)
+    arguments.number("tolerance", tolerance, above=0)
+    return 1 / (1 + (arguments.finite_array("values", values, np.float64) / tolerance) ** 2)
 
 
 def fit_tolerance(values: np.ndarray, variances: np.ndarray) -> float:
@@ -127,7 +130,13 @@ def fit_tolerance(values: np.ndarray, variances: np.ndarray) -> float:
     Returns:
         The tolerance, a float between the least and the largest value that is not 0.
     """
-    values, variances = np.asarray(values, np.float64), np.asarray(variances, np.float64)
+    values = arguments.finite_array("values", values, np.float64)
+    variances = arguments.finite_array("variances", variances, np.float64)
+    if values.ndim != 1 or values.shape != variances.shape or not (values > 0).any():
+        raise ValueError(
+            "`values` and `variances` must be one for each vector, and one value above 0. "
+            f"Received shapes: {values.shape} and {variances.shape}"
+        )
     known = (values > 0) & (variances > 0)
     values, logs = values[known], np.log(variances[known])
     # The error may have more than one minimum, so all tolerances of a grid are tried.
@@ -156,7 +165,8 @@ def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     from scipy.linalg import subspace_angles  # not at the top: importing the library needs no SciPy
 
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    first = arguments.finite_array("first", first, np.float64)
+    second = arguments.finite_array("second", second, np.float64)
     if first.ndim < 2 or first.shape[1:] != second.shape[1:] or not len(first) or not len(second):
         raise ValueError(
             "Both sets must hold at least one direction of the same shape. "

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ddim_embed import arguments
 from ddim_embed.data.pictures import PADDING, UNPADDED_SIZE
+from ddim_embed.memory import require_memory
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,7 @@ def crop_padding(images, padding=PADDING):
     """
     _require_four_axes(images)
     height, width = images.shape[1:3]
-    if not 0 <= 2 * padding < min(height, width):
-        raise ValueError(
-            f"`padding` must be at least 0 and less than half of {height}x{width}. "
-            f"Received: {padding}"
-        )
+    padding = arguments.integer("padding", padding, 0, (min(height, width) - 1) // 2)
     return images[:, padding : height - padding, padding : width - padding, :]
 
 
@@ -126,8 +124,9 @@ def as_pixels(images):
 def checked_arrays(images, labels, name):
     """Converts stored images to `(n, height, width, 1 or 3)`, and labels to int64.
 
-    Images are integers in [0, 255], which become uint8, or floats in [0, 1], which become float32;
-    labels are integers, `(n,)`, `(n, 1)` as Keras has them, or `(n, attributes)`. Raises a
+    Images are integers in [0, 255], which become uint8, bool, which becomes 0 and 255, or floats in
+    [0, 1], which become float32. Integers that are all 0 and 1 are refused: they would be black.
+    Labels are integers, `(n,)`, `(n, 1)` as Keras has them, or `(n, attributes)`. Raises a
     ValueError, which names the source, for anything else, or if there are none.
     """
     if images.ndim == 3:
@@ -144,16 +143,23 @@ def checked_arrays(images, labels, name):
                 f"Received: values in [{images.min()}, {images.max()}]"
             )
         images = images.astype(np.float32, copy=False)
+    elif images.dtype == bool:
+        images = images.astype(np.uint8) * np.uint8(255)
     elif np.issubdtype(images.dtype, np.integer):
         if images.dtype != np.uint8 and not (images.min() >= 0 and images.max() <= 255):
             raise ValueError(
-                f"The integer images of {name} must lie in [0, 255]. "
+                f"The integer images of {name} must lie in [0, 255]; scale other depths. "
                 f"Received: values in [{images.min()}, {images.max()}]"
+            )
+        if (images.min(), images.max()) == (0, 1):
+            raise ValueError(
+                f"The integer images of {name} are all 0 and 1, of 255: nearly black. Store masks "
+                "as bool, or pixels in [0, 1] as floats."
             )
         images = images.astype(np.uint8, copy=False)
     else:
         raise ValueError(
-            f"The images of {name} must be integers or floats. Received: {images.dtype}"
+            f"The images of {name} must be integers, floats or bool. Received: {images.dtype}"
         )
 
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -192,6 +198,8 @@ def fit_arrays(images, image_size, channels, name):
         luma = np.rint(luma) if images.dtype == np.uint8 else luma.clip(0, 1)
         images = luma.astype(images.dtype)[..., None]
     if (height, width) != (image_size, image_size):
+        size = len(images) * image_size**2 * channels * images.itemsize
+        require_memory(2 * size, f"{len(images)} images of {image_size}x{image_size} pixels")
         images = np.stack([_resize(image, image_size) for image in images])
     return images
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ddim_embed import arguments
 from ddim_embed.data.arrays import ArrayImages, checked_arrays, fit_arrays
 from ddim_embed.data.files import CELEBA_ATTRIBUTES, read_many
 from ddim_embed.data.pictures import celeba_crop, celeba_crop_box, read_picture
@@ -87,8 +88,7 @@ def open_catalogue(name, split, image_size, channels, limit):
     if folder is None:
         builder.download_and_prepare()
     splits = tuple(builder.info.splits)
-    if split not in splits:
-        raise ValueError(f"`split` must be one of {splits} for {name!r}. Received: {split!r}")
+    arguments.choice("split", split, splits, f" for {name!r}")
 
     if name != "celeba" and fixed:
         images, labels = _read_arrays(builder, split, limit)

@@ -1,14 +1,16 @@
 """Images in files: single files, plain folders, and CelebA's official layout."""
 
+import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ddim_embed import arguments
 from ddim_embed.data.arrays import EpochOrder, as_pixels
 from ddim_embed.data.pictures import (
     MAX_IMAGE_PIXELS,
@@ -20,6 +22,7 @@ from ddim_embed.data.pictures import (
     open_picture,
     read_picture,
 )
+from ddim_embed.memory import require_memory
 
 __all__ = ["CELEBA_ATTRIBUTES", "MAX_IMAGE_PIXELS", "read_image_files"]
 
@@ -90,29 +93,30 @@ def read_image_files(
     Returns:
         `(pixels, read_paths, problems)`: float32 pixels in [0, 1] of shape `(n, *image_shape)`, the
         `n` paths that they were read from, and a list of `(path, reason)` for files that were
-        skipped because they are broken, empty, missing or too large.
+        skipped because they are broken, empty, missing, too large, or nearly black for a reason
+        that `load_images` names.
 
     Raises:
         ValueError: if `image_shape` is not three positive integers with 1 or 3 channels, or
-            `padding` leaves nothing of it.
+            `padding` leaves nothing of it; for one path in place of a sequence.
 
     Example:
         >>> pixels, read, problems = de.read_image_files(["missing.png"], (32, 32, 1))
         >>> pixels.shape, problems
         ((0, 32, 32, 1), [('missing.png', 'no such file')])
     """
-    image_shape = tuple(image_shape)
-    if len(image_shape) != 3 or min(image_shape) < 1 or image_shape[2] not in (1, 3):
+    image_shape = arguments.integers("image_shape", image_shape, count=3)
+    if image_shape[2] not in (1, 3):
         raise ValueError(
             "`image_shape` must be (height, width, channels) with 1 or 3 channels. "
             f"Received: {image_shape}"
         )
     height, width, channels = image_shape
+    padding = arguments.integer("padding", padding, 0, (min(height, width) - 1) // 2)
     content = (height - 2 * padding, width - 2 * padding, channels)
-    if padding < 0 or min(content) < 1:
+    if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable):
         raise ValueError(
-            f"`padding` must be at least 0 and less than half of {height}x{width}. "
-            f"Received: {padding}"
+            f"`paths` must be a sequence of paths. Received: {arguments.received(paths)}"
         )
     paths = list(paths)
     images, read, problems = read_many(
@@ -136,7 +140,9 @@ def read_many(items, read, image_shape, limit):
         except Exception as error:  # Pillow's decoders raise many types
             return _reason(error)
 
-    images = np.empty((min(limit, len(items)), *image_shape), np.uint8)
+    shape = min(limit, len(items)), *image_shape
+    require_memory(math.prod(shape), f"{shape[0]} images of {shape[2]}x{shape[1]} pixels")
+    images = np.empty(shape, np.uint8)
     indices, problems = [], []
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -290,10 +296,8 @@ def _split_folder(folder, split):
     if not present["validation"].is_dir():
         present["validation"] = folder / "val"
     present = {name: path for name, path in present.items() if path.is_dir()}
-    if present and split not in present:
-        raise ValueError(
-            f"`split` must be one of {tuple(present)} for {folder}. Received: {split!r}"
-        )
+    if present:
+        arguments.choice("split", split, present, f" for {folder}")
     return present.get(split, folder)
 
 

@@ -1,7 +1,6 @@
 """`load_images` and `stream_images`: images of every source."""
 
 import itertools
-import operator
 import os
 import warnings
 from importlib import resources
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ddim_embed import arguments
 from ddim_embed.backend import is_tensorflow
 from ddim_embed.data.arrays import (
     ArrayImages,
@@ -21,6 +21,7 @@ from ddim_embed.data.arrays import (
 from ddim_embed.data.catalogue import CATALOGUE, open_catalogue, prepared_folder
 from ddim_embed.data.files import CELEBA_FOLDER, open_celeba, open_folder
 from ddim_embed.data.npz import read_npz
+from ddim_embed.memory import require_memory
 from ddim_embed.process import noise
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ def load_images(
     Images of 28x28 are padded with black to 32x32. If `image_size` is not the source's size, images
     are cropped to their central square and resized with antialiasing. CelebA is always cropped
     around the face.
+
+    Arrays of integers are greys from 0 to 255, whatever their type, and bool is black and white. In
+    files, greys of 12 and 16 bits are scaled by their range; integers of 32 bits, whose range no
+    file states, are greys of 8 bits up to 255, and of 16 bits up to 65535; floating-point values
+    must lie in [0, 1]. What would be nearly black is refused, or skipped in a folder: values of 0
+    and 1 only, as of a mask, and more than 8 bits of which less than a 16th of the range is used.
 
     Args:
         name_or_path: a catalogue name ("mnist", "fashion_mnist", "cifar10", "oxford_flowers102",
@@ -81,7 +88,12 @@ def load_images(
         >>> pixels.shape, labels.shape
         ((8, 32, 32, 1), (8,))
     """
-    images, labels = _open(name_or_path, split, image_size, source, limit, channels).load()
+    found = _open(name_or_path, split, image_size, source, limit, channels)
+    in_memory = isinstance(found, ArrayImages)
+    if not (in_memory and found.images.dtype == np.float32):  # float32, beside what is yet to read
+        needed = (4 if in_memory else 5) * found.nbytes
+        require_memory(needed, f"{len(found)} images; a `limit` or a smaller `image_size` helps")
+    images, labels = found.load()
     return as_pixels(images), labels
 
 
@@ -105,7 +117,7 @@ def stream_images(
     Args:
         name_or_path, split, image_size, source, limit, channels: as in `load_images`.
         batch_size: images in a batch.
-        seed: integer at least 0; the same seed gives the same batches.
+        seed: integer from 0 to 2**63 - 1; the same seed gives the same batches.
         start_step: how many batches to skip, for a run that is resumed; the others are exactly
             those of the whole stream.
         mirror: whether a random half of the images of each batch is flipped left to right.
@@ -122,13 +134,17 @@ def stream_images(
         >>> next(iter(batches)).shape
         TensorShape([16, 32, 32, 1])
     """
-    batch_size = _integer("batch_size", batch_size, 1)
-    seed = _integer("seed", seed, 0)
-    start_step = _integer("start_step", start_step, 0)
+    batch_size = arguments.integer("batch_size", batch_size)
+    seed = arguments.seed(seed)
+    start_step = arguments.integer("start_step", start_step, 0)
+    arguments.flag("mirror", mirror)
     images = _open(name_or_path, split, image_size, source, limit, channels)
     if images.nbytes <= CACHE_BYTES or not is_tensorflow():
         images = ArrayImages(*images.load())
-    if batch_size > len(images):
+    if batch_size <= len(images):
+        needed = 4 * images.nbytes // len(images) * batch_size
+        require_memory(needed, f"batches of {batch_size} images")
+    else:
         raise ValueError(
             f"`batch_size` must be at most the number of images, {len(images)}. "
             f"Received: {batch_size}"
@@ -172,27 +188,19 @@ def _as_pixel_tensor(images):
     return images
 
 
-def _integer(name, value, minimum):
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < minimum:
-        raise ValueError(f"`{name}` must be an integer of at least {minimum}. Received: {value!r}")
-    return number
-
-
 def _open(name_or_path, split, image_size, source, limit, channels):
-    if source not in SOURCES:
-        raise ValueError(f"`source` must be one of {SOURCES}. Received: {source!r}")
-    if split not in SPLITS:
-        raise ValueError(f"`split` must be one of {SPLITS}. Received: {split!r}")
-    if channels not in (None, 1, 3):
+    arguments.choice("source", source, SOURCES)
+    arguments.choice("split", split, SPLITS)
+    if channels is not None and arguments.integer("channels", channels) not in (1, 3):
         raise ValueError(f"`channels` must be one of (None, 1, 3). Received: {channels!r}")
     if limit is not None:
-        limit = _integer("limit", limit, 1)
+        limit = arguments.integer("limit", limit)
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise ValueError(
+            f"`name_or_path` must be a name or a path. Received: {arguments.received(name_or_path)}"
+        )
     if image_size is not None:
-        image_size = _integer("image_size", image_size, SIZE_MULTIPLE)
+        image_size = arguments.integer("image_size", image_size, SIZE_MULTIPLE)
         if image_size % SIZE_MULTIPLE:
             raise ValueError(
                 f"`image_size` must be a multiple of {SIZE_MULTIPLE}. Received: {image_size}"
@@ -209,17 +217,18 @@ def _open(name_or_path, split, image_size, source, limit, channels):
 
 
 def _recognise(name, path, split):
-    if path.is_file():
+    # Not methods of `Path`, which raise an OSError for a name that is too long.
+    if os.path.isfile(path):
         return "npz"
     # As a path, an empty name would be the current folder.
-    if name and (path / CELEBA_FOLDER).is_dir():
+    if name and os.path.isdir(path / CELEBA_FOLDER):
         return "celeba"
-    if name and path.is_dir():
+    if name and os.path.isdir(path):
         return "folder"
     if name not in CATALOGUE:
         raise ValueError(
             f"`name_or_path` must be one of {tuple(CATALOGUE)}, or the path of an .npz file or "
-            f"of a folder. Received: {name!r}"
+            f"of a folder. Received: {arguments.received(name)}{arguments.nearest(name, CATALOGUE)}"
         )
     if prepared_folder(name) is None and name in SAMPLES and split == "test":
         warnings.warn(
@@ -235,11 +244,12 @@ def _require(name, path, source):
     names = {"sample": SAMPLES, "tfds": tuple(CATALOGUE)}.get(source)
     if names is not None and name not in names:
         raise ValueError(
-            f'`name_or_path` must be one of {names} for source="{source}". Received: {name!r}'
+            f'`name_or_path` must be one of {names} for source="{source}". '
+            f"Received: {arguments.received(name)}{arguments.nearest(name, names)}"
         )
-    if source == "npz" and not path.is_file():
+    if source == "npz" and not os.path.isfile(path):
         raise ValueError(f"`name_or_path` must be an .npz file. Received: {name!r}")
-    if source in ("folder", "celeba") and not path.is_dir():
+    if source in ("folder", "celeba") and not os.path.isdir(path):
         raise ValueError(f"`name_or_path` must be a folder. Received: {name!r}")
 
 

@@ -55,9 +55,10 @@ def is_grey(picture):
 def read_picture(file, image_shape, crop=None):
     """Reads one image in any of Pillow's formats, a uint8 array of `image_shape`.
 
-    EXIF rotation is applied, transparency is laid on white, 16-bit greys are reduced to 8 bits, and
+    EXIF rotation is applied, transparency is laid on white, other depths are scaled to 8 bits, and
     of an animation the first frame is taken. `crop` is a function that crops the picture first, as
-    `celeba_crop` does, or None. Raises as `open_picture` does, or if the data are broken.
+    `celeba_crop` does, or None. Raises as `open_picture` does; if the data are broken; or if the
+    picture would be nearly black for want of scaling (see `_eight_bits` and `_check_brightness`).
     """
     from PIL import Image, ImageOps
 
@@ -68,13 +69,17 @@ def read_picture(file, image_shape, crop=None):
             # A JPEG decodes several times faster at a fraction of its size; twice the requested
             # size preserves the quality of the resize. Other formats ignore this.
             picture.draft(None, (2 * max(height, width),) * 2)
+        bits = _bits(picture)
         picture.load()
-        picture = _eight_bits(_upright(picture))
+        colours_were_reduced = bits > 8 and len(picture.getbands()) > 1  # by Pillow
+        picture = _eight_bits(_upright(picture), bits)
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
         picture = picture.convert("L" if channels == 1 else "RGB")
+        values = np.asarray(picture)
+        _check_brightness(values.min(), values.max(), bits if colours_were_reduced else 8)
     if crop is not None:
         picture = crop(picture)
     elif unpadded:
@@ -92,20 +97,56 @@ def _upright(picture):
         return picture
 
 
-def _eight_bits(picture):
+def _bits(picture):
+    """Bits of a value of a picture that is not loaded yet; 8 for fewer, which Pillow scales."""
+    stored = " ".join(str(tile[3]) for tile in picture.tile)
+    if ";12" in stored:
+        return 12
+    if ";16" in stored or picture.mode.startswith("I;16"):
+        return 16
+    if picture.mode == "I":  # Pillow scales a PPM's maximum, and older versions so read PNG
+        return 16 if picture.format in ("PNG", "PPM") else 32
+    return 8
+
+
+def _eight_bits(picture, bits):
+    """Scales greys by the range of their bits to 8 bits.
+
+    Which part of 32 bits is used no file says: values up to 255 are taken for 8 bits, and up to
+    65535 for 16.
+    """
     from PIL import Image
 
     if picture.mode == "I" or picture.mode.startswith("I;16"):
         values = np.asarray(picture).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("integer values outside 16 bits")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        least, most = values.min(), values.max()
+        if bits == 32:
+            bits = 8 if most <= 255 else 16
+        highest = 2**bits - 1
+        if least < 0 or most > highest:
+            raise ValueError(f"integers from {least} to {most}, not from 0 to {highest}")
+        if most:
+            _check_brightness(least, most * 255 / highest, bits)
+        return Image.fromarray(np.rint(values * (255 / highest)).astype(np.uint8))
     if picture.mode == "F":
         values = np.asarray(picture)
         if not (values.min() >= 0 and values.max() <= 1):  # True for NaN
-            raise ValueError("floating-point values outside [0, 1]")
+            raise ValueError(
+                f"floating-point values from {values.min():.4g} to {values.max():.4g}, "
+                "not in [0, 1]"
+            )
         return Image.fromarray(np.rint(values * 255).astype(np.uint8))
     return picture
+
+
+def _check_brightness(darkest, brightest, bits):
+    """Raises a ValueError if the ends of a picture's 0 to 255 show that it was not scaled."""
+    if bits > 8 and brightest < 16:  # 12 bits stored in 16, for example
+        raise ValueError(
+            f"nearly black: {bits} bits of which less than a 16th of the range is used; scale it"
+        )
+    if (darkest, brightest) == (0, 1):
+        raise ValueError("nearly black: values of 0 and 1 only, a mask perhaps; save 255 for 1")
 
 
 def celeba_crop_box(width, height):

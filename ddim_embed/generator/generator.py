@@ -9,9 +9,11 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from ddim_embed import backend
+from ddim_embed import arguments, backend
 from ddim_embed.data import crop_padding
 from ddim_embed.generator.denoiser import Denoiser
+from ddim_embed.memory import require_memory
+from ddim_embed.metrics.pixels import check_pixels
 from ddim_embed.networks.blocks import Normalizer, dtype_policy, register
 from ddim_embed.parallel import over_cores
 from ddim_embed.process import noise, sampling
@@ -20,6 +22,8 @@ from ddim_embed.process.schedules import schedule_from_config, schedule_to_confi
 
 # Larger batches gain nothing on a CPU, and memory grows with them.
 DECODE_BATCH = 64
+# Of TensorFlow's graph of a network, for each of its weights: 24 KiB were measured for a `UNet`.
+_GRAPH_BYTES = 2**14
 
 
 def image_means(values, held=None):
@@ -85,19 +89,18 @@ class Generator(keras.Model):
         # `precision` alone decides what is rounded, whatever Keras' global policy.
         super().__init__(**kwargs | {"dtype": "float32"})
         dtype_policy(precision)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = arguments.integers("image_shape", image_shape, count=3)
         self.precision = precision
-        self.padding = padding
-        self.process = process or Process()
+        self.padding = arguments.integer(
+            "padding", padding, 0, (min(self.image_shape[:2]) - 1) // 2
+        )
+        arguments.instance("network", network, keras.layers.Layer)
+        self.process = Process() if process is None else process
+        arguments.instance("process", self.process, Process)
         self.normalizer = normalizer or Normalizer(self.image_shape[-1], name="normalizer")
         self.network = network
         if hasattr(network, "check_size"):
             network.check_size((None, *self.image_shape))
-        if not 0 <= 2 * padding < min(self.image_shape[:2]):
-            raise ValueError(
-                "`padding` must be at least 0 and less than half of the image. "
-                f"Received: {padding} for {self.image_shape}"
-            )
         self.trainable = False
         self.built = True
         self.files = None
@@ -188,7 +191,9 @@ class Generator(keras.Model):
             precision: None for the generator's own.
             num_steps: N, whose levels are i/N; None for the generator's own, the levels of `grid`.
         """
-        key = precision, num_steps = precision or self.precision, num_steps or self.num_steps
+        precision = self.precision if precision is None else precision
+        num_steps = self.num_steps if num_steps is None else num_steps
+        key = precision, arguments.integer("num_steps", num_steps)
         with backend.outside_graphs():  # the snapshot outlives the graph that asks for it first
             found = self._snapshot.current().denoisers
             if key not in found:
@@ -217,6 +222,10 @@ class Generator(keras.Model):
         if scan is None:
             scan = backend.has_gpu()
 
+        if not scan:
+            # Every step has its own copy of the network in the graph.
+            size = _GRAPH_BYTES * self.num_steps * len(self.network.weights)
+            require_memory(size, f"`num_steps` {self.num_steps}, each with a copy of the network")
         if scan:  # TensorFlow's loops want their constants in the graph around them
             denoise = denoise.replace(tree.map_structure(ops.stop_gradient, denoise.frozen.weights))
 
@@ -244,8 +253,11 @@ class Generator(keras.Model):
             float32 tensor of the same shape.
 
         Raises:
-            ValueError: for another shape, or an array with values that are not finite.
+            ValueError: for another shape, or values that are not finite (those of a tensor are
+                looked at where it has values, so not while a compiled function is traced).
         """
+        if precision is not None:
+            dtype_policy(precision)
         latents = ops.convert_to_tensor(self.check_latents(latents), "float32")
         function = _decode_float32 if precision == "float32" else _decode
         parts = [slice(i, i + DECODE_BATCH) for i in range(0, len(latents), DECODE_BATCH)]
@@ -291,14 +303,26 @@ class Generator(keras.Model):
         """n Gaussian latents `(n, height, width, channels)`, a function of the other arguments.
 
         Args:
-            n: how many.
-            seed: integer.
+            n: how many, at least 1.
+            seed: integer from 0 to 2**63 - 1.
             stream: integer; those of one stream are independent of those of another.
+
+        Raises:
+            ValueError: for anything else, or more latents than memory holds.
         """
+        n, seed = arguments.integer("n", n), arguments.seed(seed)
         return noise.normal((n, *self.image_shape), noise.seed_words(seed, stream), numpy=True)
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """Generates n images; returns pixels as `decode` does, as an array."""
+        """Generates n images; returns pixels as `decode` does, as an array.
+
+        Args:
+            n: how many, at least 1.
+            seed: integer from 0 to 2**63 - 1; image i is a function of it and i.
+
+        Raises:
+            ValueError: for anything else, or more images than memory holds.
+        """
         return ops.convert_to_numpy(self.decode(self.latents(n, seed)))
 
     def save(self, *args, **kwargs):
@@ -331,7 +355,8 @@ class Generator(keras.Model):
 
         Raises:
             ValueError: for another shape than `(n, *image_shape)`, n = 0, values that are not
-                finite, or another n than the condition has rows.
+                finite (of a tensor only where it has values, see `decode`), or another n than the
+                condition has rows.
         """
         return self._check(latents, "latents")
 
@@ -339,25 +364,18 @@ class Generator(keras.Model):
         """Returns pixels as a float32 array.
 
         Raises:
-            ValueError: for another shape than `(n, *image_shape)`, n = 0, values that are not
-                finite or not in [0, 1], or another n than the condition has rows.
+            ValueError: for another shape than `(n, *image_shape)`, n = 0, values that are integers,
+                not finite or not in [0, 1], or another n than the condition has rows.
         """
-        pixels = self._check(np.asarray(pixels), "pixels")
-        if pixels.min() < 0 or pixels.max() > 1:
-            raise ValueError(
-                "`pixels` must be in [0, 1]. Received values from "
-                f"{pixels.min():.4g} to {pixels.max():.4g}"
-            )
-        return pixels
+        check_pixels("pixels", pixels, 0, 1)
+        return self._check(np.asarray(pixels), "pixels")
 
     def _check(self, values, name):
-        if ops.is_tensor(values):
-            shape = tuple(values.shape)
-        else:
-            values = np.asarray(values, np.float32)
-            shape = values.shape
-            if not np.isfinite(values).all():
-                raise ValueError(f"`{name}` must be finite; some values are NaN or infinite.")
+        if not ops.is_tensor(values):
+            values = arguments.finite_array(name, values)
+        elif backend.has_values(values):
+            arguments.finite_array(name, ops.convert_to_numpy(values))
+        shape = tuple(values.shape)
         if len(shape) != 4 or shape[1:] != self.image_shape or shape[0] == 0:
             raise ValueError(
                 f"`{name}` must have shape (n, {', '.join(map(str, self.image_shape))}), n at "
@@ -423,6 +441,15 @@ class Generator(keras.Model):
         process = dict(config.pop("process"))
         process["schedule"] = schedule_from_config(process["schedule"], custom_objects)
         return cls(network, process=Process(**process), **config)
+
+
+def as_generator(generator):
+    """Returns a generator, or what decodes as one; raises a ValueError for anything else."""
+    if not hasattr(generator, "decode_tensor"):
+        raise ValueError(
+            f"`generator` must be a `Generator`. Received: {arguments.received(generator)}"
+        )
+    return generator
 
 
 class _Snapshot:

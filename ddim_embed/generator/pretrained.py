@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 
+from ddim_embed import arguments
 from ddim_embed.generator.generator import Generator
 from ddim_embed.networks.blocks import ATTENTIONS, dtype_policy
 from ddim_embed.networks.embedders import UNET_SIZES, load_embedder, unet_size
@@ -60,6 +61,7 @@ def build_generator(
         >>> de.build_generator((16, 16, 3), widths=(8, 16)).image_shape
         (16, 16, 3)
     """
+    image_shape = arguments.integers("image_shape", image_shape, count=3)
     process = Process(schedule, num_steps, last_step, prediction)
     network = UNet(image_shape[-1], widths, block_depth, attention, dtype="float32")
     return Generator(

@@ -39,7 +39,7 @@ class DefectCorrection(Iterative):
         patience: decodes after which an image stops whose error has not fallen by 1%.
 
     Raises:
-        ValueError: for an option below 1.
+        ValueError: for an option that is not an integer of at least 1.
 
     Example:
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
@@ -54,6 +54,7 @@ class DefectCorrection(Iterative):
     patience: int = 5
 
     def __post_init__(self):
+        super().__post_init__()
         self._check_counts("num_steps", "iterations", "patience")
 
     def prepare(self, generator):

@@ -5,14 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ddim_embed import metrics
+from ddim_embed import arguments, metrics
 from ddim_embed.generator.generator import Generator
 from ddim_embed.methods.embedding import Embedding
 from ddim_embed.methods.protocol import Method, Solution
 from ddim_embed.process.coupled import (
     bdia_invert,
     bdia_sample,
-    check_share,
     edict_invert,
     edict_sample,
 )
@@ -37,7 +36,7 @@ class PairSolution(Solution):
         return dataclasses.replace(
             single,
             reconstruction=reconstruction,
-            mse=metrics.mse(pixels, reconstruction, generator.padding, held),
+            mse=metrics.clipped_mse(pixels, reconstruction, generator.padding, held),
             partner=np.asarray(self.partner, np.float32),
             single_mse=single.mse,
         )
@@ -84,7 +83,8 @@ class EDICT(_Coupled):
     mixing: float = 0.93
 
     def __post_init__(self):
-        check_share("mixing", self.mixing)
+        super().__post_init__()
+        arguments.number("mixing", self.mixing, above=0, at_most=1)
 
     def solve(self, generator, pixels, latents, tick, held=None):
         pair = self._run(edict_invert, generator, generator.normalizer(pixels), mixing=self.mixing)
@@ -121,7 +121,8 @@ class BDIA(_Coupled):
     gamma: float = 1.0
 
     def __post_init__(self):
-        check_share("gamma", self.gamma)
+        super().__post_init__()
+        arguments.number("gamma", self.gamma, above=0, at_most=1)
 
     def solve(self, generator, pixels, latents, tick, held=None):
         pair = self._run(bdia_invert, generator, generator.normalizer(pixels), gamma=self.gamma)

@@ -5,10 +5,14 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from ddim_embed import arguments
 from ddim_embed.generator.generator import image_means
+from ddim_embed.memory import require_memory
 from ddim_embed.methods.iterates import Iterates, Iterative
 
 LOSSES = ("mean_absolute_error", "mean_squared_error")
+# What there is of each start: all of it is in memory at once.
+_COPIED = ("pixels", "latents to start from", "latents", "reconstruction")
 # Names of the losses in earlier versions.
 _EARLIER = {"l1": "mean_absolute_error", "l2": "mean_squared_error"}
 
@@ -54,20 +58,25 @@ class Descent(Iterative):
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
     def __post_init__(self):
-        object.__setattr__(self, "loss", _EARLIER.get(self.loss, self.loss))
+        super().__post_init__()
+        if isinstance(self.loss, str):
+            object.__setattr__(self, "loss", _EARLIER.get(self.loss, self.loss))
+        arguments.choice("loss", self.loss, LOSSES)
         self._check_counts("num_steps", "patience", "starts")
-        if not 0 < self.learning_rate < np.inf:
-            raise ValueError(f"`learning_rate` must be positive. Received: {self.learning_rate}")
-        if not 0 <= self.penalty < np.inf:
-            raise ValueError(f"`penalty` must be at least 0. Received: {self.penalty}")
-        if self.loss not in LOSSES:
-            raise ValueError(f"`loss` must be one of {LOSSES}. Received: {self.loss!r}")
+        arguments.number("learning_rate", self.learning_rate, above=0)
+        arguments.number("penalty", self.penalty, at_least=0)
+        arguments.flag("decay", self.decay)
 
     def run(self, generator, pixels, seed, latents=None, held=None):
         if self.starts == 1:
             return super().run(generator, pixels, seed, latents, held)
         if latents is not None:
             raise ValueError("`starts` must be 1 where `latents` are given to start from.")
+        copies = self.starts * len(pixels)
+        require_memory(
+            (len(_COPIED) + (held is not None)) * copies * pixels[0].nbytes,
+            f"`starts` {self.starts} of {len(pixels)} images, {copies} descents",
+        )
         repeats = np.repeat(np.arange(len(pixels)), self.starts)
         held = None if held is None else held[repeats]
         once = dataclasses.replace(self, starts=1)

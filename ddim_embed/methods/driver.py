@@ -37,12 +37,9 @@ def check(method, generator, pixels, latents=None, mask=None):
 def run(method, generator, pixels, seed, latents=None, held=None):
     """Embeds pixels that `check` returned batch by batch, and certifies each solution.
 
-    A batch gets the generator of its own images: `generator.take` slices the condition. Raises a
-    ValueError if the method's `batch_size` is less than 1.
+    A batch gets the generator of its own images: `generator.take` slices the condition.
     """
     count, size, ticks = len(pixels), method.batch_size, method.ticks
-    if size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: {size}")
     if latents is None and method.refines:
         latents = method.initial_latents(generator, count, seed)
     method.prepare(generator)

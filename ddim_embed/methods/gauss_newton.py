@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import numpy as np
 import tensorflow as tf
 
+from ddim_embed import arguments
 from ddim_embed.generator.linearization import linearize
 from ddim_embed.methods.iterates import Iterates, Iterative, expand_to_images, inner_product
 
@@ -42,9 +42,9 @@ class GaussNewton(Iterative):
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
     def __post_init__(self):
+        super().__post_init__()
         self._check_counts("num_steps", "cg_steps", "patience")
-        if not 0 < self.damping < np.inf:
-            raise ValueError(f"`damping` must be positive. Received: {self.damping}")
+        arguments.number("damping", self.damping, above=0)
 
     def solve(self, generator, pixels, latents, tick, held=None):
         linearize = generator.traced(_solve_linearized)

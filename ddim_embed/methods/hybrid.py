@@ -40,6 +40,7 @@ class Hybrid(Method):
     finish: Method | str = "lbfgs"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.progress or self.batch_size != Method.batch_size:
             raise ValueError(
                 "`batch_size` and `progress` must be given to `start` and `finish`, each a "
@@ -75,7 +76,7 @@ class Hybrid(Method):
         # Not at the top: the registry imports this module.
         from ddim_embed.methods.registry import configured
 
-        return configured(self.start), configured(self.finish)
+        return configured(self.start, "start"), configured(self.finish, "finish")
 
 
 def _start_without_mask(start, generator, pixels, seed, latents, held):
@@ -86,7 +87,7 @@ def _start_without_mask(start, generator, pixels, seed, latents, held):
     filled = np.where(held, pixels, fill(pixels, known[..., 0]))
     begun = start.run(generator, filled, seed, latents)
     # The start measures whole images; here only the held pixels count.
-    mse = metrics.mse(pixels, begun.reconstruction, generator.padding, held)
+    mse = metrics.clipped_mse(pixels, begun.reconstruction, generator.padding, held)
     return dataclasses.replace(begun, mse=mse, trace=None)
 
 

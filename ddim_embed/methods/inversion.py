@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ddim_embed import arguments
 from ddim_embed.generator.generator import Generator
 from ddim_embed.methods.protocol import Method, Solution
 from ddim_embed.process import fixed_point
@@ -27,7 +28,7 @@ class DDIMInversion(Method):
         num_steps: N of the inversion; None for the generator's own, which always decodes.
 
     Raises:
-        ValueError: if `num_steps` is less than 1.
+        ValueError: if `num_steps` is neither None nor an integer of at least 1.
 
     Example:
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
@@ -39,8 +40,9 @@ class DDIMInversion(Method):
     num_steps: int | None = None
 
     def __post_init__(self):
-        if self.num_steps is not None and self.num_steps < 1:
-            raise ValueError(f"`num_steps` must be at least 1. Received: {self.num_steps}")
+        super().__post_init__()
+        if self.num_steps is not None:
+            arguments.integer("num_steps", self.num_steps)
 
     def prepare(self, generator):
         generator.denoiser(num_steps=self.num_steps)
@@ -93,12 +95,10 @@ class ImplicitInversion(Method):
     refines: ClassVar[bool] = True
 
     def __post_init__(self):
-        fixed_point.check_options(self.iterations, self.tolerance, self.damping)
-        if self.acceleration not in ACCELERATIONS:
-            raise ValueError(
-                f"`acceleration` must be one of {tuple(ACCELERATIONS)}. "
-                f"Received: {self.acceleration!r}"
-            )
+        super().__post_init__()
+        arguments.choice("acceleration", self.acceleration, ACCELERATIONS)
+        window = ACCELERATIONS[self.acceleration]
+        fixed_point.check_options(self.iterations, self.tolerance, window, self.damping)
 
     def initial_latents(self, generator, n, seed):
         if generator.last_step == "transfer":

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from ddim_embed import arguments
 from ddim_embed.methods.embedding import Trace
 from ddim_embed.methods.protocol import Method, Solution
 
@@ -73,8 +74,7 @@ class Iterative(Method):
 
     def _check_counts(self, *names):
         for name in names:
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1. Received: {getattr(self, name)}")
+            arguments.integer(name, getattr(self, name))
 
 
 def inner_product(a, b):

@@ -5,7 +5,9 @@ import hashlib
 
 import keras
 
+from ddim_embed import arguments
 from ddim_embed.methods.protocol import Method, Solution
+from ddim_embed.networks.embedders import NETWORKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +18,9 @@ class Network(Method):
         network: a name of `NETWORKS`; the weights shipped for the generator's data set are loaded.
         embedder: a model of `build_embedder` to use instead of shipped weights.
 
+    Raises:
+        ValueError: for an unknown name, or an `embedder` that is no model.
+
     Example:
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
         >>> network = de.Network(embedder=de.build_embedder("conv1"))
@@ -25,6 +30,13 @@ class Network(Method):
 
     network: str = "unet"
     embedder: keras.Model | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.embedder is None:
+            arguments.choice("network", self.network, NETWORKS)
+        else:
+            arguments.instance("embedder", self.embedder, keras.Model)
 
     def prepare(self, generator):
         self._model(generator)

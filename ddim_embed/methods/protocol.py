@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ddim_embed import metrics
-from ddim_embed.generator.generator import Generator
+from ddim_embed import arguments, metrics
+from ddim_embed.generator.generator import Generator, as_generator
 from ddim_embed.methods import driver
 from ddim_embed.methods.embedding import Embedding, Trace
 
@@ -60,7 +60,7 @@ class Solution:
         return Embedding(
             latents=np.asarray(self.latents, np.float32),
             reconstruction=reconstruction,
-            mse=metrics.mse(pixels, reconstruction, generator.padding, held),
+            mse=metrics.clipped_mse(pixels, reconstruction, generator.padding, held),
             evaluations=np.broadcast_to(evaluations, (len(pixels),)).copy(),
             seconds=seconds,
             trace=self.trace,
@@ -83,6 +83,10 @@ class Method:
         refines: whether it can go on from given latents.
         takes_mask: whether it can leave pixels free.
 
+    Raises:
+        ValueError: for a `batch_size` that is not an integer of at least 1, or a `progress` that is
+            neither True nor False.
+
     Example:
         >>> class Zeros(de.Method):
         ...     def solve(self, generator, pixels, latents, tick, held=None):
@@ -98,6 +102,10 @@ class Method:
     refines: ClassVar[bool] = False
     takes_mask: ClassVar[bool] = False
 
+    def __post_init__(self):
+        arguments.integer("batch_size", self.batch_size)
+        arguments.flag("progress", self.progress)
+
     def __call__(
         self,
         generator: Generator,
@@ -111,7 +119,7 @@ class Method:
         Args:
             generator: a `Generator`.
             pixels: `(n, height, width, channels)` in [0, 1], of the generator's `image_shape`.
-            seed: integer; all random numbers of the method depend on it alone.
+            seed: integer from 0 to 2**63 - 1; all random numbers of the method depend on it alone.
             latents: where to start, same shape; only for methods that `refines`.
             mask: bool `(n, height, width)` or `(n, height, width, 1)`, True where the image may
                 become anything; only for methods that `takes_mask`.
@@ -121,8 +129,11 @@ class Method:
 
         Raises:
             ValueError: for pixels, latents or a mask with a wrong shape or range, with NaN, or with
-                no images; for latents or a mask that the method does not use.
+                no images; for latents or a mask that the method does not use; for a seed that is
+                not an integer from 0 to 2**63 - 1.
         """
+        as_generator(generator)
+        arguments.seed(seed)
         pixels, latents, held = driver.check(self, generator, pixels, latents, mask)
         return self.run(generator, pixels, seed, latents, held)
 

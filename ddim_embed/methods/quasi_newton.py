@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from ddim_embed import arguments
+from ddim_embed.memory import require_memory
 from ddim_embed.methods.iterates import Iterates, Iterative, expand_to_images, inner_product
 
 # The sufficient decrease of Nocedal & Wright, Eq. 3.6a.
@@ -57,11 +59,15 @@ class LBFGS(Iterative):
     batch_size: int = dataclasses.field(default=32, kw_only=True)
 
     def __post_init__(self):
+        super().__post_init__()
         self._check_counts("num_steps", "memory", "patience")
-        if not 0 <= self.laplacian < np.inf:
-            raise ValueError(f"`laplacian` must be at least 0. Received: {self.laplacian}")
+        arguments.number("laplacian", self.laplacian, at_least=0)
 
     def solve(self, generator, pixels, latents, tick, held=None):
+        # Steps and changes of the gradient, and their copies when a pair is added.
+        require_memory(
+            4 * self.memory * pixels.nbytes, f"`memory` {self.memory} of {len(pixels)} images"
+        )
         gradient, move = generator.traced(_value_and_gradient), generator.traced(_move)
         judge = generator.traced(_judge)
         iterates = Iterates(len(pixels), self.patience, tick)

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from ddim_embed import arguments
 from ddim_embed.generator.generator import Generator
 from ddim_embed.methods.correction import DefectCorrection
 from ddim_embed.methods.coupled import BDIA, EDICT
@@ -45,7 +46,7 @@ def embed(
         generator: a `Generator`.
         pixels: `(n, height, width, channels)` in [0, 1], of the generator's `image_shape`.
         method: a name of `METHODS`, or a configured method.
-        seed: integer; all random numbers of the method depend on it alone.
+        seed: integer from 0 to 2**63 - 1; all random numbers of the method depend on it alone.
         latents: where to start, same shape as `pixels`, for methods that refine latents.
         mask: bool `(n, height, width)` or `(n, height, width, 1)`, True where the image may become
             anything, for methods that take one; see `projection.project`.
@@ -55,7 +56,7 @@ def embed(
 
     Raises:
         ValueError: for an unknown method; for pixels of another shape or range, with NaN, or
-            without images; for latents or a mask that the method does not use.
+            without images; for latents or a mask that the method does not use; for another seed.
         FileNotFoundError: for a network whose weights do not exist.
 
     Example:
@@ -69,13 +70,12 @@ def embed(
     return configured(method)(generator, pixels, seed=seed, latents=latents, mask=mask)
 
 
-def configured(method: Method | str) -> Method:
-    """Returns the default method of a name of `METHODS`; a configured method as it is."""
-    if isinstance(method, str) and method in METHODS:
-        return METHODS[method]()
-    if not isinstance(method, Method):
-        raise ValueError(
-            f"`method` must be one of {tuple(METHODS)}, or a configured method, `LBFGS()` for "
-            f"example. Received: {method!r}"
-        )
-    return method
+def configured(method: Method | str, name: str = "method") -> Method:
+    """Returns the default method of a name of `METHODS`; a configured method as it is.
+
+    A ValueError calls the argument by `name`.
+    """
+    if isinstance(method, Method):
+        return method
+    otherwise = ", or a configured method, `LBFGS()` for example"
+    return METHODS[arguments.choice(name, method, METHODS, otherwise)]()

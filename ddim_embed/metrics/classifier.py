@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed.metrics.pixels import clipped_batches
+from ddim_embed import arguments
+from ddim_embed.memory import require_memory
+from ddim_embed.metrics.pixels import check_floating, check_pixels, clipped_batches
 from ddim_embed.networks.blocks import BatchNorm, register
 from ddim_embed.store.schema import integer, integers
 from ddim_embed.store.weights import find_instrument, load_recorded
@@ -39,13 +41,14 @@ class FeatureClassifier(keras.Model):
         widths: channels of the convolutions.
         num_features: length of a feature vector.
         padding: rows and columns at each border that are cut off first.
-        seed: integer, of the initial weights.
+        seed: integer from 0 to 2**63 - 1, of the initial weights.
 
     Call: pixels `(batch, *image_shape)` in [0, 1], not clipped -> logits, float32
     `(batch, classes)`. Computes in float32 whatever Keras' policy.
 
     Raises:
-        ValueError: if no pixel is left after the padding and the pools.
+        ValueError: for an option out of its range, or if no pixel is left after the padding and the
+            pools.
 
     Example:
         >>> classifier = de.FeatureClassifier((8, 8, 1), classes=3, widths=(4,), num_features=5)
@@ -65,20 +68,23 @@ class FeatureClassifier(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs | {"dtype": "float32"})
-        self.image_shape = tuple(image_shape)
-        self.classes = classes
-        self.widths = tuple(widths)
-        self.num_features = num_features
-        self.padding = padding
-        self.seed = seed
+        self.image_shape = arguments.integers("image_shape", image_shape, count=3)
+        self.classes = arguments.integer("classes", classes)
+        self.widths = arguments.integers("widths", widths, least_count=0)
+        self.num_features = arguments.integer("num_features", num_features)
+        self.padding = arguments.integer("padding", padding, 0)
+        self.seed = arguments.seed(seed)
+        seed = self.seed % 2**62  # each layer adds to it, and Keras takes less than 2**63
         height, width = (
             (side - 2 * padding) // 2 ** len(self.widths) for side in self.image_shape[:2]
         )
-        if padding < 0 or min(height, width) < 1:
+        if min(height, width) < 1:
             raise ValueError(
                 f"`image_shape` must leave a pixel after padding and {len(self.widths)} pools. "
                 f"Received: {self.image_shape}, `padding` {padding}"
             )
+        self._flat = height * width * (self.widths[-1] if self.widths else self.image_shape[-1])
+        self._require_memory()
         self.norms = [
             BatchNorm(_MOMENTUM, dtype="float32", name=f"norm{i}") for i in range(len(self.widths))
         ]
@@ -110,8 +116,13 @@ class FeatureClassifier(keras.Model):
             dtype="float32",
             name="classify",
         )
-        self._flat = height * width * (self.widths[-1] if self.widths else self.image_shape[-1])
         self.build()
+
+    def _require_memory(self):
+        inputs = (self.image_shape[-1], *self.widths)
+        weights = sum(9 * a * b for a, b in itertools.pairwise(inputs))
+        weights += (self._flat + self.classes) * self.num_features
+        require_memory(4 * weights, f"a classifier of {weights:,} weights")
 
     def build(self, input_shape=None):
         """Creates all variables; their shapes follow from the options alone."""
@@ -131,6 +142,7 @@ class FeatureClassifier(keras.Model):
         """`features` as a plain differentiable function of tensors; pixels are not clipped."""
         height, width, _ = self.image_shape
         p = self.padding
+        check_floating("pixels", pixels.dtype.name)
         x = tf.cast(pixels, tf.float32)[:, p : height - p, p : width - p]
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = tf.nn.max_pool2d(conv(norm(x, training=training)), 2, 2, "VALID")
@@ -146,14 +158,16 @@ class FeatureClassifier(keras.Model):
         """The features of images, for `frechet_distance`.
 
         Args:
-            pixels: float, `(n, *image_shape)`; clipped to [0, 1].
+            pixels: floating-point, `(n, *image_shape)` in [0, 1]; decoded ones may leave it as
+                `pixels` of `metrics.mse`, and are clipped.
             batch_size: images per batch, which bounds memory; no result depends on it.
 
         Returns:
             float32 array `(n, num_features)`.
 
         Raises:
-            ValueError: for another shape, or n = 0.
+            ValueError: for another shape, n = 0, a `batch_size` below 1, or pixels that
+                `metrics.mse` refuses: integers, NaN, other ranges.
         """
         return self._in_batches(self.feature_tensor, pixels, batch_size)
 
@@ -166,8 +180,9 @@ class FeatureClassifier(keras.Model):
         return self._in_batches(lambda part: tf.nn.softmax(self(part)), pixels, batch_size)
 
     def _in_batches(self, function, pixels, batch_size):
+        check_pixels("pixels", pixels)
         pixels = np.asarray(pixels, np.float32)
-        _check_pixels(pixels, self.image_shape)
+        _check_shape(pixels, self.image_shape)
         return np.concatenate(
             [function(part).numpy() for part in clipped_batches(pixels, batch_size)]
         )
@@ -235,7 +250,7 @@ def train_feature_classifier(
     """Trains a `FeatureClassifier`: cross-entropy, Adam with cosine decay.
 
     Args:
-        pixels: float, `(n, height, width, channels)` in [0, 1].
+        pixels: floating-point, `(n, height, width, channels)` in [0, 1].
         labels: integers from 0, `(n,)`.
         seed: integer, of the initial weights and of the order of images; the same seed gives the
             same classifier, as far as the machine's kernels are deterministic.
@@ -249,8 +264,9 @@ def train_feature_classifier(
         A `FeatureClassifier`.
 
     Raises:
-        ValueError: for other shapes, labels that are not such integers, pixels that are not finite,
-            fewer images than `batch_size`, or numbers that are not positive.
+        ValueError: for other shapes, labels that are not such integers, pixels that are integers,
+            not finite or not in [0, 1], fewer images than `batch_size`, or numbers that are not
+            positive.
 
     Example:
         >>> pixels, labels = np.random.default_rng(0).uniform(size=(8, 8, 8, 1)), np.arange(8) % 2
@@ -258,19 +274,14 @@ def train_feature_classifier(
         >>> de.train_feature_classifier(pixels, labels, **options).classes
         2
     """
+    check_pixels("pixels", pixels, 0, 1)
     pixels, labels = np.asarray(pixels, np.float32), np.asarray(labels)
-    _check_pixels(pixels, pixels.shape[1:])
+    _check_shape(pixels, pixels.shape[1:])
     _check_labels(labels, len(pixels))
-    if not np.isfinite(pixels).all():
-        raise ValueError("`pixels` must be finite; some values are NaN or infinite.")
-    for name, value in {"epochs": epochs, "learning_rate": learning_rate}.items():
-        if not value > 0:
-            raise ValueError(f"`{name}` must be positive. Received: {value}")
-    if not 1 <= batch_size <= len(pixels):
-        raise ValueError(
-            f"`batch_size` must be from 1 to the number of images, {len(pixels)}. "
-            f"Received: {batch_size}"
-        )
+    arguments.integer("epochs", epochs)
+    arguments.number("learning_rate", learning_rate, above=0)
+    arguments.integer("batch_size", batch_size, 1, len(pixels))
+    arguments.flag("progress", progress)
     classifier = FeatureClassifier(
         pixels.shape[1:], int(labels.max()) + 1, widths, num_features, padding, seed
     )
@@ -307,8 +318,8 @@ class _Batches(keras.utils.PyDataset):
         self.order = self.random.permutation(len(self.pixels))
 
 
-def _check_pixels(pixels, image_shape):
-    if pixels.ndim != 4 or pixels.shape[1:] != image_shape or not len(pixels):
+def _check_shape(pixels, image_shape):
+    if pixels.ndim != 4 or pixels.shape[1:] != image_shape or not pixels.size:
         raise ValueError(
             f"`pixels` must have shape (n, {', '.join(map(str, image_shape))}), n at least 1. "
             f"Received shape: {pixels.shape}"

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed.metrics.pixels import clipped_batches
+from ddim_embed import arguments
+from ddim_embed.metrics.pixels import check_pixels, clipped_batches
 
 INCEPTION_SIZE = 299
 
@@ -66,14 +67,12 @@ def _covariance_root(features):
 
 
 def _check_features(features, name):
-    features = np.asarray(features, np.float64)
+    features = arguments.finite_array(name, features, np.float64)
     if features.ndim != 2 or len(features) < 2 or not features.shape[1]:
         raise ValueError(
             f"`{name}` must have shape (n, d) with at least 2 samples and a feature. "
             f"Received shape: {features.shape}"
         )
-    if not np.isfinite(features).all():
-        raise ValueError(f"`{name}` must be finite; some values are NaN or infinite.")
     return features
 
 
@@ -82,12 +81,13 @@ def fid(
 ) -> float:
     """The Frechet inception distance between two sets of images, with a given Inception network.
 
-    Pixels are clipped to [0, 1], grey is repeated over three channels, and images are resized to
-    299x299, bilinearly and with antialiasing. A FID depends on the resizing and on the weights of
-    Inception: compare it with published ones only if both agree.
+    Grey is repeated over three channels, and images are resized to 299x299, bilinearly and with
+    antialiasing. A FID depends on the resizing and on the weights of Inception: compare it with
+    published ones only if both agree.
 
     Args:
-        pixels_a, pixels_b: float, `(n, height, width, 1 or 3)`, each with its own n and size.
+        pixels_a, pixels_b: floating-point, `(n, height, width, 1 or 3)` in [0, 1], each with its
+            own n and size; decoded ones may leave it as `pixels` of `metrics.mse`, and are clipped.
         inception: any callable from images, float32 `(n, 299, 299, 3)` in [-1, 1], to features
             `(n, d)`; d is 2048 for the FID of Heusel et al. For example
             `keras.applications.InceptionV3(include_top=False, pooling="avg")`, the ImageNet
@@ -98,7 +98,8 @@ def fid(
         A float, as `frechet_distance`.
 
     Raises:
-        ValueError: for pixels or features of other shapes, or features that are not finite.
+        ValueError: for pixels or features of other shapes, features that are not finite, or pixels
+            that `metrics.mse` refuses: integers, NaN, other ranges.
 
     Example:
         >>> def inception(images):  # instead of a network with downloaded weights
@@ -107,16 +108,19 @@ def fid(
         >>> round(de.fid(pixels, pixels, inception), 6)
         0.0
     """
+    arguments.function("inception", inception)
     return frechet_distance(
-        *(_inception_features(p, inception, batch_size) for p in (pixels_a, pixels_b))
+        _inception_features("pixels_a", pixels_a, inception, batch_size),
+        _inception_features("pixels_b", pixels_b, inception, batch_size),
     )
 
 
-def _inception_features(pixels, inception, batch_size):
+def _inception_features(name, pixels, inception, batch_size):
+    check_pixels(name, pixels)
     pixels = np.asarray(pixels, np.float32)
-    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or not len(pixels):
+    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or not pixels.size:
         raise ValueError(
-            "Pixels must have shape (n, height, width, 1 or 3), n at least 1. "
+            f"`{name}` must have shape (n, height, width, 1 or 3), n at least 1. "
             f"Received shape: {pixels.shape}"
         )
     parts = []

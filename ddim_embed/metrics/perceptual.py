@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ddim_embed import metrics
+from ddim_embed import arguments
+from ddim_embed.metrics.pixels import check_floating, checked_content
 from ddim_embed.networks.blocks import register
 from ddim_embed.store.schema import check, integer
 from ddim_embed.store.weights import find_instrument, load_weights
@@ -49,7 +50,7 @@ class PerceptualDistance(keras.Model):
     policy.
 
     Raises:
-        ValueError: for a `min_size` below 32, or when called with other shapes.
+        ValueError: for a `min_size` below 32, or when called with other shapes or with integers.
 
     Example:
         >>> pixels = np.zeros((2, 32, 32, 1), np.float32)
@@ -59,9 +60,7 @@ class PerceptualDistance(keras.Model):
 
     def __init__(self, min_size=64, **kwargs):
         super().__init__(**kwargs | {"dtype": "float32"})
-        if min_size < 32:
-            raise ValueError(f"`min_size` must be at least 32. Received: {min_size}")
-        self.min_size = min_size
+        self.min_size = arguments.integer("min_size", min_size, 32)
         self.convs = [
             keras.layers.Conv2D(
                 channels,
@@ -100,6 +99,8 @@ class PerceptualDistance(keras.Model):
         self.built = True
 
     def call(self, inputs):
+        for images in inputs:
+            check_floating("pixels", images.dtype.name)
         pixels, other = (tf.cast(images, tf.float32) for images in inputs)
         _check_shapes(pixels.shape, other.shape)
         # One pass for both: one batch of twice the size is faster.
@@ -150,7 +151,8 @@ def lpips(
     are upsampled: compare only distances of images of one size.
 
     Args:
-        pixels, other: float, `(n, height, width, 1 or 3)`; clipped to [0, 1].
+        pixels, other: floating-point, `(n, height, width, 1 or 3)` in [0, 1]; they may leave it as
+            `pixels` and `reconstruction` of `metrics.mse` may, and are clipped.
         padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
         batch_size: pairs per batch, which bounds memory; no result depends on it.
         root: folder of weights; the shipped one by default, or if it has no such weights. A file is
@@ -160,8 +162,8 @@ def lpips(
         float32 array `(n,)`.
 
     Raises:
-        ValueError: for different or other shapes, padding that leaves no pixel, or a `batch_size`
-            that is not positive.
+        ValueError: for different or other shapes, padding that leaves no pixel, a `batch_size`
+            below 1, or pixels that `metrics.mse` refuses: integers, NaN, other ranges.
         FileNotFoundError: if there are no weights in `root`, nor shipped.
 
     Example:
@@ -169,10 +171,9 @@ def lpips(
         >>> bool(de.lpips(black, white)[0] > de.lpips(black, black)[0])
         True
     """
-    pixels, other = metrics.content(pixels, other, padding, np.float32)
+    pixels, other = checked_content(pixels, other, padding, "other")
     _check_shapes(pixels.shape, other.shape)
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
+    batch_size = arguments.integer("batch_size", batch_size)
     distance = _load_once(*_find(root))
     distances = np.empty(len(pixels), np.float32)
     for i in range(0, len(pixels), batch_size):

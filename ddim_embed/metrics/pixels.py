@@ -1,12 +1,20 @@
 """Errors of reconstructions. Pixels are clipped to [0, 1] first.
 
 Errors are those of displayed images, so only metrics clip: a loss through a clip has no gradient at
-saturated pixels.
+saturated pixels. Clipping would also hide pixels in other units, so what is far beyond [0, 1] is
+refused: see `check_pixels` and `check_reconstruction`.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
+
+from ddim_embed import arguments
+
+# Decoded pixels overshoot: those of the shipped generators, from Gaussian latents, are in
+# [-0.08, 1.12]. Images in [-1, 1], [-0.5, 0.5] or [0, 255], normalised images and latents go far
+# beyond this.
+LOWEST, HIGHEST = -0.4, 1.4
 
 
 def mse(
@@ -18,7 +26,11 @@ def mse(
     """Mean squared error per image, in float64.
 
     Args:
-        pixels, reconstruction: float, `(n, height, width, channels)`; clipped to [0, 1].
+        pixels: floating-point, `(n, height, width, channels)` in [0, 1]. Decoded pixels may leave
+            it a little, within [-0.4, 1.4], and are clipped to it.
+        reconstruction: as `pixels`; a bad one may be further off, and is clipped, too, unless it
+            looks like other units: no value above 1 and one below -0.4, as of images in [-1, 1]; or
+            no value below 0 and one above 1.4, as of images in [0, 255].
         padding: rows and columns at each border that do not count: 2 for 28x28 images in 32x32.
         held: None, or 1 where a pixel counts and 0 where it does not, same shape.
 
@@ -26,13 +38,21 @@ def mse(
         float64 array `(n,)`; NaN for an image without pixels that count.
 
     Raises:
-        ValueError: if the shapes differ or the padding leaves no pixel.
+        ValueError: if the shapes differ or the padding leaves no pixel; for pixels that are
+            integers, not finite, or in other ranges than these.
 
     Example:
         >>> de.metrics.mse(np.zeros((1, 4, 4, 1)), np.full((1, 4, 4, 1), 0.5)).tolist()
         [0.25]
     """
-    weights = None if held is None else content(held, pixels, padding, np.float64)[0]
+    check_pixels("pixels", pixels)
+    check_reconstruction("reconstruction", reconstruction)
+    return clipped_mse(pixels, reconstruction, padding, held)
+
+
+def clipped_mse(pixels, reconstruction, padding=0, held=None):
+    """`mse` of whatever was decoded, however far it is beyond [0, 1]; NaN where it is NaN."""
+    weights = None if held is None else _weights(held, pixels, padding)
     pixels, reconstruction = content(pixels, reconstruction, padding, np.float64)
     squares = (pixels - reconstruction) ** 2
     if weights is None:
@@ -45,7 +65,7 @@ def psnr(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np
     """Peak signal-to-noise ratio per image in decibels (tf.image.psnr); arguments as for `mse`."""
     import tensorflow as tf  # not at the top: the mean squared error needs NumPy alone
 
-    pixels, reconstruction = content(pixels, reconstruction, padding, np.float32)
+    pixels, reconstruction = checked_content(pixels, reconstruction, padding)
     return tf.image.psnr(pixels, reconstruction, max_val=1.0).numpy()
 
 
@@ -53,30 +73,90 @@ def ssim(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np
     """Structural similarity per image (tf.image.ssim, 11x11 window); arguments as for `mse`."""
     import tensorflow as tf
 
-    pixels, reconstruction = content(pixels, reconstruction, padding, np.float32)
+    pixels, reconstruction = checked_content(pixels, reconstruction, padding)
     return tf.image.ssim(pixels, reconstruction, max_val=1.0).numpy()
 
 
 def content(pixels, reconstruction, padding, dtype):
-    """Returns two sets of images clipped to [0, 1] and without the padding; raises as `mse`."""
-    pixels, reconstruction = np.asarray(pixels, dtype), np.asarray(reconstruction, dtype)
+    """Returns two sets of images clipped to [0, 1] and without the padding.
+
+    Raises:
+        ValueError: if the shapes differ or the padding leaves no pixel.
+    """
+    pixels = arguments.array("pixels", pixels, dtype)
+    reconstruction = arguments.array("reconstruction", reconstruction, dtype)
     if pixels.shape != reconstruction.shape or pixels.ndim != 4:
         raise ValueError(
             "Both sets of pixels must have the same shape (n, height, width, channels). "
             f"Received: {pixels.shape} and {reconstruction.shape}"
         )
-    if padding < 0 or 2 * padding >= min(pixels.shape[1:3]):
-        raise ValueError(
-            f"`padding` must leave some of {pixels.shape[1]}x{pixels.shape[2]} pixels. "
-            f"Received: {padding}"
-        )
+    padding = arguments.integer("padding", padding, 0, (min(pixels.shape[1:3]) - 1) // 2)
     window = slice(padding, -padding or None)
     return tuple(np.clip(images, 0, 1)[:, window, window] for images in (pixels, reconstruction))
 
 
+def checked_content(pixels, other, padding, name="reconstruction"):
+    """`content` of two sets of pixels in float32; raises as `mse`, and calls the second `name`."""
+    check_pixels("pixels", pixels)
+    check_reconstruction(name, other)
+    return content(pixels, other, padding, np.float32)
+
+
+def check_pixels(name, values, lowest=LOWEST, highest=HIGHEST):
+    """Raises a ValueError that names the values and their range unless they can be pixels.
+
+    Pixels are finite floating-point numbers in [0, 1]; decoded ones may lie beyond it, from
+    `lowest` to `highest`. So images in [0, 255], uint8 or not, in [-1, 1] (if any pixel is darker
+    than 0.3), normalised images and latents are refused.
+    """
+    low, high = _ends(name, values)
+    if not lowest <= low <= high <= highest:
+        beyond = "" if (lowest, highest) == (0, 1) else ", or clipped to it where they were decoded"
+        raise ValueError(
+            f"`{name}` must be in [0, 1]{beyond}. Received values from {low:.4g} to {high:.4g}"
+        )
+
+
+def check_reconstruction(name, values):
+    """As `check_pixels`, but decoded pixels may be as far off as a bad reconstruction is.
+
+    So only what looks like other units is refused: values that are all at most 1, as images in
+    [-1, 1] are, or all at least 0, as images in [0, 255] are, and yet beyond [-0.4, 1.4].
+    """
+    low, high = _ends(name, values)
+    if (low < LOWEST and high <= 1) or (low >= 0 and high > HIGHEST):
+        check_pixels(name, values)
+
+
+def _ends(name, values):
+    values = arguments.array(name, values, dtype=None)
+    if values.dtype.kind in "biu":
+        ends = f" from {values.min()} to {values.max()}" if values.size else ""
+        check_floating(name, values.dtype.name, ends)
+    values = arguments.finite_array(name, values)
+    return (values.min(), values.max()) if values.size else (0.0, 0.0)
+
+
+def check_floating(name, dtype, ends=""):
+    """Raises a ValueError unless a dtype's name is a floating-point one; `ends` is the range."""
+    if "float" not in dtype:
+        raise ValueError(
+            f"`{name}` must be floating-point numbers in [0, 1]; divide uint8 by 255. "
+            f"Received: {dtype} values{ends}"
+        )
+
+
 def clipped_batches(pixels: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Yields batches of pixels, clipped to [0, 1]; raises a ValueError for `batch_size` below 1."""
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: {batch_size}")
-    for i in range(0, len(pixels), batch_size):
+    """Yields batches of pixels, clipped to [0, 1]."""
+    for i in range(0, len(pixels), arguments.integer("batch_size", batch_size)):
         yield np.clip(pixels[i : i + batch_size], 0, 1)
+
+
+def _weights(held, pixels, padding):
+    held = arguments.finite_array("held", held, np.float64)
+    if held.size and not 0 <= held.min() <= held.max() <= 1:
+        raise ValueError(
+            "`held` must be 1 where a pixel counts and 0 where it does not. Received values from "
+            f"{held.min():.4g} to {held.max():.4g}"
+        )
+    return content(held, pixels, padding, np.float64)[0]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddim_embed import backend
+from ddim_embed import arguments, backend
 from ddim_embed.networks import kernels
 
 
@@ -36,9 +36,7 @@ def dtype_policy(precision):
         ValueError: if `precision` is neither "float32" nor "bfloat16".
     """
     policies = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-    if precision not in policies:
-        raise ValueError(f"`precision` must be one of {tuple(policies)}. Received: {precision!r}")
-    return policies[precision]
+    return policies[arguments.choice("precision", precision, policies)]
 
 
 @register
@@ -222,7 +220,7 @@ class ResidualBlock(keras.layers.Layer):
     def __init__(self, width, attention=None, **kwargs):
         super().__init__(**kwargs)
         self.width = width
-        self.attention_name = _check_attention(attention)
+        self.attention_name = check_attention(attention)
 
     def build(self, input_shape):
         inner_shape = (*input_shape[:-1], self.width)
@@ -369,9 +367,8 @@ ATTENTIONS = {
 }
 
 
-def _check_attention(name):
-    if name is not None and name not in ATTENTIONS:
-        raise ValueError(
-            f"`attention` must be None or one of {sorted(ATTENTIONS)}. Received: {name!r}"
-        )
+def check_attention(name):
+    """Returns a name of `ATTENTIONS`, or None; raises a ValueError for anything else."""
+    if name is not None:
+        arguments.choice("attention", name, ATTENTIONS, ", or None")
     return name

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 from keras import ops
 
+from ddim_embed import arguments
 from ddim_embed.networks.blocks import dtype_policy, register
 from ddim_embed.networks.unet import UNet
 from ddim_embed.store.schema import integer, integers
@@ -49,7 +50,7 @@ class ConvEmbedder(keras.Model):
 
     def __init__(self, channels=1, convolutions=CONVOLUTIONS["conv3_16"], **kwargs):
         super().__init__(**kwargs)
-        self.channels = channels
+        self.channels = arguments.integer("channels", channels)
         self.convolutions = tuple(tuple(convolution) for convolution in convolutions)
         *hidden, (last_size, _) = self.convolutions
         self.convs = [
@@ -125,10 +126,8 @@ def build_embedder(
         26
     """
     policy = dtype_policy(precision)
-    if network == "unet":
+    if arguments.choice("network", network, NETWORKS) == "unet":
         return UNet(channels, widths, block_depth, conditioned=False, dtype=policy)
-    if network not in CONVOLUTIONS:
-        raise ValueError(f"`network` must be one of {NETWORKS}. Received: {network!r}")
     return ConvEmbedder(channels, CONVOLUTIONS[network], dtype=policy)
 
 

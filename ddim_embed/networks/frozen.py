@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ddim_embed.memory import require_memory
 from ddim_embed.networks import kernels
 from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.networks.walk import walk_down, walk_up
@@ -167,6 +168,11 @@ class FrozenUNet:
         # Per step: what the convolution makes of the constant part of its input, borders included.
         values = np.tile(shift, (len(constants), 1))
         values[:, channels:] += constants * scale[channels:]
+        # The constant images, their convolution on the device, on the host, and with its bias.
+        floats = len(values) * int(np.prod(size)) * (len(shift) + 3 * len(bias1))
+        require_memory(
+            4 * floats, f"{len(values)} noise levels of images of {size[0]}x{size[1]} pixels"
+        )
         images = np.broadcast_to(values[:, None, None], (len(values), *size, len(shift)))
         maps = ops.convert_to_numpy(_convolve(ops.convert_to_tensor(images), kernel1)) + bias1
         weights = {

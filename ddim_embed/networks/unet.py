@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from ddim_embed.networks.blocks import ResidualBlock, SinusoidalEmbedding, register
+from ddim_embed import arguments
+from ddim_embed.memory import require_memory
+from ddim_embed.networks.blocks import ResidualBlock, SinusoidalEmbedding, check_attention, register
 from ddim_embed.networks.frozen import FrozenUNet
 from ddim_embed.networks.walk import walk_down, walk_up
 
 EMBEDDING_DIMS = 64
+_BLOCK_BYTES = 2**18  # what Keras takes for the objects of a block, measured
 
 
 @register
@@ -37,7 +40,7 @@ class UNet(keras.Model):
 
     Raises:
         ValueError: for sizes that cannot be built, or images whose size the pooling does not
-            divide.
+            divide; for more weights than memory holds.
 
     Example:
         >>> network = de.UNet(channels=1, widths=(8, 16), block_depth=1)
@@ -56,24 +59,18 @@ class UNet(keras.Model):
     ):
         # Without autocast the noise variances reach their embedding unrounded; layers cast images.
         super().__init__(autocast=False, **kwargs)
-        widths = tuple(int(width) for width in widths)
-        if not widths or min(widths) < 1:
-            raise ValueError(
-                f"`widths` must be positive integers, at least one. Received: {widths}"
-            )
-        if block_depth < 1:
-            raise ValueError(f"`block_depth` must be at least 1. Received: {block_depth}")
-        if channels < 1:
-            raise ValueError(f"`channels` must be at least 1. Received: {channels}")
-        self.channels = channels
-        self.widths = widths
-        self.block_depth = block_depth
-        self.attention = attention
+        self.channels = arguments.integer("channels", channels)
+        self.widths = widths = arguments.integers("widths", widths)
+        self.block_depth = arguments.integer("block_depth", block_depth)
+        self.attention = check_attention(attention)
         self.conditioned = conditioned
 
         outer_attention = None if attention == "spatial" else attention
         policy = self.dtype_policy
         levels = [*widths, *reversed(widths[:-1])]
+        # Two 3x3 convolutions a block, at the least.
+        size = self.block_depth * sum(_BLOCK_BYTES + 4 * 18 * width**2 for width in levels)
+        require_memory(size, f"a U-Net of `widths` {widths} and `block_depth` {block_depth}")
         self.input_conv = keras.layers.Conv2D(
             widths[0], 1, data_format="channels_last", dtype=policy, name="input_conv"
         )

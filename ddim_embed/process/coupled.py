@@ -9,6 +9,7 @@ import itertools
 
 from keras import ops
 
+from ddim_embed import arguments
 from ddim_embed.process.sampling import ddim_step, sampler_levels, time_grid
 
 
@@ -34,7 +35,7 @@ def edict_sample(
     Raises:
         ValueError: if an option is not one of those.
     """
-    check_share("mixing", mixing)
+    arguments.number("mixing", mixing, above=0, at_most=1)
     x, y = ops.convert_to_tensor(latents), ops.convert_to_tensor(partner)
     for rates, after in itertools.pairwise(sampler_levels(schedule, num_steps, last_step)):
         x = ddim_step(x, denoise(y, rates), rates, after)
@@ -61,7 +62,7 @@ def edict_invert(denoise, schedule, images, num_steps=10, last_step="predicted_i
     Raises:
         ValueError: if an option is not one of those.
     """
-    check_share("mixing", mixing)
+    arguments.number("mixing", mixing, above=0, at_most=1)
     x = y = ops.convert_to_tensor(images)
     for before, rates in itertools.pairwise(sampler_levels(schedule, num_steps, last_step)[::-1]):
         x, y = y, x
@@ -132,18 +133,9 @@ def bdia_invert(denoise, schedule, images, num_steps=10, last_step="predicted_im
     return x, after
 
 
-def check_share(name, value):
-    """Raises a ValueError that names the option unless its value is in (0, 1]."""
-    if not 0 < value <= 1:
-        raise ValueError(f"`{name}` must be in (0, 1]. Received: {value}")
-
-
 def _bdia_levels(schedule, num_steps, last_step, gamma):
-    check_share("gamma", gamma)
-    if num_steps < 2:
-        raise ValueError(
-            f"`num_steps` must be at least 2, for there to be two states. Received: {num_steps}"
-        )
+    arguments.number("gamma", gamma, above=0, at_most=1)
+    arguments.integer("num_steps", num_steps, least=2)  # for there to be two states
     return sampler_levels(schedule, num_steps, last_step)
 
 

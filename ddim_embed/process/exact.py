@@ -9,6 +9,8 @@ the last noise rate is small beside their distances, one of them.
 import numpy as np
 from keras import ops
 
+from ddim_embed import arguments
+
 # Of a block of data, and of the weights of its data for all noisy images of a batch.
 _BLOCK_BYTES = 2**26
 
@@ -42,19 +44,17 @@ class EmpiricalDenoiser:
     """
 
     def __init__(self, data, block_size=None):
-        data = np.asarray(data)
+        data = arguments.finite_array("data", data, np.float64)
         if data.ndim < 2 or not data.size:
             raise ValueError(
                 "`data` must have shape (n, ...), with no dimension of 0. Received shape: "
                 f"{data.shape}"
             )
-        if not np.isfinite(data).all():
-            raise ValueError("`data` must be finite. Received: NaN or infinity")
-        if block_size is not None and block_size < 1:
-            raise ValueError(f"`block_size` must be at least 1. Received: {block_size}")
+        if block_size is not None:
+            arguments.integer("block_size", block_size)
         self.image_shape = data.shape[1:]
         self.block_size = block_size
-        points = data.reshape(len(data), -1).astype(np.float64)
+        points = data.reshape(len(data), -1)
         # Tensors, so that all graphs share them.
         self._points, self._norms = (
             _float64(points),

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ddim_embed import arguments
+
 WINDOW = 5  # differences that Anderson's acceleration looks back on
 
 # An iterate whose residual is this many times the best so far is given up. Anderson's residuals do
@@ -60,7 +62,7 @@ def solve(function, start, iterations=10, tolerance=1e-6, window=WINDOW, damping
     Raises:
         ValueError: if an option is not one of those.
     """
-    check_options(iterations, tolerance, damping)
+    check_options(iterations, tolerance, window, damping)
     n = len(start)
     x = np.array(start).reshape(n, -1)
     best, best_f = x.copy(), np.zeros_like(x)
@@ -100,18 +102,16 @@ def solve(function, start, iterations=10, tolerance=1e-6, window=WINDOW, damping
     )
 
 
-def check_options(iterations, tolerance, damping):
+def check_options(iterations, tolerance, window, damping):
     """Says what is wrong with options of `solve`, if anything is.
 
     Raises:
         ValueError: as `solve`.
     """
-    if iterations < 1:
-        raise ValueError(f"`iterations` must be at least 1. Received: {iterations}")
-    if not tolerance >= 0:
-        raise ValueError(f"`tolerance` must be at least 0. Received: {tolerance}")
-    if not 0 < damping <= 1:
-        raise ValueError(f"`damping` must be in (0, 1]. Received: {damping}")
+    arguments.integer("iterations", iterations)
+    arguments.number("tolerance", tolerance, at_least=0)
+    arguments.integer("window", window, least=0)
+    arguments.number("damping", damping, above=0, at_most=1)
 
 
 def _least_squares(steps, changes, f):

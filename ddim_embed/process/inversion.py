@@ -66,7 +66,7 @@ def implicit_steps(
     Raises:
         ValueError: for options that `sample` or `fixed_point.solve` refuses.
     """
-    fixed_point.check_options(iterations, tolerance, damping)
+    fixed_point.check_options(iterations, tolerance, window, damping)
     levels = sampler_levels(schedule, num_steps, last_step)[::-1]
     states, residuals = [np.asarray(images)], []
     evaluations = np.zeros(len(images), int)

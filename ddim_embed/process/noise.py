@@ -9,12 +9,16 @@ import math
 import numpy as np
 from keras import ops
 
+from ddim_embed import arguments
+from ddim_embed.memory import require_memory
+
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 # The key under which TensorFlow scrambles a seed.
 _SCRAMBLE = (0x3EC8F720, 0x02461E29)
 _ROUNDS = 10
 _WORD = 0xFFFFFFFF
+_BYTES_A_NUMBER = 24  # at the least, while NumPy draws Gaussian ones
 _MANTISSA = 0x7FFFFF
 
 
@@ -22,15 +26,20 @@ def seed_words(seed, stream):
     """A seed as `uniform`, `normal` and `split` take it.
 
     Args:
-        seed, stream: integers, or integer tensors; any two of them give their own numbers.
+        seed, stream: integers of 64 bits with a sign, or integer tensors; any two of them give
+            their own numbers.
 
     Returns:
         Tuple of four 32-bit words: integers, or uint32 tensors.
+
+    Raises:
+        ValueError: for anything else.
     """
     words = []
-    for value in (seed, stream):
-        if isinstance(value, (int, np.integer)):
-            words += [int(value) & _WORD, int(value) >> 32 & _WORD]
+    for name, value in (("seed", seed), ("stream", stream)):
+        if not ops.is_tensor(value):
+            value = arguments.integer(name, value, -(2**63), 2**63 - 1)
+            words += [value & _WORD, value >> 32 & _WORD]
         else:  # 64 bits in two's complement; tensors hold 31 bits and a sign
             words += [ops.cast(value, "uint32"), ops.cast(value < 0, "uint32") * _word(_WORD, ops)]
     return tuple(words)
@@ -63,6 +72,8 @@ def normal(shape, seed, numpy=False):
     """
     module = np if numpy else ops
     count = math.prod(shape)
+    if numpy:
+        require_memory(_BYTES_A_NUMBER * count, f"{count:,} random numbers")
     units = module.reshape(_unit(_words(-(-count // 4), seed, module), module), (-1, 2))
     if numpy:  # NumPy's functions of float32 are not exact to the last digit
         angles = (2 * math.pi * units[:, 1:].astype(np.float64)).astype(np.float32)

@@ -7,6 +7,8 @@ image by the angle of its rates. The noise that follows from it is exact where t
 shows, and so is the first step of the sampler.
 """
 
+from ddim_embed import arguments
+
 
 def noises_from(prediction, outputs, noisy_images, rates):
     """The noises that the outputs of a network imply.
@@ -51,6 +53,4 @@ def check_prediction(name):
     Raises:
         ValueError: if it is not.
     """
-    if name not in PREDICTIONS:
-        raise ValueError(f"`prediction` must be one of {PREDICTIONS}. Received: {name!r}")
-    return name
+    return arguments.choice("prediction", name, PREDICTIONS)

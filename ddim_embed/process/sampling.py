@@ -13,10 +13,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from ddim_embed import arguments
+from ddim_embed.memory import require_memory
 from ddim_embed.process import noise
 from ddim_embed.process.schedules import Rates
 
 LAST_STEPS = ("predicted_image", "transfer")
+_LEVEL_BYTES = 150  # a `Rates` of Python floats
 CLEAN = Rates(1.0, 0.0)  # where the last step of "predicted_image" ends
 
 
@@ -213,17 +216,17 @@ def ancestral(
     Args:
         denoise, schedule, latents, num_steps, last_step: as for `sample`. The last step of
             "predicted_image" draws nothing.
-        seed: integer; the noise depends on it alone.
+        seed: integer from 0 to 2**63 - 1; the noise depends on it alone.
         eta: in [0, 1], how much of DDPM's deviation is drawn.
 
     Returns:
         As `sample`.
 
     Raises:
-        ValueError: if `num_steps`, `last_step` or `eta` is not one of those.
+        ValueError: if `num_steps`, `last_step`, `seed` or `eta` is not one of those.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"`eta` must be in [0, 1]. Received: {eta}")
+    arguments.number("eta", eta, at_least=0, at_most=1)
+    arguments.seed(seed)
     images = ops.convert_to_tensor(latents)
     levels = sampler_levels(schedule, num_steps, last_step)
     for step, (rates, next_rates) in enumerate(itertools.pairwise(levels), start=1):
@@ -256,7 +259,7 @@ def invert(denoise: Callable, schedule: Callable, images, num_steps: int = 10):
         Latents, the shape and dtype of `images`.
 
     Raises:
-        ValueError: if `num_steps` is less than 1.
+        ValueError: if `num_steps` is not an integer of at least 1.
     """
     grid = time_grid(schedule, num_steps)
     images = ops.convert_to_tensor(images)
@@ -276,12 +279,18 @@ def time_grid(schedule: Callable, num_steps: int) -> list[Rates]:
         N + 1 `Rates` of Python floats: constants in whatever graph uses them.
 
     Raises:
-        ValueError: if `num_steps` is less than 1.
+        ValueError: if `num_steps` is not an integer of at least 1, or so large that its levels do
+            not fit into memory; if the schedule returns anything else than that many finite rates.
     """
-    if num_steps < 1:
-        raise ValueError(f"`num_steps` must be at least 1. Received: {num_steps}")
-    rates = schedule(np.linspace(0, 1, num_steps + 1))
-    return [Rates(*pair) for pair in zip(*np.asarray(rates).tolist(), strict=True)]
+    num_steps = arguments.integer("num_steps", num_steps)
+    require_memory(_LEVEL_BYTES * num_steps, f"`num_steps` {num_steps}")
+    rates = np.asarray(schedule(np.linspace(0, 1, num_steps + 1)))
+    if rates.shape != (2, num_steps + 1) or not np.isfinite(rates).all():
+        raise ValueError(
+            f"`schedule` must return `Rates` of {num_steps + 1} finite numbers at that many times. "
+            f"Received: shape {rates.shape}, {rates.dtype}"
+        )
+    return [Rates(*pair) for pair in zip(*rates.tolist(), strict=True)]
 
 
 def sampler_levels(schedule: Callable, num_steps: int, last_step: str) -> list[Rates]:
@@ -297,8 +306,7 @@ def sampler_levels(schedule: Callable, num_steps: int, last_step: str) -> list[R
     Raises:
         ValueError: if `num_steps` or `last_step` is not one of those.
     """
-    if last_step not in LAST_STEPS:
-        raise ValueError(f"`last_step` must be one of {LAST_STEPS}. Received: {last_step!r}")
+    arguments.choice("last_step", last_step, LAST_STEPS)
     grid = time_grid(schedule, num_steps)
     if last_step == "predicted_image":
         grid[0] = CLEAN

@@ -3,7 +3,8 @@
 A schedule is a function of `diffusion_times` in [0, 1] (0 the least noise) that returns
 `Rates(signal, noise)` with `signal**2 + noise**2 == 1`. Asperti et al., Sec. 3.2 and Fig. 6.
 
-NumPy arrays are computed by NumPy, in their own precision, and tensors by Keras' backend.
+NumPy arrays are computed by NumPy, in their own precision; a ValueError is raised for times outside
+[0, 1] and NaN. Tensors are computed by Keras' backend, and not checked.
 """
 
 import math
@@ -13,6 +14,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 from keras import ops
+
+from ddim_embed import arguments
 
 MAX_SIGNAL_RATE = 0.95  # t=0 of the continuous cosine schedule is not quite clean ...
 MIN_SIGNAL_RATE = 0.02  # ... and t=1 not quite pure noise, where dividing by signal stays safe
@@ -115,9 +118,7 @@ def get_schedule(name: str | Callable) -> Callable:
     """
     if callable(name):
         return name
-    if not isinstance(name, str) or name not in SCHEDULES:
-        raise ValueError(f"`schedule` must be one of {sorted(SCHEDULES)}. Received: {name!r}")
-    return SCHEDULES[name]
+    return SCHEDULES[arguments.choice("schedule", name, SCHEDULES, ", or a function")]
 
 
 def schedule_to_config(schedule: str | Callable):
@@ -156,9 +157,17 @@ def schedule_from_config(config, custom_objects=None):
 
 def _as_times(diffusion_times):
     """Floating-point times, and the module that computes with them."""
-    if isinstance(diffusion_times, (np.ndarray, np.generic, float, int, list)):
+    if isinstance(
+        diffusion_times, (np.ndarray, np.generic, float, int, list, tuple, str, type(None))
+    ):
         times = np.asarray(diffusion_times)
-        return (times if np.issubdtype(times.dtype, np.floating) else times.astype("float32")), np
+        if not np.issubdtype(times.dtype, np.floating):
+            times = arguments.array("diffusion_times", times)
+        if not ((times >= 0) & (times <= 1)).all():  # True for NaN
+            raise ValueError(
+                f"`diffusion_times` must be in [0, 1]. Received: {arguments.received(times)}"
+            )
+        return times, np
     return diffusion_times, ops
 
 

@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 
+from ddim_embed.arguments import nearest, received
 from ddim_embed.store.atomic import replacing, sync_folder
 from ddim_embed.store.hdf5 import WeightsError
 from ddim_embed.store.locks import locked
@@ -54,9 +55,10 @@ class MissingWeightsError(FileNotFoundError):
 
     def __init__(self, dataset, name, root, names):
         self.dataset, self.name = dataset, name
+        meant = nearest(f"{dataset}/{name}", names) or "."
         super().__init__(
             f"No weights `{dataset}/{name}` in {root}, which has: "
-            f"{', '.join(sorted(names)) or 'none'}."
+            f"{', '.join(sorted(names)) or 'none'}{meant}"
         )
 
 
@@ -129,7 +131,7 @@ def weights_path(root, dataset, name):
         if not _is_plain(value):
             raise ValueError(
                 f"`{argument}` must consist of letters, digits, `_` and `-`, 200 at most. "
-                f"Received: {value!r}"
+                f"Received: {received(value)}"
             )
     return Path(root) / dataset / f"{name}{SUFFIX}"
 

@@ -92,7 +92,8 @@ def smoothness(generator, strip, network=None):
     The dict has `steps`, LPIPS between neighbours; `largest_share`, the largest step over the sum
     of all; and `network_mse` of each frame, or None without a network.
     """
-    steps = de.lpips(strip[:-1], strip[1:], generator.padding)
+    shown = strip.clip(0, 1)
+    steps = de.lpips(shown[:-1], shown[1:], generator.padding)
     return {
         "steps": steps.tolist(),
         "largest_share": float(steps.max() / max(steps.sum(), 1e-12)),

@@ -103,7 +103,7 @@ def measure(generator, name, edited, free, original, embedding):
 
     `free` is True where images were edited, and `original` their pixels before; both may be None.
     """
-    decoded = embedding.reconstruction
+    decoded = embedding.reconstruction.clip(0, 1)
     held = None if free is None else np.repeat(~free[..., None], edited.shape[-1], 3)
     row = {
         "name": name,

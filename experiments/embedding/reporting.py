@@ -98,7 +98,7 @@ def frechet_distances(config, pixels, generated, embeddings):
     real = classifier.features(pixels[:count])
 
     def distance(images):
-        return de.frechet_distance(real, classifier.features(images[:count]))
+        return de.frechet_distance(real, classifier.features(images[:count].clip(0, 1)))
 
     return {
         "images": count,
@@ -147,7 +147,7 @@ def _generate(generator, count, seed, bar, stream=0):
 
 
 def _table1_row(config, generator, embedder, network, pixels, embedding):
-    measured = (pixels, embedding.reconstruction, generator.padding)
+    measured = (pixels, embedding.reconstruction.clip(0, 1), generator.padding)
     return {
         "network": network,
         "parameters": embedder.count_params(),
@@ -174,7 +174,7 @@ def _no_embeddings(generator, pixels, seed):
     errors = {}
     for name, latents in _attempts(generator, pixels, seed).items():
         decoded = generator.decode(latents).numpy()
-        errors[name] = float(metrics.mse(pixels, decoded, generator.padding).mean())
+        errors[name] = float(metrics.clipped_mse(pixels, decoded, generator.padding).mean())
     return errors
 
 

@@ -130,7 +130,8 @@ def study(config, generator, pixels, latents, mse, canonical=None):
     decoded = _decode_all(generator, parts)
 
     def error(images):
-        return metrics.mse(np.repeat(pixels[None], len(images), 0), images, generator.padding)
+        repeated = np.repeat(pixels[None], len(images), 0)
+        return metrics.clipped_mse(repeated, images, generator.padding)
 
     contents = {
         "mse": {
@@ -208,7 +209,7 @@ def _summary(latents, errors):
 def _settling(generator, pixels, counts, decoded, error):
     """Returns errors and blur of decoded means, and the distance of each from the previous one."""
     changes = [
-        float(metrics.mse(after[None], before[None], generator.padding)[0])
+        float(metrics.clipped_mse(after[None], before[None], generator.padding)[0])
         for before, after in itertools.pairwise(decoded)
     ]
     sharp = _variation(generator, pixels[None])[0]

@@ -88,7 +88,7 @@ def denoiser_errors(model, test):
 def embedder_errors(generator, network, embedder, test):
     """Returns the errors of an embedding network, of float32 weights, for its record."""
     result = de.embed(generator, test, de.Network(network, embedder))
-    psnr = metrics.psnr(test, result.reconstruction, generator.padding)
+    psnr = metrics.psnr(test, result.reconstruction.clip(0, 1), generator.padding)
     return {
         "test_mse": finite(result.mse.mean()),
         "test_psnr": finite(psnr.mean()),

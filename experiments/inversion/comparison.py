@@ -106,7 +106,7 @@ def _embed(config, generator, pixels, name, method):
 
 def _row(generator, pixels, name, method, embedding):
     """Returns the results of one method: means over images, with a 95% interval of the error."""
-    measured = (pixels, embedding.reconstruction, generator.padding)
+    measured = (pixels, embedding.reconstruction.clip(0, 1), generator.padding)
     trace = None
     if embedding.trace is not None:
         trace = {
@@ -142,7 +142,7 @@ def controls(config, generator, rows):
         images = sampling.ancestral(
             denoise, generator.schedule, latents, generator.num_steps, seed=seed
         )
-        return generator.normalizer.inverse(images).numpy()
+        return generator.normalizer.inverse(images).numpy().clip(0, 1)
 
     padding = generator.padding
     values = {
@@ -150,8 +150,8 @@ def controls(config, generator, rows):
             ancestral(config.seed), ancestral(config.seed + 1), padding
         ),
         "the same of images from different latents": metrics.mse(
-            generator.decode(latents).numpy(),
-            generator.decode(np.roll(latents, 1, axis=0)).numpy(),
+            generator.decode(latents).numpy().clip(0, 1),
+            generator.decode(np.roll(latents, 1, axis=0)).numpy().clip(0, 1),
             padding,
         ),
     }
