@@ -399,7 +399,8 @@ class TestManifest:
         assert isinstance(error.value, FileNotFoundError)
         path, _ = record_weights(tmp_path, "mnist", "conv1", model, **DESCRIPTION)
         with pytest.raises(
-            MissingWeightsError, match=r"`mnist/unet` in .*: mnist/conv1\.$"
+            MissingWeightsError,
+            match=r"`mnist/unet` in .*: mnist/conv1\. Did you mean .mnist/conv1.\?$",
         ) as error:
             find_weights("mnist", "unet", tmp_path)
         assert (error.value.dataset, error.value.name) == ("mnist", "unet")
