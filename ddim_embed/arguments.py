@@ -1,0 +1,1 @@
+"""Checks of arguments, in the same words everywhere."""
