@@ -22,10 +22,6 @@ def run(verb):
     """
     config, files, mask = verb.config, verb.files, verb.mask
     method = inputs.configured(config, verb.method)
-    if mask is not None and len(files) != 1:
-        raise UsageError(
-            f"--mask belongs to one image: project FILE --mask FILE. Received images: {len(files)}"
-        )
     if mask is not None and not method.takes_mask:
         raise UsageError(f"--method must be one that takes a mask. Received: {verb.method}")
     generator = sources.load_generator(config)
@@ -70,7 +66,7 @@ def run(verb):
     contents |= inputs.provenance(verb)
     drawn = _figure(original, edited, free, embeddings, verb.method)
     section, figure = (PROJECTION_OF_FILES, "fig04") if files else (PROJECTION, "fig05")
-    section.publish(config.result_folder, contents, {f"{figure}_projection.png": drawn})
+    section.publish(verb.outputs, contents, {f"{figure}_projection.png": drawn})
 
 
 def draw(pixels, padding, seed):

@@ -75,7 +75,7 @@ def run(verb):
         "fig18_refined.png": comparison_figures.refined(pixels, embeddings, config.shown),
         "compare_residuals.png": comparison_figures.residuals(contents["residuals"]),
     }
-    COMPARISON.publish(config.result_folder, contents, figures)
+    COMPARISON.publish(verb.outputs, contents, figures)
 
 
 def _adapted(method, few):

@@ -4,14 +4,15 @@ Templates lie in the folders `templates` of this package and of each system. Eve
 insert is escaped.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
+import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ddim_embed.store.atomic import replacing
-from experiments.toolkit import results
 from experiments.toolkit.tables import Table, interval, number, show
 
 _EXPERIMENTS = Path(__file__).resolve().parents[1]
@@ -23,55 +24,112 @@ class Section:
 
     Attributes:
         file: name of the JSON file of the results.
+        figures: names of the figures beside it.
         template: path of the template within `experiments`. It has the variables `contents`, which
             are those of the JSON file, `tables`, and those of `write`.
         tables: function from the contents to a dict of `Table`s.
     """
 
     file: str
+    figures: tuple[str, ...]
     template: str
     tables: Callable[[dict], dict[str, Table]]
 
-    def publish(self, folder, contents, figures):
-        """Writes contents and figures, a dict by file name, to a folder; prints the tables."""
-        results.save_json(folder / self.file, contents)
-        results.save_figures(folder, figures)
+    def publish(self, outputs, contents, figures):
+        """Writes contents and figures, a dict by file name, to `outputs`; prints the tables.
+
+        The contents come first: what cannot be drawn or printed does not cost them.
+        """
+        save_json(outputs, self.file, contents)
+        save_figures(outputs, figures)
         show(*self.tables(contents).values())
 
 
-def write(folder, template, **variables):
-    """Writes `index.html` beside the figures that it shows; returns its path.
+def save_json(outputs, name, contents):
+    """Writes a dict as JSON, which has no NaN and no infinity: null stands for them."""
+    text = json.dumps(_finite(contents), indent=2, allow_nan=False)
+    with outputs.replacing(name) as temporary:
+        temporary.write_text(text + "\n")
 
+
+def _finite(values):
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def save_figures(outputs, figures):
+    """Writes figures as PNG files, by name; None deletes an earlier figure of that name."""
+    for name, figure in figures.items():
+        if figure is None:
+            outputs.remove(name)
+            continue
+        with outputs.replacing(name) as temporary:
+            figure.savefig(temporary, dpi=100)
+
+
+def write(outputs, template, **variables):
+    """Writes `index.html` beside the figures that it shows, and prints its path.
+
+    The results are written: whatever is wrong with a page costs the page, and a line on stderr.
     The template, a path within `experiments`, has the variables, `folder`, and `shown`, the list of
     the figures that the page has shown.
     """
-    path = Path(folder) / "index.html"
-    text = _environment().get_template(template).render(folder=path.parent, shown=[], **variables)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+    try:
+        template = _environment().get_template(template)
+        text = template.render(folder=outputs.folder, shown=[], **variables)
+        with outputs.replacing("index.html") as temporary:
+            # A name need not be UTF-8.
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except Exception as error:
+        print(f"There is no page: {type(error).__name__}: {error}", file=sys.stderr)
+    else:
+        print(f"The page is {outputs / 'index.html'}")
 
 
-def write_results(folder, sections):
-    """Writes the page of an experiment: the results of all verbs that have run, in order."""
-    folder = Path(folder)
-    found = [
-        (section, json.loads((folder / section.file).read_text()))
-        for section in sections
-        if (folder / section.file).exists()
-    ]
-    return write(
-        folder,
+def write_results(outputs, sections):
+    """Writes the page of an experiment: the results of all verbs that have run, in order.
+
+    Results that cannot be read are left out, with a line on stderr.
+    """
+    folder, found = outputs.folder, []
+    for section in sections:
+        if contents := read(folder / section.file):
+            with _left_out(folder / section.file):
+                found.append((section, contents, section.tables(contents)))
+    write(
+        outputs,
         "toolkit/templates/results.html",
-        title=f"Embedding {found[0][1]['dataset']}",
-        sections=[(section, contents, section.tables(contents)) for section, contents in found],
+        title=f"Embedding {found[0][1]['dataset']}" if found else "",
+        sections=found,
         figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
         files={
             path.name: path.read_text(errors="replace")
             for path in sorted(folder.glob("[!.]*.json"))
-            if path.name != found[0][0].file
+            if not found or path.name != found[0][0].file
         },
     )
+
+
+def read(path):
+    """Returns the contents of a result file, a dict; None without one that can be read."""
+    if not path.exists():
+        return None
+    with _left_out(path):
+        contents = json.loads(path.read_text())
+        return contents | {}
+
+
+@contextlib.contextmanager
+def _left_out(path):
+    """Leaves out, with a line, what is no longer as a command wrote it."""
+    try:
+        yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        print(f"Left out: {path}, which cannot be read ({reason}).", file=sys.stderr)
 
 
 @functools.cache

@@ -12,19 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import ddim_embed
-from ddim_embed.store.atomic import replacing
 
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-def save_figures(folder, figures):
-    """Writes figures as PNG files, by name; None deletes an earlier file of that name."""
-    for name, figure in figures.items():
-        if figure is None:
-            (folder / name).unlink(missing_ok=True)
-            continue
-        with replacing(folder / name) as temporary:
-            figure.savefig(temporary, dpi=100)
 
 
 def tidy(*panels, which="major"):
@@ -32,12 +21,6 @@ def tidy(*panels, which="major"):
     for axes in panels:
         axes.grid(which=which, alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-
-
-def save_json(path, contents):
-    """Writes a dict as JSON; raises ValueError for NaN and infinity, which JSON does not have."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(contents, indent=2, allow_nan=False) + "\n")
 
 
 def plain(values):

@@ -36,6 +36,10 @@ class Toy(Study):
     """
 
     name: ClassVar[str] = "toy"
+    writes: ClassVar = (
+        "toy.json", "fig08_gravity.png", "fig09ab_maps.png", "fig09cd_embeddings.png",
+        "trajectories.png", "distributions.png", "noises.png", "index.html",
+    )  # fmt: skip
 
     points: int = 1000
     noise: float = 0.0
