@@ -185,7 +185,9 @@ def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=
         raise UsageError(f"--method must find single latents. Received: {type(method).__name__}")
     outputs = Outputs(folder, inputs=files)
     outputs.claim(*(f"interpolation.{suffix}" for suffix in ("png", "gif", "npz", "json")))
-    require_decodes(frames, generator.image_shape, generator.num_steps, len(_KINDS))
+    # An enlarged animation is as large as three strips.
+    copies = len(_KINDS) + 3
+    require_decodes(frames, generator.image_shape, generator.num_steps, copies)
     embedding = de.embed(generator, read_images(generator, files), method, seed=seed)
     ends = embedding.latents[:1], embedding.latents[1:]
     strips = {kind: de.interpolate(generator, *ends, frames, kind)[0] for kind in _KINDS}
@@ -224,7 +226,7 @@ def save_animation(outputs, name, strips):
 
     `strips` is a list of pixels `(frames, height, width, channels)`, clipped here.
     """
-    frames = np.concatenate(strips, axis=2)
+    frames = np.concatenate([_bytes(strip) for strip in strips], axis=2)
     scale = -(-_SIZE // min(frames.shape[1:3]))
     frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
     pictures = [_picture(frame) for frame in frames]
@@ -236,14 +238,17 @@ def save_animation(outputs, name, strips):
         )
 
 
-def _picture(pixels):
-    image = np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+def _bytes(pixels):
+    return np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+
+
+def _picture(image):
     return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
 def _save_png(outputs, name, pixels):
     with outputs.replacing(name) as temporary:
-        _picture(pixels).save(temporary)
+        _picture(_bytes(pixels)).save(temporary)
 
 
 def _rows(words, pixels, embedding, padding, mask):

@@ -260,7 +260,7 @@ class Verb(Command):
         return 1
 
     def check(self):
-        """Raises `UsageError`, or an error of memory, for what can be refused without TensorFlow."""
+        """Raises `UsageError`, or `NotEnoughMemoryError`, before TensorFlow is imported."""
         config = self.config
         config.check()
         if "num_steps" in self.uses:
@@ -278,7 +278,7 @@ class Verb(Command):
 
     @property
     def idle(self):
-        """Flags that do nothing beside others: a dict from their names to "with ...", the reason."""
+        """Flags that do nothing beside others: a dict from their names to "with ..."."""
         return {}
 
     @property

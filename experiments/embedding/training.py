@@ -9,7 +9,8 @@ from ddim_embed import metrics
 from ddim_embed.backend import is_tensorflow
 from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.networks.blocks import dtype_policy
-from ddim_embed.store.weights import find_weights, load_weights
+from ddim_embed.store.outputs import require_folder
+from ddim_embed.store.weights import find_weights, load_weights, weights_root
 from ddim_embed.training.loop import CheckpointError, warmup_cosine
 from experiments.configuration import NETWORKS
 from experiments.toolkit import sources
@@ -21,6 +22,7 @@ NORMALIZER_IMAGES = 60_000
 
 def train(config, command=None):
     """Trains the denoiser and records the generator's weights; returns their path."""
+    require_folder(weights_root(config.weights), "--weights")
     model = diffusion_model(config)
     folder, key, before = config.run_folder / "generator", run_key(config), {}
     if config.further:
@@ -115,6 +117,7 @@ def measure(config, name, test, budget):
 
 def train_embedders(config, networks=NETWORKS, command=None):
     """Trains embedding networks through the frozen generator; returns the paths of the weights."""
+    require_folder(weights_root(config.weights), "--weights")
     generator = sources.load_generator(config, config.precision)
     return [_train_embedder(config, generator, network, command) for network in networks]
 

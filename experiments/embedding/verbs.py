@@ -169,13 +169,13 @@ class Embed(Verb):
     """Embeds your own images: latents, reconstructions and a table of errors.
 
     Attributes:
-        uses: ClassVar = WEIGHTS | {"results"}
-    after_interrupt: ClassVar = "What is embedded is written; the same command begins anew."
-
-    files: images in any usual format; they are cropped to the central square and resized.
+        files: images in any usual format; they are cropped to the central square and resized.
         method: an embedding network, or another method of the library.
         out: folder of the results; None for `<results>/<name>/embed`.
     """
+
+    uses: ClassVar = WEIGHTS | {"results"}
+    after_interrupt: ClassVar = "What is embedded is written. The same command begins anew."
 
     files: Positional[tuple[Path, ...]] = ()
     method: Literal[METHODS] = "unet"
@@ -286,7 +286,7 @@ class Interpolate(Verb):
 
     @property
     def held(self):
-        return 3 * self.frames + 2 * self.ways
+        return 6 * self.frames + 2 * self.ways  # three strips, and an enlarged animation
 
     def check(self):
         super().check()

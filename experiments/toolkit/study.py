@@ -1,6 +1,7 @@
 """A study answers one question: a dataclass of flags, without verbs."""
 
 import dataclasses
+import inspect
 import sys
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -69,3 +70,12 @@ def main(study, arguments=None):
         require_finite(study)
         study.check()
         command_line.run(study)
+
+
+def call(function, name, arguments=None):
+    """Runs a function whose arguments are the flags of `python -m experiments.<name>`."""
+    with console.errors_in_a_line(command_line.with_command):
+        arguments = console.words_of(arguments)
+        console.require_flags([name, *arguments], {name: inspect.signature(function).parameters})
+        prog = f"python -m experiments.{name}"
+        return console.parse(function, arguments, prog=prog)
