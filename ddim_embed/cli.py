@@ -19,6 +19,7 @@ from ddim_embed.console import (
     require_flags,
     words_of,
 )
+from ddim_embed.estimates import require_decodes
 from ddim_embed.version import __version__
 
 # The names of `de.METHODS`, which imports TensorFlow.
@@ -54,12 +55,18 @@ class Command:
                 )
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.model):
             raise UsageError(f"--model must be a name of `ddim-embed list`. Received: {self.model}")
+        require_decodes(1, (1, 1, 1), self.num_steps)
         import ddim_embed as de
         from ddim_embed import commands
 
         generator = de.load_generator(self.model, self.weights, self.num_steps)
         notes = {"command": type(self).__name__.lower(), "options": dataclasses.asdict(self)}
-        self.call(commands, generator, seed=self.seed, notes=notes | {"ddim_embed": __version__})
+        notes["ddim_embed"] = __version__
+        try:
+            self.call(commands, generator, seed=self.seed, notes=notes)
+        except KeyboardInterrupt as stop:
+            stop.args = (f"What is embedded is in {self.out}. The same command begins anew.",)
+            raise
 
     def call(self, commands, generator, **options):
         """Runs a function of the module `commands` with a loaded generator."""

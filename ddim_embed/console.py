@@ -184,7 +184,7 @@ def require_flags(arguments, commands):
                 raise UsageError(f"{refused} does nothing for `{command}`.")
             raise UsageError(
                 f"`{command}` has no flag {refused}.{nearest(refused, [*map(flag, sorted(own))])} "
-                f"`{command} --help` lists all."
+                "--help lists all."
             )
 
 
