@@ -7,6 +7,7 @@ import keras
 
 # The first architecture of NVIDIA that multiplies bfloat16.
 _AMPERE = (8, 0)
+_CPUINFO = Path("/proc/cpuinfo")
 _JAX_OPTIONS = ("donate_argnums", "static_argnums")
 
 
@@ -44,7 +45,7 @@ def fast_precision():
     if tpu:
         return "bfloat16", "the TPU is made for it"
     try:
-        amx = "amx_bf16" in Path("/proc/cpuinfo").read_text().split()
+        amx = "amx_bf16" in _CPUINFO.read_text().split()
     except OSError:  # not Linux
         amx = False
     if amx:

@@ -41,6 +41,17 @@ EMBEDDER = _BOTH | WARM_START | {"num_steps", "pairs", "remat"}
 EMBEDDER |= {"embedder_steps", "embedder_batch_size", "embedder_learning_rate", "embedder_loss"}
 TRAINING = DENOISER | EMBEDDER
 
+# Sizes for a user's own data: with 64x64 images in colour, two cores train the generator in an hour
+# and the U-Net in another one (docs/your_data.md).
+_OWN = {
+    "widths": (32, 64, 96, 128),
+    "batch_size": 16,
+    "pairs": 8_000,
+    "warm_start_steps": 3_000,
+    "warm_start_batch_size": 16,
+    "embedder_steps": 2_000,
+    "embedder_batch_size": 8,
+}
 # Images in a row of a figure.
 _MOST_SHOWN = 100
 
@@ -184,13 +195,15 @@ class Experiment(Settings):
         """Returns the defaults of all flags that are not given, for those in `parsed`.
 
         With other data or another name, no statement about the module's data set remains; with
-        `--smoke`, sizes are tiny.
+        both, sizes are those for a user's own data; with `--smoke`, they are tiny.
         """
         config = self
         if parsed.data != self.data:
             config = dataclasses.replace(config, report_source=None)
         if parsed.name != self.name:
             config = dataclasses.replace(config, padding=0, paper_mse={}, paper_table2=None)
+            if parsed.data != self.data:
+                config = dataclasses.replace(config, **_OWN)
         if parsed.smoke:
             config = dataclasses.replace(config, name=parsed.name, results=parsed.results).shrink()
         return config
@@ -273,8 +286,8 @@ class Verb(Command):
 
     @classmethod
     def uses_in_smoke(cls):
-        """The fields that a smoke run uses: it may train first, in the folder of results."""
-        return cls.uses if cls.smoke_networks is None else cls.uses | TRAINING | {"results"}
+        """The fields that a smoke run uses: in the folder of results, it may train first."""
+        return cls.uses | {"results"} | (frozenset() if cls.smoke_networks is None else TRAINING)
 
     @property
     def idle(self):

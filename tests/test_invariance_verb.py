@@ -8,6 +8,7 @@ import pytest
 
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
+from ddim_embed.store.outputs import Outputs
 from experiments.embedding import invariance
 from experiments.embedding.claims import invariance_verdict
 from experiments.embedding.sections import INVARIANCE
@@ -111,7 +112,8 @@ def test_verdict(interval, word, undecided, contents, tmp_path):
     assert verdict == word
     shown = contents | {"verdict": verdict, "all": comparison}
     (tmp_path / "invariance.json").write_text(json.dumps(shown))
-    text = pages.write_results(tmp_path, [INVARIANCE]).read_text()
+    pages.write_results(Outputs(tmp_path), [INVARIANCE])
+    text = (tmp_path / "index.html").read_text()
     assert f"here:\n{word}" in text and ("undecided" in text) == undecided
 
 

@@ -1,12 +1,15 @@
 """The verbs `train` and `train-embedders`: both resumable, both ending in shipped weights."""
 
+import sys
+import time
 from pathlib import Path
 
 import keras
+from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.backend import is_tensorflow
+from ddim_embed.backend import fast_precision, is_tensorflow
 from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.store.outputs import require_folder
@@ -18,6 +21,8 @@ from experiments.toolkit.command_line import UsageError
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
 NORMALIZER_IMAGES = 60_000
+# Seconds, and the steps by which the time left is estimated.
+_DAY, _TIMED = 86_400, 2
 
 
 def train(config, command=None):
@@ -262,7 +267,7 @@ def run(config, model, batches, num_steps, folder, **kwargs):
     try:
         return de.train(
             model,
-            batches,
+            _watched(batches, num_steps, config),
             num_steps,
             folder,
             checkpoint_seconds=config.checkpoint_seconds,
@@ -271,6 +276,26 @@ def run(config, model, batches, num_steps, folder, **kwargs):
         )
     except CheckpointError as error:
         raise UsageError(str(error)) from error
+
+
+def _watched(batches, num_steps, config):
+    """The same batches; says once what would be faster if more than a day is left."""
+
+    def watched(step):
+        for count, batch in enumerate(batches(step)):
+            if count == 1:  # the first step compiles
+                started = time.monotonic()
+            if count == 1 + _TIMED:
+                left = (num_steps - step - count) * (time.monotonic() - started) / _TIMED
+                if left > _DAY:
+                    slow = config.precision == "bfloat16" and fast_precision()[0] != "bfloat16"
+                    ways = ["--precision float32"] * slow + ["a GPU", "smaller --widths"]
+                    ways += ["a smaller --image-size", "smaller batches", "fewer steps"]
+                    words = f"{left / _DAY:.1f} days are left. Faster: {', '.join(ways)}."
+                    tqdm.write(words, file=sys.stderr)
+            yield batch
+
+    return watched
 
 
 def in_words(errors):
