@@ -65,7 +65,7 @@ class Command:
         try:
             self.call(commands, generator, seed=self.seed, notes=notes)
         except KeyboardInterrupt as stop:
-            stop.args = (f"What is embedded is in {self.out}. The same command begins anew.",)
+            stop.args = (f"What was done is in {self.out}. The same command begins anew.",)
             raise
 
     def call(self, commands, generator, **options):

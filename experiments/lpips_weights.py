@@ -72,5 +72,10 @@ def _difference(distance, images, expected):
     return float(np.abs(found - expected.ravel()).max())
 
 
+def main(arguments=None):
+    """The command line; `arguments` is None for the words that the user typed."""
+    return study.call(convert, "lpips_weights", arguments)
+
+
 if __name__ == "__main__":
-    study.call(convert, "lpips_weights")
+    main()

@@ -135,7 +135,7 @@ def test_what_is_embedded_is_kept_if_the_work_ends_early(pictures, tmp_path, mon
     monkeypatch.setattr(commands, "_save_png", failing)
     flags = [*MODEL, "--method", "ddim_inversion", "--out", tmp_path / "out"]
     code, words = stopped(capsys, "embed", *pictures[:3], *flags)
-    assert code == 130 and words.splitlines()[-1].startswith("Interrupted. What is embedded is")
+    assert code == 130 and words.splitlines()[-1].startswith("Interrupted. What was done is in")
     with np.load(tmp_path / "out" / "latents.npz") as found:
         assert found["files"].tolist() == [*map(str, pictures[:2])]
     with open(tmp_path / "out" / "errors.csv", newline="") as file:

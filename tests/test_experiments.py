@@ -25,7 +25,7 @@ from ddim_embed import backend, console
 from ddim_embed.data import catalogue, loading
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.outputs import RECORD, Outputs
-from experiments import model_cards
+from experiments import features, lpips_weights, model_cards
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, METHODS, NETWORKS, Experiment
@@ -722,6 +722,44 @@ def test_the_card_of_weights_without_errors_says_so():
     *_, row, other = model_cards.cards({"own/conv1": entry, "own/unet": measured}).splitlines()
     assert row == "| `conv1` | 7 | 1 | 2 x 3, 1 s | own | not measured |"
     assert other == "| `unet` | 7 | 1 | 2 x 3, 1 s | own | test mse 0.5 (2,000 images) |"
+
+
+def test_model_cards_replace_no_file_of_a_user(tmp_path, capsys):
+    de.record_weights(
+        tmp_path, "own", "conv1", de.build_embedder("conv1", 1), config={"channels": 1}, data="",
+        budget={}, errors={},
+    )  # fmt: skip
+    (tmp_path / "README.md").write_text("# Model cards of mine\n")
+    with pytest.raises(SystemExit) as stop:
+        model_cards.main([tmp_path])
+    error = capsys.readouterr().err
+    assert stop.value.code == 1 and "is not replaced" in error and len(error.splitlines()) == 1
+    assert (tmp_path / "README.md").read_text() == "# Model cards of mine\n"
+    (tmp_path / "README.md").unlink()
+    for _ in range(2):  # its own is replaced
+        model_cards.main([tmp_path])
+    assert "| `conv1` | 26 |" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "code", "expected"),
+    [
+        (model_cards.main, ["nowhere"], 2, "must be a folder of weights. Received: nowhere"),
+        (model_cards.main, ["--al"], 2, "has no flag --al"),
+        (lpips_weights.main, ["none.npz", "none.npz"], 1, "none.npz: No such file"),
+        (lpips_weights.main, ["README.md", "README.md"], 2, "must be the .npz file"),
+        (lpips_weights.main, ["README.md"], 2, "GOLDEN"),
+        (features.main, ["mnits"], 2, "Did you mean mnist?"),
+        (features.main, ["mnist", "--epoch", "1"], 2, "Did you mean --epochs?"),
+        (features.main, ["mnist", "--epochs", "0"], 2, "--epochs must be positive"),
+    ],
+)
+def test_other_command_lines_err_in_a_line(main, arguments, code, expected, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert stop.value.code == code and expected in error and len(error.splitlines()) == 1
 
 
 def test_commands_are_recorded_without_the_home_folder(monkeypatch, tmp_path):

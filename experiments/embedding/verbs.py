@@ -175,7 +175,7 @@ class Embed(Verb):
     """
 
     uses: ClassVar = WEIGHTS | {"results"}
-    after_interrupt: ClassVar = "What is embedded is written. The same command begins anew."
+    after_interrupt: ClassVar = "What was done is written. The same command begins anew."
 
     files: Positional[tuple[Path, ...]] = ()
     method: Literal[METHODS] = "unet"
