@@ -93,8 +93,7 @@ def run(verb):
         "directions": rows,
         **inputs.provenance(verb),
     }
-    figures = _figures(generator, edited, by_kind, length)
-    DIRECTIONS.publish(verb.outputs, contents, figures)
+    DIRECTIONS.publish(verb.outputs, contents, lambda: _figures(generator, edited, by_kind, length))
 
 
 def _load(config):

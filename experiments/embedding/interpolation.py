@@ -68,8 +68,11 @@ def run(verb):
         "several": several,
         **inputs.provenance(verb),
     }
-    figures = {"fig19_interpolation.png": _figure(ends, frames, strips)}
-    INTERPOLATION.publish(verb.outputs, contents, figures)
+    INTERPOLATION.publish(
+        verb.outputs,
+        contents,
+        lambda: {"fig19_interpolation.png": _figure(ends, frames, strips)},
+    )
     sides = [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")]
     commands.save_animation(verb.outputs, "interpolation.gif", sides)
 

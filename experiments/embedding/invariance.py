@@ -108,8 +108,11 @@ def run(verb):
     contents["options"] = verb.options
     contents |= results.provenance(config, verb.command)
     images = {name: decoded[name][final] for name in decoded} | {EXACT: exact}
-    figures = invariance_figures.figures(contents, images, config.shown)
-    INVARIANCE.publish(verb.outputs, contents, figures)
+    INVARIANCE.publish(
+        verb.outputs,
+        contents,
+        lambda: invariance_figures.figures(contents, images, config.shown),
+    )
     tables.show(
         f"Ratio of distances: of random images over those of the same latents. The paper: 100 to "
         f"1,000; {contents['verdict']}",

@@ -64,9 +64,13 @@ def run(verb):
             for name, pixels in images.items()
         }
     contents |= inputs.provenance(verb)
-    drawn = _figure(original, edited, free, embeddings, verb.method)
-    section, figure = (PROJECTION_OF_FILES, "fig04") if files else (PROJECTION, "fig05")
-    section.publish(verb.outputs, contents, {f"{figure}_projection.png": drawn})
+    section, name = (PROJECTION_OF_FILES, "fig04") if files else (PROJECTION, "fig05")
+
+    def figures():
+        drawn = _figure(original, edited, free, embeddings, verb.method)
+        return {f"{name}_projection.png": drawn}
+
+    section.publish(verb.outputs, contents, figures)
 
 
 def draw(pixels, padding, seed):

@@ -71,12 +71,17 @@ def report(verb):
         "frechet": frechet_distances(config, pixels, generated, embeddings),
         **results.provenance(config, verb.command),
     }
-    figures = _figures(config, generator, pixels, embeddings)
-    figures["samples.png"] = _samples(config, generated)
-    first = [slice(0, config.shown)]
-    figures["fig17_generated.png"] = (
-        None if of_generated is None else _examples(generated, of_generated, first, difference=True)
-    )
+
+    def figures():
+        of_samples = None
+        if of_generated is not None:
+            first = [slice(0, config.shown)]
+            of_samples = _examples(generated, of_generated, first, difference=True)
+        return _figures(config, generator, pixels, embeddings) | {
+            "samples.png": _samples(config, generated),
+            "fig17_generated.png": of_samples,
+        }
+
     REPORT.publish(verb.outputs, contents, figures)
     print(f"{time.perf_counter() - started:.0f} s")
 

@@ -73,7 +73,6 @@ def run(verb):
     contents["verdicts"] = cloud_claims(contents)
     contents |= inputs.provenance(verb)
     drawn |= {"pixels": pixels, "latents": latents, "decoded": found.reconstruction[inside]}
-    figures = structure_figures.figures(contents, drawn, config.shown)
     mse = contents["mse"]
     tables.show(
         f"Image {image} of {config.name}: {inside.sum():,} of {members:,} latents by {finder!r}\n"
@@ -81,7 +80,11 @@ def run(verb):
         f"{mse['control']:.4f}), {contents['found']['converged']:.0%} above 30 dB, "
         f"{found.seconds:,.0f} s, deviation of latents {contents['latents_std']:.3f}"
     )
-    STRUCTURE.publish(verb.outputs, contents, figures)
+    STRUCTURE.publish(
+        verb.outputs,
+        contents,
+        lambda: structure_figures.figures(contents, drawn, config.shown),
+    )
 
 
 def find(config, generator, pixels, finder, members, folder):

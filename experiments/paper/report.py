@@ -46,7 +46,11 @@ def report(settings, experiments):
         if (contents := pages.read(_folder(settings, name) / f"{result}.json"))
     }
     sources = [
-        {"source": source, "command": contents["command"], "commit": contents["commit"]}
+        {
+            "source": source,
+            "command": contents.get("command", "an unknown command"),
+            "commit": contents.get("commit"),
+        }
         for source, contents in found.items()
     ]
     earlier, earlier_sources = _earlier(settings.earlier, found.keys())

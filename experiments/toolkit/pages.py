@@ -15,6 +15,11 @@ from pathlib import Path
 
 from experiments.toolkit.tables import Table, interval, number, show
 
+# A part of a page, with the macros that its template uses.
+_SECTION = (
+    '{% from "toolkit/templates/pieces.html" import table, figure, provenance with context %}'
+    "{% include template %}"
+)
 _EXPERIMENTS = Path(__file__).resolve().parents[1]
 
 
@@ -36,12 +41,13 @@ class Section:
     tables: Callable[[dict], dict[str, Table]]
 
     def publish(self, outputs, contents, figures):
-        """Writes contents and figures, a dict by file name, to `outputs`; prints the tables.
+        """Writes contents and figures to `outputs`; prints the tables.
 
-        The contents come first: what cannot be drawn or printed does not cost them.
+        `figures` is a function that returns a dict by file name, called when the contents are
+        written: what cannot be drawn does not cost them.
         """
         save_json(outputs, self.file, contents)
-        save_figures(outputs, figures)
+        save_figures(outputs, figures())
         show(*self.tables(contents).values())
 
 
@@ -70,7 +76,7 @@ def save_figures(outputs, figures):
             figure.savefig(temporary, dpi=100)
 
 
-def write(outputs, template, **variables):
+def write(outputs, template, shown=(), **variables):
     """Writes `index.html` beside the figures that it shows, and prints its path.
 
     The results are written: whatever is wrong with a page costs the page, and a line on stderr.
@@ -78,8 +84,8 @@ def write(outputs, template, **variables):
     the figures that the page has shown.
     """
     try:
-        template = _environment().get_template(template)
-        text = template.render(folder=outputs.folder, shown=[], **variables)
+        page = _environment().get_template(template)
+        text = page.render(folder=outputs.folder, shown=[*shown], **variables)
         with outputs.replacing("index.html") as temporary:
             # A name need not be UTF-8.
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -92,23 +98,28 @@ def write(outputs, template, **variables):
 def write_results(outputs, sections):
     """Writes the page of an experiment: the results of all verbs that have run, in order.
 
-    Results that cannot be read are left out, with a line on stderr.
+    Results that are not as a verb writes them are left out, with a line on stderr.
     """
-    folder, found = outputs.folder, []
+    folder, found, shown = outputs.folder, [], []
     for section in sections:
-        if contents := read(folder / section.file):
-            with _left_out(folder / section.file):
-                found.append((section, contents, section.tables(contents)))
+        path = folder / section.file
+        if contents := read(path):
+            with left_out(path):
+                variables = {"contents": contents, "tables": section.tables(contents)}
+                variables |= {"folder": folder, "shown": shown, "template": section.template}
+                text = _environment().from_string(_SECTION).render(variables)
+                found.append((section.file, contents, text))
     write(
         outputs,
         "toolkit/templates/results.html",
+        shown,
         title=f"Embedding {found[0][1]['dataset']}" if found else "",
         sections=found,
         figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
         files={
             path.name: path.read_text(errors="replace")
             for path in sorted(folder.glob("[!.]*.json"))
-            if not found or path.name != found[0][0].file
+            if not found or path.name != found[0][0]
         },
     )
 
@@ -117,14 +128,14 @@ def read(path):
     """Returns the contents of a result file, a dict; None without one that can be read."""
     if not path.exists():
         return None
-    with _left_out(path):
+    with left_out(path):
         contents = json.loads(path.read_text())
         return contents | {}
 
 
 @contextlib.contextmanager
-def _left_out(path):
-    """Leaves out, with a line, what is no longer as a command wrote it."""
+def left_out(path):
+    """Leaves out, with a line on stderr, what is not as a command writes it."""
     try:
         yield
     except Exception as error:
