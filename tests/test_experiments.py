@@ -25,6 +25,7 @@ from ddim_embed import backend, console
 from ddim_embed.data import catalogue, loading
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.outputs import RECORD, Outputs
+from ddim_embed.store.weights import read_manifest
 from experiments import features, lpips_weights, model_cards
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
@@ -524,9 +525,10 @@ def test_damaged_results_cost_their_part_of_the_page(fashion, tmp_path, capsys):
     assert all(f"Left out: {tmp_path / name}.json" in error for name in damaged)
     assert len(error.splitlines()) == len(damaged)
     assert "<td>conv1</td>" in (tmp_path / "index.html").read_text()
-    # Without anything to show there is no page: a line, and no traceback.
-    pages.write_results(Outputs(tmp_path / "empty"), sections)
-    assert capsys.readouterr().err.startswith("There is no page: ")
+    # Where the page cannot be made, there is a line.
+    (tmp_path / "folder.json").mkdir()
+    pages.write_results(Outputs(tmp_path), sections)
+    assert "Left out: the page (IsADirectoryError" in capsys.readouterr().err
 
 
 def test_numbers_that_json_does_not_have_are_null(tmp_path):
@@ -868,8 +870,8 @@ def test_the_precision_is_chosen_by_the_machine_and_recorded(tmp_path, monkeypat
     monkeypatch.setattr(backend, "fast_precision", lambda: ("bfloat16", "for a test"))
     main(MNIST, ["train", *flags])
     assert "Training in bfloat16: for a test." in capsys.readouterr().out
-    manifest = tmp_path / "mnist-smoke" / "weights" / "manifest.json"
-    assert json.loads(manifest.read_text())["mnist/generator"]["budget"]["precision"] == "bfloat16"
+    entry = read_manifest(tmp_path / "mnist-smoke" / "weights")["mnist/generator"]
+    assert entry["budget"]["precision"] == "bfloat16"
     main(MNIST, ["sample", *flags])
     assert "Training in" not in capsys.readouterr().out
 

@@ -83,15 +83,12 @@ def write(outputs, template, shown=(), **variables):
     The template, a path within `experiments`, has the variables, `folder`, and `shown`, the list of
     the figures that the page has shown.
     """
-    try:
+    with left_out("the page"):
         page = _environment().get_template(template)
         text = page.render(folder=outputs.folder, shown=[*shown], **variables)
         with outputs.replacing("index.html") as temporary:
             # A name need not be UTF-8.
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except Exception as error:
-        print(f"There is no page: {type(error).__name__}: {error}", file=sys.stderr)
-    else:
         print(f"The page is {outputs / 'index.html'}")
 
 
@@ -109,19 +106,17 @@ def write_results(outputs, sections):
                 variables |= {"folder": folder, "shown": shown, "template": section.template}
                 text = _environment().from_string(_SECTION).render(variables)
                 found.append((section.file, contents, text))
-    write(
-        outputs,
-        "toolkit/templates/results.html",
-        shown,
-        title=f"Embedding {found[0][1]['dataset']}" if found else "",
-        sections=found,
-        figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
-        files={
-            path.name: path.read_text(errors="replace")
-            for path in sorted(folder.glob("[!.]*.json"))
-            if not found or path.name != found[0][0]
-        },
-    )
+    with left_out("the page"):
+        others = [path for path in sorted(folder.glob("[!.]*.json")) if path.name != found[0][0]]
+        write(
+            outputs,
+            "toolkit/templates/results.html",
+            shown,
+            title=f"Embedding {found[0][1]['dataset']}",
+            sections=found,
+            figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
+            files={path.name: path.read_text(errors="replace") for path in others},
+        )
 
 
 def read(path):
@@ -134,13 +129,13 @@ def read(path):
 
 
 @contextlib.contextmanager
-def left_out(path):
-    """Leaves out, with a line on stderr, what is not as a command writes it."""
+def left_out(what):
+    """Leaves something out, with a line on stderr, if what it is made of is damaged."""
     try:
         yield
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        print(f"Left out: {path}, which cannot be read ({reason}).", file=sys.stderr)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"Left out: {what} ({reason})", file=sys.stderr)
 
 
 @functools.cache
