@@ -19,8 +19,8 @@ from ddim_embed.store.outputs import Outputs
 COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "single_mse", "error")
 # The ways of `de.interpolate`.
 _KINDS = ("spherical", "linear", "pixels")
-# Frames that a figure shows, at most.
-_FRAMES = 64
+# Images in a row of a figure, at most.
+_SHOWN = 64
 # Milliseconds that an animation shows a frame and its first and last one, and the least size of a
 # frame in pixels.
 _FRAME, _PAUSE, _SIZE = 90, 700, 160
@@ -193,7 +193,7 @@ def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=
     strips = {kind: de.interpolate(generator, *ends, frames, kind)[0] for kind in _KINDS}
     _save_npz(outputs, "interpolation.npz", latents=embedding.latents, **strips)
     _save_json(outputs, "interpolation.json", (notes or {}) | {"mse": embedding.mse.tolist()})
-    chosen = np.unique(np.linspace(0, frames - 1, min(frames, _FRAMES)).round().astype(int))
+    chosen = np.unique(np.linspace(0, frames - 1, min(frames, _SHOWN)).round().astype(int))
     shown = {kind: np.clip(strip[chosen], 0, 1) for kind, strip in strips.items()}
     _save_grid(outputs, "interpolation.png", shown)
     sides = [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")]
@@ -293,4 +293,4 @@ def _save_json(outputs, name, contents):
 
 def _save_grid(outputs, name, rows):
     with outputs.replacing(name) as temporary:
-        de.image_grid([*rows.values()], [*rows]).savefig(temporary, dpi=100)
+        de.image_grid([row[:_SHOWN] for row in rows.values()], [*rows]).savefig(temporary, dpi=100)

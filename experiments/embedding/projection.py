@@ -10,6 +10,8 @@ from experiments.embedding.sections import PROJECTION, PROJECTION_OF_FILES
 from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError
 
+# Images in a row of a figure, at most.
+_SHOWN = 64
 # Lines that are drawn across each test image, corners of a line, and its width over the image's.
 _LINES, _CORNERS, _WIDTH = 2, 3, 0.09
 
@@ -133,4 +135,4 @@ def _figure(original, edited, free, embeddings, method):
         rows["free"] = free[..., None].astype(np.float32)
     words = {"network": "unet", "whole": method, "masked": f"{method},\nmask"}
     rows |= {words[name]: np.clip(e.reconstruction, 0, 1) for name, e in embeddings.items()}
-    return de.image_grid([*rows.values()], [*rows])
+    return de.image_grid([row[:_SHOWN] for row in rows.values()], [*rows])

@@ -162,7 +162,7 @@ def parse_verb(config, verbs, arguments):
         ]
         words = f"The experiment {config.name}. `VERB --help` lists the flags of a verb."
         return console.parse(Union[tuple(kinds)], arguments, prog=prog, description=words)  # noqa: UP007
-    smoke = bool(given(arguments, ["smoke"]))
+    smoke = "--smoke" in arguments
     uses = {name: verb.uses_in_smoke() if smoke else verb.uses for name, verb in verbs.items()}
     offered = {name: [*flags(verb), *uses[name]] for name, verb in verbs.items()}
     console.require_flags(arguments, offered)
