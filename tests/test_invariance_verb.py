@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
 from ddim_embed.store.outputs import Outputs
-from experiments.embedding import invariance
+from experiments.embedding import invariance, invariance_figures
 from experiments.embedding.claims import invariance_verdict
 from experiments.embedding.sections import INVARIANCE
 from experiments.fashion_mnist import FASHION_MNIST
@@ -115,6 +116,21 @@ def test_verdict(interval, word, undecided, contents, tmp_path):
     pages.write_results(Outputs(tmp_path), [INVARIANCE])
     text = (tmp_path / "index.html").read_text()
     assert f"here:\n{word}" in text and ("undecided" in text) == undecided
+
+
+def test_networks_that_make_the_same_images_have_a_result(contents, tmp_path, capsys):
+    """Their ratio is infinite, which JSON has not."""
+    infinite = {"ratio": math.inf, "interval": [3.0, math.inf]}
+    training = [row | infinite for row in contents["training"]]
+    found = contents | {"all": contents["all"] | infinite, "training": training}
+    INVARIANCE.publish(
+        Outputs(tmp_path), found, lambda: {"invariance.png": invariance_figures._curves(found)}
+    )
+    pages.write_results(Outputs(tmp_path), [INVARIANCE])
+    assert capsys.readouterr().err == ""
+    made = json.loads((tmp_path / "invariance.json").read_text())["all"]
+    assert (made["ratio"], made["interval"]) == (None, [3.0, None])
+    assert "undecided: the interval spans 100" in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize(
