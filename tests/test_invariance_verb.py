@@ -65,7 +65,8 @@ def test_variants_are_different_networks(folder, contents):
 
 
 def test_networks_have_the_loss_and_prediction_of_the_flags():
-    config = dataclasses.replace(FASHION_MNIST, loss="mean_squared_error", prediction="velocity")
+    changes = {"loss": "mean_squared_error", "prediction": "velocity", "precision": "float32"}
+    config = dataclasses.replace(FASHION_MNIST, **changes)
     model = invariance._diffusion_model(config, invariance.VARIANTS["NAFNet attention"])
     assert (model.loss_name, model.prediction) == ("mean_squared_error", "velocity")
     assert model.network.attention == "nafnet"
