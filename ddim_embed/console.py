@@ -214,10 +214,11 @@ def parse(kind, arguments, **options):
 
 def _line_of(box):
     """Returns what a box of tyro says, without its title and its help, in a line."""
-    lines = [line.strip(" │|\n") for line in box.splitlines()]
-    inside = [line for line in lines if line and not line.startswith(("╭", "╰"))]
-    rule = next((i for i, line in enumerate(inside) if set(line) == {"─"}), len(inside))
-    line = " ".join(" ".join(inside[:rule]).split())
+    lines = [line.strip(" │") for line in box.splitlines()]
+    inside = "\n".join(line for line in lines if not line.startswith(("╭", "╰")))
+    # Where a terminal has no lines for boxes, the title comes before a rule, too.
+    parts = [part.strip() for part in re.split(r"^[─-]{3,}$", inside, flags=re.MULTILINE)]
+    line = " ".join(parts[0 if "╭" in box or len(parts) == 1 else 1].split())
     line = line.replace("invalid literal for int() with base 10:", "expected a whole number, not")
     line = line.replace("could not convert string to float:", "expected a number, not")
     received, *choices = re.findall(r"'([^']*)'", line) or [""]

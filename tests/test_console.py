@@ -1,12 +1,14 @@
 """What command lines share: errors in a line, signals, pipes, words; without TensorFlow."""
 
 import errno
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -150,3 +152,25 @@ def test_flags_that_are_wrong():
         with pytest.raises(UsageError) as error:
             console.require_flags(words, commands)
         assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--count", "many"], "Error parsing --count: expected a whole number, not 'many'."),
+        (["--share", "x"], "Error parsing --share: expected a number, not 'x'."),
+        (["--kind", "linera"], "('linear', 'cosine'). Did you mean linear?"),
+        (["--count"], "Missing value for argument '--count'. Expected 1 values."),
+        (["x y"], "Unrecognized options: x y."),
+    ],
+)
+def test_wrong_values_take_a_line(words, expected, encoding, monkeypatch):
+    def command(count: int = 1, share: float = 1.0, kind: Literal["linear", "cosine"] = "linear"):
+        return count, share, kind
+
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    with pytest.raises(UsageError) as error:
+        console.parse(command, words)
+    assert str(error.value).endswith(expected) and "\n" not in str(error.value)
+    assert console.parse(command, ["--count", "3"]) == (3, 1.0, "linear")

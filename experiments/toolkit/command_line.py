@@ -115,12 +115,12 @@ def main(config, verbs, arguments=None, prepare=None):
         arguments: list of words; None for those of the command line.
         prepare: function from the verb to the verb that runs, or None.
     """
-    with errors_in_a_line(with_command):
-        arguments = console.words_of(arguments)
-        verb = parse_verb(config, verbs, arguments)
-        beside = functools.partial(_command_beside, config, verbs, verb, arguments)
-        before = _beside.set(beside)
-        try:
+    before = _beside.set(None)
+    try:
+        with errors_in_a_line(with_command):
+            arguments = console.words_of(arguments)
+            verb = parse_verb(config, verbs, arguments)
+            _beside.set(functools.partial(_command_beside, config, verbs, verb, arguments))
             verb.check()
             run(verb, prepare)
             if verb.sections:
@@ -128,8 +128,8 @@ def main(config, verbs, arguments=None, prepare=None):
 
                 sections = [section for each in verbs.values() for section in each.sections]
                 pages.write_results(verb.outputs, sections)
-        finally:
-            _beside.reset(before)
+    finally:
+        _beside.reset(before)
 
 
 def run(command, prepare=None):
