@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.profile import table as profile_table
 from benchmarks.work import PIECES, PRECISIONS, SIZES
+from ddim_embed.store.atomic import replacing
 from experiments.toolkit.results import commit
 
 CONTENDERS = ("ours", "plain_keras", "pytorch")
@@ -187,9 +188,8 @@ def _earlier(path):
 
 
 def _save(path, contents):
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(contents, indent=2) + "\n")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(contents, indent=2) + "\n")
 
 
 def ratios(results):

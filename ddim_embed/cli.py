@@ -180,7 +180,8 @@ class List:
         print()
         for name, entry in manifest.items():
             if name.endswith("/generator"):
-                shape = "x".join(map(str, entry["config"]["image_shape"]))
+                sides = entry["config"].get("image_shape")
+                shape = "x".join(map(str, sides)) if isinstance(sides, list) else "unknown"
                 print(f"{name.removesuffix('/generator'):<16}{shape}")
         print(f"\nmethods: {', '.join(METHODS)}")
 

@@ -91,12 +91,12 @@ _DATA = {
 
 
 def cards(manifest):
-    """Returns the text of all cards, Markdown, from a manifest."""
+    """Returns the text of all cards, Markdown, from the entries of all weights."""
     blocks = [
         _HEAD.strip(),
-        "Written from `manifest.json` by `python -m experiments.model_cards`; do not edit. Errors "
-        "are mean squared errors of clipped pixels in [0, 1], padding left out, computed in "
-        "float32. Files are float16.",
+        "Written from the records beside the files by `python -m experiments.model_cards`; do not "
+        "edit. Errors are mean squared errors of clipped pixels in [0, 1], padding left out, "
+        "computed in float32. Files are float16.",
     ]
     for data in sorted({name.split("/")[0] for name in manifest}):
         title, words, faults = _DATA.get(data, (data, "", []))
@@ -131,7 +131,7 @@ def draw_samples(root, manifest):
     """Writes `<data>/samples.png` for each generator: images of the latents of seed 0.
 
     The file holds the checksum of the generator's weights (`samples_of`); it is drawn again only if
-    that of the manifest differs. Returns the paths that were written.
+    that of the record differs. Returns the paths that were written.
     """
     written = []
     for name, entry in sorted(manifest.items()):
@@ -184,7 +184,7 @@ def _errors(errors):
         return "not measured"
     counts = {name: errors[name] for name in ("test_images", "images") if name in errors}
     words = [
-        f"{name.replace('_', ' ')} {value:.3g}"
+        f"{name.replace('_', ' ')} {'-' if value is None else f'{value:.3g}'}"
         for name, value in errors.items()
         if name not in counts
     ]

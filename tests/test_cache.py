@@ -5,6 +5,7 @@ import pytest
 from conftest import make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
+from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.methods import cache
 from ddim_embed.methods.cache import cache_key, cached_embed, embed_in_chunks
 
@@ -41,6 +42,9 @@ def test_what_is_read_is_what_was_computed(tmp_path, tiny_generator, tiny_pixels
 def test_a_file_of_something_else_is_replaced(tmp_path, tiny_generator, tiny_pixels, calls):
     path = tmp_path / "one.npz"
     np.savez(path, identity="of an earlier version")
+    with pytest.warns(UserWarning, match=f"{path} is damaged, or of an earlier version"):
+        cached_embed(path, tiny_generator, tiny_pixels, "implicit", seed=4)
+    calls.clear()
     for _ in range(2):
         cached_embed(path, tiny_generator, tiny_pixels, "ddim_inversion")
         cached_embed(path, tiny_generator, tiny_pixels, "ddim_inversion")
@@ -69,6 +73,25 @@ def test_chunks_that_are_missing_are_computed(tmp_path, tiny_generator, tiny_pix
     again = embed_in_chunks(tiny_generator, tiny_pixels, method, **options)
     assert calls == [(2, warm_up, 7), (2, method, 7)]
     np.testing.assert_array_equal(again.latents, whole.latents)
+
+
+def test_damaged_chunks_are_computed_again(tmp_path, tiny_generator, tiny_pixels, calls):
+    """A line of warning names each; the others are read."""
+    rng, options = np.random.default_rng(0), {"chunk_size": 2, "folder": tmp_path}
+    whole = embed_in_chunks(tiny_generator, tiny_pixels, "ddim_inversion", **options)
+    for damage in ("bit", "bit", "bit", "cut"):
+        path = tmp_path / "2.npz"
+        content = bytearray(path.read_bytes())
+        if damage == "cut":
+            del content[1000:]
+        else:
+            content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+        calls.clear()
+        with pytest.warns(UserWarning, match=f"{path} is damaged.*It is computed again"):
+            again = embed_in_chunks(tiny_generator, tiny_pixels, "ddim_inversion", **options)
+        assert [seed for _, _, seed in calls] == [2]
+        np.testing.assert_array_equal(again.latents, whole.latents)
 
 
 def test_chunks_start_from_given_latents(tiny_generator, tiny_pixels):
@@ -109,7 +132,7 @@ class TestKey:
 
     def test_the_weights_of_the_networks_are_in_it(self, tmp_path, tiny_generator):
         """By their checksums, for those that a method, or a part of it, loads."""
-        sizes = {"image_shape": [16, 16, 1], "widths": [8, 16], "block_depth": 1}
+        sizes = generator_config(tiny_generator)
         notes = {"data": "", "budget": {}, "errors": {}}
         de.record_weights(tmp_path, "x", "generator", tiny_generator, config=sizes, **notes)
         generator, pixels = de.load_generator("x", tmp_path), make_pixels(1, (16, 16, 1))
@@ -123,7 +146,7 @@ class TestKey:
 
         def record(name, seed=0):
             model = set_random_weights(de.build_embedder(name), seed)
-            de.record_weights(tmp_path, "x", name, model, config={}, **notes)
+            de.record_weights(tmp_path, "x", name, model, config={"channels": 1}, **notes)
 
         def keys(seed):
             record("conv1", seed)

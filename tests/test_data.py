@@ -1,10 +1,12 @@
 """Every source of images, with good and with broken input."""
 
 import ast
+import io
 import os
 import struct
 import time
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ddim_embed import data
+from ddim_embed import data, limits
 from ddim_embed.data import arrays, catalogue, loading, pictures
 
 RNG = np.random.default_rng(0)
@@ -331,6 +333,105 @@ def test_files_that_are_no_npz(tmp_path):
     for path in (truncated, text, empty, tmp_path / "bare.npy"):
         with pytest.raises(ValueError, match=r"not an \.npz file of plain arrays"):
             data.load_images(path)
+
+
+def archive(path, content, compression=zipfile.ZIP_STORED, name="images.npy"):
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr(name, content)
+    return path
+
+
+def npy(images, shape=None):
+    """An .npy file, whose header can tell of another shape."""
+    buffer = io.BytesIO()
+    header = {"descr": images.dtype.str, "fortran_order": False, "shape": shape or images.shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue() + images.tobytes()
+
+
+class TestNpzOfAnyone:
+    """What a file declares is checked before it is read."""
+
+    def refused(self, path, match=r"is not an \.npz file of plain arrays", **options):
+        with pytest.raises(ValueError, match=match) as error:
+            data.load_images(path, "test", **options)
+        assert str(path) in str(error.value)
+
+    def test_members_that_are_no_arrays(self, tmp_path):
+        images = npy(noise_images(2, 8, 8))
+        for content in (b"", b"hello", images[:8], images[:60], b"\x93NUMPY\x03\x00" + images[8:]):
+            self.refused(archive(tmp_path / "a.npz", content))
+        nested = images.replace(b"(2, 8, 8)", b"(" * 9)
+        self.refused(archive(tmp_path / "a.npz", nested))
+
+    def test_every_compression_whole_and_damaged(self, tmp_path):
+        images = noise_images(4, 8, 8)
+        for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            path = archive(tmp_path / "a.npz", npy(images), compression)
+            pixels, _ = data.load_images(path)
+            np.testing.assert_array_equal(pixels[..., 0], images.astype(np.float32) / 255)
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 255
+            path.write_bytes(content)
+            self.refused(path)
+
+    @pytest.mark.parametrize("shape", [(3 * 10**10,), (10**9, 8, 8), (-2, -8, 8), (3, 8, 8)])
+    def test_shapes_of_more_than_there_is(self, tmp_path, shape):
+        path = archive(tmp_path / "a.npz", npy(noise_images(2, 8, 8), shape))
+        self.refused(path, "has fewer bytes than its shape|not an .npz file")
+
+    def test_what_expands(self, tmp_path, monkeypatch):
+        """48 MB of zeros in 48 KB: only what is wanted is read, and not more than the limit."""
+        path = archive(tmp_path / "a.npz", npy(np.zeros((3000, 128, 128), np.uint8)), 8)
+        assert path.stat().st_size < 60_000
+        monkeypatch.setenv("DDIM_EMBED_MAX_GIB", "0.01")
+        pixels, labels = data.load_images(path, limit=2)
+        assert pixels.shape == (2, 128, 128, 1) and len(labels) == 2
+        words = r"`images` of .* takes 0\.0 GiB.*limit of 0\.01 GiB.*set DDIM_EMBED_MAX_GIB"
+        self.refused(path, words)
+        monkeypatch.setenv("DDIM_EMBED_MAX_GIB", "1")
+        assert len(data.load_images(path)[0]) == 3000
+        monkeypatch.setenv("DDIM_EMBED_MAX_GIB", "many")
+        with pytest.raises(ValueError, match="DDIM_EMBED_MAX_GIB must be a number"):
+            data.load_images(path)
+        # What does not expand is as long as its file: no limit.
+        monkeypatch.setenv("DDIM_EMBED_MAX_GIB", "0")
+        images = noise_images(3, 8, 8)
+        assert len(data.load_images(npz(tmp_path, images=images))[0]) == 3
+
+    def test_the_default_limit(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("DDIM_EMBED_MAX_GIB", raising=False)
+        limits.check_expansion("It", 4 * 2**30)
+        limits.check_expansion("It", 5 * 2**30, stored=5 * 2**30)
+        with pytest.raises(ValueError, match=r"^It takes 5\.0 GiB in memory.*limit of 4 GiB"):
+            limits.check_expansion("It", 5 * 2**30, stored=10**6)
+
+    def test_labels_of_another_number_than_the_images(self, tmp_path):
+        path = npz(tmp_path, images=noise_images(4, 8, 8), labels=np.arange(3))
+        self.refused(path, "one label for each of its 4 images. Received: 3", limit=2)
+
+    def test_arrays_in_the_order_of_fortran(self, tmp_path):
+        images = noise_images(4, 8, 8)
+        path = npz(tmp_path, images=np.asfortranarray(images), labels=np.arange(4))
+        pixels, labels = data.load_images(path, limit=3)
+        np.testing.assert_array_equal(pixels[..., 0], images[:3].astype(np.float32) / 255)
+        np.testing.assert_array_equal(labels, range(3))
+
+    def test_bytes_changed_at_random(self, tmp_path):
+        """Read, or refused in words; nothing else."""
+        rng, path = np.random.default_rng(0), tmp_path / "a.npz"
+        np.savez_compressed(path, images=noise_images(3, 8, 8), labels=np.arange(3))
+        whole, refused = np.frombuffer(path.read_bytes(), np.uint8), 0
+        for _ in range(60):
+            changed = whole.copy()
+            changed[rng.integers(len(whole), size=2)] = rng.integers(0, 256, 2)
+            path.write_bytes(changed[: rng.integers(100, 2 * len(whole))].tobytes())
+            try:
+                assert data.load_images(path)[0].shape[1:] == (8, 8, 1)
+            except ValueError as error:
+                assert str(path) in str(error)
+                refused += 1
+        assert refused > 20
 
 
 # Folders -----------------------------------------------------------------------------------------

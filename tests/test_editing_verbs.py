@@ -25,6 +25,7 @@ def folder(tmp_path_factory):
     folder = root / "fashion_mnist-smoke"
     classifier = de.FeatureClassifier((16, 16, 1), 10, (4,), 8)
     config = {"image_shape": [16, 16, 1], "classes": 10, "widths": [4], "num_features": 8}
+    config["padding"] = 0
     notes = {"data": "", "budget": {}, "errors": {}}
     de.record_weights(
         folder / "weights", "fashion_mnist", "features", classifier, config=config, **notes

@@ -1,8 +1,9 @@
 """Training through the unrolled sampler: its gradient is the loss's, and all else stays."""
 
+import contextlib
 import itertools
+import threading
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 from ddim_embed.networks.embedders import build_embedder
+from ddim_embed.store.locks import locked
 from ddim_embed.training import pairs as pairs_module
 from ddim_embed.training.embedder import EmbedderTrainer, LatentRegression
 from ddim_embed.training.losses import LOSSES
@@ -232,7 +234,7 @@ class TestLatentPairs:
         return LatentPairs(generator, count, path, progress=False, **kwargs)
 
     def test_pixels_are_what_the_latents_decode_to(self, generator, tmp_path):
-        pairs = self.make(generator, tmp_path / "pairs.h5", count=5)
+        pairs = self.make(generator, tmp_path / "pairs.bin", count=5)
         assert len(pairs) == 6  # whole parts
         for part in range(3):
             expected = np.clip(generator.decode(pairs.latents(part)), 0, 1)
@@ -241,24 +243,24 @@ class TestLatentPairs:
         assert np.abs(pairs.latents(0) - pairs.latents(1)).max() > 0.5
 
     def test_a_second_run_reads_the_file(self, generator, tmp_path, decoded):
-        first = self.make(generator, tmp_path / "new folder" / "pairs.h5")
+        first = self.make(generator, tmp_path / "new folder" / "pairs.bin")
         assert len(decoded) == 3
-        second = self.make(generator, tmp_path / "new folder" / "pairs.h5")
+        second = self.make(generator, tmp_path / "new folder" / "pairs.bin")
         assert len(decoded) == 3
         np.testing.assert_array_equal(first.pixels, second.pixels)
         np.testing.assert_array_equal(first.latents(1), second.latents(1))
 
     def test_more_pairs_continue_the_file(self, generator, tmp_path, decoded):
-        self.make(generator, tmp_path / "pairs.h5", count=4)
-        longer = self.make(generator, tmp_path / "pairs.h5", count=8)
+        self.make(generator, tmp_path / "pairs.bin", count=4)
+        longer = self.make(generator, tmp_path / "pairs.bin", count=8)
         assert len(decoded) == 4
-        fresh = self.make(generator, tmp_path / "fresh.h5", count=8)
+        fresh = self.make(generator, tmp_path / "fresh.bin", count=8)
         np.testing.assert_array_equal(longer.pixels, fresh.pixels)
-        shorter = self.make(generator, tmp_path / "pairs.h5", count=2)
+        shorter = self.make(generator, tmp_path / "pairs.bin", count=2)
         np.testing.assert_array_equal(shorter.pixels, fresh.pixels[:2])
 
     def test_a_killed_run_goes_on(self, generator, tmp_path, decoded, monkeypatch):
-        path, spy = tmp_path / "pairs.h5", generator.decode
+        path, spy = tmp_path / "pairs.bin", generator.decode
 
         def killed(latents):
             if len(decoded) == 17:
@@ -275,23 +277,37 @@ class TestLatentPairs:
         expected = np.clip(generator.decode(pairs.latents(17)), 0, 1)
         np.testing.assert_allclose(pairs.pixels[-2:], expected, atol=3e-4)  # float16
 
-    @pytest.mark.parametrize("damage", ["truncated", "foreign"])
+    @pytest.mark.parametrize("damage", ["truncated", "foreign", "a bit"])
     def test_a_damaged_file_is_made_anew(self, generator, tmp_path, decoded, damage):
-        path = tmp_path / "pairs.h5"
+        path = tmp_path / "pairs.bin"
         first = self.make(generator, path)
         if damage == "truncated":
             path.write_bytes(path.read_bytes()[:-500])
+        elif damage == "a bit":
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 64
+            path.write_bytes(content)
         else:
-            path.unlink()
-            with h5py.File(path, "w") as file:
-                file["something"] = 1
+            path.write_bytes(b"something else")
         decoded.clear()
-        second = self.make(generator, path)
+        with pytest.warns(UserWarning, match=f"{path} is damaged.*The latent pairs are made anew"):
+            second = self.make(generator, path)
         assert len(decoded) == 3
         np.testing.assert_array_equal(first.pixels, second.pixels)
 
+    def test_the_second_at_once_waits_for_the_first(self, generator, tmp_path, decoded):
+        path = tmp_path / "pairs.bin"
+        with contextlib.ExitStack() as held:
+            held.enter_context(locked(tmp_path / ".pairs.bin.lock"))
+            first = threading.Timer(0.5, held.close)
+            first.start()
+            with pytest.warns(UserWarning, match=f"Waiting for the latent pairs {path} of process"):
+                self.make(generator, path)
+        assert len(decoded) == 3
+        assert [path.name for path in tmp_path.iterdir()] == ["pairs.bin"]
+
     def test_pairs_of_another_generator_or_seed_are_made_anew(self, generator, tmp_path):
-        path = tmp_path / "pairs.h5"
+        path = tmp_path / "pairs.bin"
         first = self.make(generator, path)
         other = make_generator(seed=1, image_shape=(8, 8, 1), widths=(4, 8))
         second = self.make(other, path)
@@ -303,7 +319,7 @@ class TestLatentPairs:
         np.testing.assert_allclose(third.pixels[:2], expected, atol=3e-4)
 
     def test_batches(self, generator, tmp_path):
-        pairs = self.make(generator, tmp_path / "pairs.h5")
+        pairs = self.make(generator, tmp_path / "pairs.bin")
         latents = np.concatenate([pairs.latents(part) for part in range(3)])
 
         def take(count, start_step=0):
@@ -327,6 +343,6 @@ class TestLatentPairs:
                 np.testing.assert_array_equal(found, again[1])
 
     def test_a_batch_larger_than_the_set(self, generator, tmp_path):
-        pairs = self.make(generator, tmp_path / "pairs.h5")
+        pairs = self.make(generator, tmp_path / "pairs.bin")
         with pytest.raises(ValueError, match=r"at most the 6 pairs. Received: 7"):
             pairs.batches(7)

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import math
 import os
 import platform
 import re
@@ -23,6 +22,7 @@ from PIL import Image
 import ddim_embed as de
 from ddim_embed import backend, console
 from ddim_embed.data import catalogue, loading
+from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.outputs import RECORD, Outputs
 from ddim_embed.store.weights import read_manifest
@@ -248,7 +248,7 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     )
     html = (tmp_path / "results" / "own" / "index.html").read_text()
     assert f"That of the mean image is {number(denoiser['mean_image'], 4)}" in html
-    manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path / "weights")
     assert manifest["own/generator"]["errors"]["test_images"] == 3
     assert manifest["own/conv1"]["budget"]["generator"] == manifest["own/generator"]["sha256"]
     # A run does not resume from one with another loss.
@@ -257,14 +257,14 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     assert code == 2 and "is of another run" in words and "mean_squared_error" in words
     # A longer run is recorded with its own number of steps.
     main(MNIST, own("train", "--train-steps", "2"))
-    manifest = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    manifest = read_manifest(tmp_path / "weights")
     assert manifest["own/generator"]["budget"]["steps"] == 3
     # A run from recorded weights records their budget; with a tiny learning rate they stay.
     flags = ["--further", "--train-steps", "1", "--learning-rate", "1e-30"]
     still = ["--further", "--embedder-steps", "1", "--embedder-learning-rate", "1e-30"]
     main(MNIST, own("train", *flags))
     main(MNIST, [*embedders, *still])
-    further = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    further = read_manifest(tmp_path / "weights")
     for name, steps in (("own/generator", 3), ("own/conv1", 2)):
         budget = further[name]["budget"]
         assert budget["steps"] == 1 and budget["before"]["steps"] == steps
@@ -273,14 +273,14 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     assert "3 x 4, " in model_cards.cards(further)
     # The squared error of the same weights is another number.
     main(MNIST, own("train", *flags, "--seed", "5", "--loss", "mean_squared_error"))
-    squared = json.loads((tmp_path / "weights" / "manifest.json").read_text())["own/generator"]
+    squared = read_manifest(tmp_path / "weights")["own/generator"]
     assert squared["budget"]["loss"] == "mean_squared_error"
     absolute = further["own/generator"]["errors"]["test_noise_mae"]
     assert squared["errors"]["test_noise_mse"] > absolute**2  # by Jensen
     assert squared["errors"]["test_noise_mse"] != pytest.approx(absolute, rel=0.05)
     # Training of the velocity can start from weights that predict the noise.
     main(MNIST, own("train", *flags, "--prediction", "velocity"))
-    velocity = json.loads((tmp_path / "weights" / "manifest.json").read_text())["own/generator"]
+    velocity = read_manifest(tmp_path / "weights")["own/generator"]
     assert velocity["config"]["prediction"] == velocity["budget"]["prediction"] == "velocity"
     assert velocity["budget"]["before"]["prediction"] == "noise"
     assert velocity["errors"]["test_velocity_mae"] > 0
@@ -513,31 +513,6 @@ def test_page_escapes_text_and_shows_unknown_results(fashion, tmp_path):
     assert "later.json" in text
 
 
-def test_damaged_results_cost_their_part_of_the_page(fashion, tmp_path, capsys):
-    sections = [section for verb in VERBS.values() for section in verb.sections]
-    (tmp_path / "report.json").write_bytes((fashion / "report.json").read_bytes())
-    damaged = {"compare": "{", "structure": "[1]", "interpolate": '{"shown": 3}', "project": "\xff"}
-    for name, text in damaged.items():
-        (tmp_path / f"{name}.json").write_text(text, encoding="latin-1")
-    (tmp_path / os.fsdecode(b"\xff.json")).write_text("{}")
-    pages.write_results(Outputs(tmp_path), sections)
-    error = capsys.readouterr().err
-    assert all(f"Left out: {tmp_path / name}.json" in error for name in damaged)
-    assert len(error.splitlines()) == len(damaged)
-    assert "<td>conv1</td>" in (tmp_path / "index.html").read_text()
-    # Where the page cannot be made, there is a line.
-    (tmp_path / "folder.json").mkdir()
-    pages.write_results(Outputs(tmp_path), sections)
-    assert "Left out: the page (IsADirectoryError" in capsys.readouterr().err
-
-
-def test_numbers_that_json_does_not_have_are_null(tmp_path):
-    values = {"a": [1.5, math.inf, (math.nan, -math.inf)], "b": {"c": np.float64("nan"), "d": 2}}
-    pages.save_json(Outputs(tmp_path), "x.json", values)
-    found = json.loads((tmp_path / "x.json").read_text())
-    assert found == {"a": [1.5, None, [None, None]], "b": {"c": None, "d": 2}}
-
-
 def test_results_are_written_atomically(tmp_path):
     path = tmp_path / "report.json"
     path.write_text("old")
@@ -596,8 +571,7 @@ def test_embed_does_not_overwrite_its_input(fashion, pictures):
 def test_embed_pads_as_the_generator(fashion, pictures, tmp_path):
     weights, out = tmp_path / "weights", tmp_path / "out"
     generator = de.build_generator((32, 32, 1), widths=(8, 16), block_depth=1, padding=2)
-    config = {"image_shape": (32, 32, 1), "widths": (8, 16), "block_depth": 1, "padding": 2}
-    notes = {"data": "", "budget": {}, "errors": {}}
+    config, notes = generator_config(generator), {"data": "", "budget": {}, "errors": {}}
     de.record_weights(weights, "fashion_mnist", "generator", generator, config=config, **notes)
     embedder = de.build_embedder("conv1", channels=1)
     sizes = {"channels": 1, "widths": [8, 16], "block_depth": 1}

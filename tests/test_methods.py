@@ -76,7 +76,7 @@ class TestCertificate:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, tiny_generator):
     root = tmp_path_factory.mktemp("weights")
-    config = {"image_shape": [16, 16, 1], "widths": [8, 16], "block_depth": 1, "padding": 1}
+    config = generator_config(tiny_generator) | {"padding": 1}
     about = {"data": "random", "budget": {}, "errors": {}, "half": False}
     de.record_weights(root, "noise", "generator", tiny_generator, config=config, **about)
     embedder = set_random_weights(de.build_embedder("conv1"))
@@ -190,14 +190,13 @@ def test_a_custom_method(tiny_generator, tiny_pixels):
 
 def test_changed_weights_are_loaded_again(tmp_path, tiny_generator):
     notes = {"data": "", "budget": {}, "errors": {}}
-    config = {key: generator_config(tiny_generator)[key] for key in ("image_shape", "widths")}
-    config |= {"block_depth": 1}
+    config = generator_config(tiny_generator)
     de.record_weights(tmp_path, "x", "generator", tiny_generator, config=config, **notes)
     generator = de.load_generator("x", tmp_path, num_steps=3)
     pixels, found = make_pixels(1, (16, 16, 1)), []
     for seed in (1, 2):
         model = set_random_weights(de.build_embedder("conv1"), seed)
-        de.record_weights(tmp_path, "x", "conv1", model, config={}, **notes)
+        de.record_weights(tmp_path, "x", "conv1", model, config={"channels": 1}, **notes)
         found.append(embed(generator, pixels, "conv1").latents)
         expected = de.load_embedder("x", "conv1", tmp_path)(generator.normalizer(pixels))
         np.testing.assert_allclose(found[-1], expected, atol=1e-5)
@@ -205,15 +204,15 @@ def test_changed_weights_are_loaded_again(tmp_path, tiny_generator):
 
 
 def test_a_network_trained_for_another_generator_warns(tmp_path, tiny_generator, recwarn):
-    sizes = {"image_shape": (16, 16, 1), "widths": (8, 16), "block_depth": 1}
-    notes = {"data": "", "errors": {}}
+    sizes, notes = generator_config(tiny_generator), {"data": "", "errors": {}}
     _, entry = de.record_weights(
         tmp_path, "x", "generator", tiny_generator, config=sizes, budget={}, **notes
     )
     model = set_random_weights(de.build_embedder("conv1"))
     for checksum in (entry["sha256"], "another"):
         budget = {"generator": checksum}
-        de.record_weights(tmp_path, "x", "conv1", model, config={}, budget=budget, **notes)
+        sizes = {"channels": 1}
+        de.record_weights(tmp_path, "x", "conv1", model, config=sizes, budget=budget, **notes)
         if checksum == "another":
             with pytest.warns(UserWarning, match="trained through another generator"):
                 de.load_embedder("x", "conv1", tmp_path)
@@ -224,11 +223,7 @@ def test_a_network_trained_for_another_generator_warns(tmp_path, tiny_generator,
 
 def test_the_recorded_last_step_is_the_default(tmp_path):
     generator = make_generator(last_step="transfer")
-    config = {
-        key: generator_config(generator)[key] for key in ("image_shape", "widths", "last_step")
-    }
-    config |= {"block_depth": 1}
-    notes = {"data": "", "budget": {}, "errors": {}}
+    config, notes = generator_config(generator), {"data": "", "budget": {}, "errors": {}}
     de.record_weights(tmp_path, "x", "generator", generator, config=config, **notes)
     assert de.load_generator("x", tmp_path).last_step == "transfer"
     other = de.load_generator("x", tmp_path, last_step="predicted_image")

@@ -1,7 +1,5 @@
 """The commands that make the weights of the metrics, in small."""
 
-import json
-
 import numpy as np
 import pytest
 from conftest import make_pixels, set_random_weights
@@ -70,7 +68,7 @@ def test_lpips_is_converted_and_measured(tmp_path):
 
     root = tmp_path / "weights"
     error = lpips_weights.convert(tmp_path / "arrays.npz", tmp_path / "golden.npz", root)
-    entry = json.loads((root / "manifest.json").read_text())["lpips/alexnet"]
+    entry = read_manifest(root)["lpips/alexnet"]
     assert 0 < error < 0.05 * np.ptp(distances)
     assert entry["errors"]["max_difference_float32"] < 0.01 * error
     assert entry["errors"]["max_difference"] == error

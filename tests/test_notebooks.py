@@ -73,7 +73,7 @@ def test_train(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     exec(text, {})
     # A smoke run leaves the folders that are named for what is real alone.
-    assert (tmp_path / "my_weights" / "smoke" / "manifest.json").exists()
+    assert (tmp_path / "my_weights" / "smoke" / "fashion_mnist" / "generator.json").exists()
     assert [path.name for path in (tmp_path / "my_weights").iterdir()] == ["smoke"]
     assert len(shown) >= 5
 

@@ -53,7 +53,7 @@ def test_every_module_and_file_of_the_library(names):
 def test_the_shipped_weights(names):
     for entry, description in read_manifest(ROOT / "weights").items():
         assert names[f"ddim_embed/pretrained_weights/{entry}.weights.h5"] == description["size"]
-    assert "ddim_embed/pretrained_weights/manifest.json" in names
+        assert f"ddim_embed/pretrained_weights/{entry}.json" in names
     assert "ddim_embed/pretrained_weights/lpips/LICENSES.md" in names
 
 

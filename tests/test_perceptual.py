@@ -11,7 +11,7 @@ from conftest import make_pixels, set_random_weights
 import ddim_embed as de
 from ddim_embed.metrics import perceptual
 from ddim_embed.metrics.perceptual import PerceptualDistance, load_perceptual_distance, lpips
-from ddim_embed.store import weights
+from ddim_embed.store import records
 
 PORTRAITS = Path(__file__).parent / "golden" / "lpips_portraits.npz"
 
@@ -252,7 +252,7 @@ class TestWeights:
         np.testing.assert_array_equal(lpips(images[:1], images[1:], root=tmp_path), expected)
 
     def test_a_missing_file_names_the_command(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "package")
+        monkeypatch.setattr(records, "_PACKAGE", tmp_path / "package")
         images = np.zeros((1, 64, 64, 3))
         with pytest.raises(FileNotFoundError, match=r"No weights `lpips/alexnet`"):
             lpips(images, images, root=tmp_path)

@@ -8,6 +8,7 @@ from conftest import set_random_weights
 
 import ddim_embed as de
 from ddim_embed.analysis import clouds
+from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.methods import cache
 from experiments.embedding.claims import structure_claims
 from experiments.embedding.cloud_claims import cloud_claims
@@ -23,7 +24,7 @@ def flags(tmp_path_factory, tiny_generator):
     flags = ["--smoke", "--results", root]
     weights, notes = root / "fashion_mnist-smoke" / "weights", {"data": "", "budget": {}}
     sizes = {"widths": [8, 16], "block_depth": 1}
-    config = sizes | {"image_shape": [16, 16, 1]}
+    config = generator_config(tiny_generator)
     embedder = set_random_weights(de.build_embedder("unet", channels=1, **sizes))
     for name, model, given in (
         ("generator", tiny_generator, config),

@@ -5,6 +5,7 @@ Real processes are killed in test_resume.py.
 
 import json
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -12,7 +13,14 @@ import tensorflow as tf
 from conftest import make_diffusion, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
-from ddim_embed.training.loop import CHECKPOINT, HISTORY, restore_checkpoint, save_checkpoint, train
+from ddim_embed.training.loop import (
+    CHECKPOINT,
+    HISTORY,
+    CheckpointError,
+    restore_checkpoint,
+    save_checkpoint,
+    train,
+)
 
 
 class Line(keras.Model):
@@ -163,11 +171,54 @@ class TestCheckpoint:
     def test_round_trip(self, tmp_path):
         model = Line()
         run(model, 3, tmp_path)
-        save_checkpoint(tmp_path / "x.h5", model, seconds=12.5)
+        save_checkpoint(tmp_path / "x.h5", model, seconds=12.5, history=[{"step": 3}])
         other = Line()
-        assert restore_checkpoint(tmp_path / "x.h5", other) == 12.5
+        assert restore_checkpoint(tmp_path / "x.h5", other) == (12.5, [{"step": 3}])
         assert_equal_state(model, other)
-        assert not list(tmp_path.glob("*.tmp"))
+        assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, HISTORY, "x.h5"}
+
+    def test_damage_is_found_and_nothing_changed(self, tmp_path):
+        """Of any bit, also in the arrays, which HDF5 itself does not notice."""
+        path, model, rng = tmp_path / CHECKPOINT, Line(), np.random.default_rng(0)
+        run(model, 4, tmp_path)
+        before, whole = [variable.numpy() for variable in model.variables], path.read_bytes()
+        words = rf"checkpoint {path} is damaged.*Delete it to start anew\.$"
+        for bit in rng.choice(8 * len(whole), 40, replace=False):
+            changed = bytearray(whole)
+            changed[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(changed)
+            with pytest.raises(CheckpointError, match=words):
+                restore_checkpoint(path, model)
+        for cut in (0, 10, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:cut])
+            with pytest.raises(CheckpointError, match=words):
+                run(model, 4, tmp_path)
+        # As earlier versions wrote them.
+        with h5py.File(path, "w") as file:
+            file["0000_step"] = 1
+        with pytest.raises(CheckpointError, match="or of an earlier version"):
+            run(model, 4, tmp_path)
+        for old, variable in zip(before, model.variables, strict=True):
+            np.testing.assert_array_equal(old, variable)
+
+    def test_the_history_is_in_it(self, tmp_path):
+        expected = run(Line(), 6, tmp_path)
+        lines = (tmp_path / HISTORY).read_text().splitlines()
+        assert [json.loads(line) for line in lines] == expected
+        (tmp_path / HISTORY).unlink()
+        assert run(Line(), 6, tmp_path, batches=None) == expected
+        # Killed before the first line, and then no longer wanted that long.
+        save_checkpoint(tmp_path / CHECKPOINT, Line(), seconds=2.0)
+        assert run(Line(), 0, tmp_path, batches=None) == [{"step": 0, "seconds": 2.0}]
+
+    def test_the_same_run_twice_at_once(self, tmp_path):
+        def again(step):
+            with pytest.raises(CheckpointError, match=rf"trains in {tmp_path}: process \d+ on "):
+                run(Line(), 2, tmp_path)
+            return numbers(step)
+
+        run(Line(), 2, tmp_path, again)
+        assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, HISTORY}
 
     def test_another_model_is_named_and_unchanged(self, tmp_path):
         save_checkpoint(tmp_path / "x.h5", Line())

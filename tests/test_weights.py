@@ -1,8 +1,12 @@
 """Weights files are checked whole before a variable changes, and found by their manifest."""
 
+import errno
 import hashlib
 import itertools
 import json
+import os
+import time
+from pathlib import Path
 
 import h5py
 import keras
@@ -13,10 +17,12 @@ from hypothesis import strategies as st
 
 from ddim_embed.networks.blocks import Normalizer
 from ddim_embed.networks.unet import UNet
-from ddim_embed.store import weights
+from ddim_embed.store import hdf5, records
+from ddim_embed.store.legacy import load_legacy_weights
 from ddim_embed.store.weights import (
-    MANIFEST,
+    SUFFIX,
     MissingWeightsError,
+    WeightsError,
     find_weights,
     load_weights,
     read_manifest,
@@ -232,6 +238,110 @@ class TestFiles:
             file[LAYER] = h5py.ExternalLink(str(other), LAYER)
         assert_refused(Denoiser(), path, f"`{LAYER}`.*missing in the file")
 
+    def test_keras_own_hints_of_a_type_are_not_heeded(self, path, model):
+        """Keras would read the bytes as bfloat16, after it has set other variables."""
+        with h5py.File(path, "a") as file:
+            file[KERNEL].attrs["dtype"] = "bfloat16"
+        other = Denoiser()
+        load_weights(other, path)
+        np.testing.assert_equal(snapshot(other), snapshot(model))
+
+    def test_names_that_are_no_text(self, path):
+        with h5py.File(path, "a") as file:
+            space = h5py.h5s.create_simple((3,))
+            h5py.h5d.create(file.id, b"\xff\xfe", h5py.h5t.IEEE_F32LE, space)
+        assert_refused(Denoiser(), path, "name is not UTF-8")
+
+    def test_floats_that_numpy_has_not(self, path):
+        wide = h5py.h5t.IEEE_F64LE.copy()
+        wide.set_size(16)
+        wide.set_precision(128)
+        wide.set_fields(127, 96, 31, 0, 96)
+        wide.set_ebias(2**30)
+        with h5py.File(path, "a") as file:
+            del file[KERNEL]
+            h5py.h5d.create(file.id, KERNEL.encode(), wide, h5py.h5s.create_simple((3, 3, 1, 4)))
+        assert_refused(Denoiser(), path, f"`{LAYER}` is of a type unknown here")
+
+    def test_long_doubles(self, path):
+        with h5py.File(path, "a") as file:
+            del file[KERNEL]
+            file[KERNEL] = np.ones((3, 3, 1, 4), np.longdouble)
+        assert_refused(Denoiser(), path, f"`{LAYER}` is of type float128, not a float type")
+
+    def test_chunks_that_expand_are_not_read(self, path):
+        """One value, in a chunk of 64 MiB that a file of some KB holds."""
+        with h5py.File(path, "a") as file:
+            del file[KERNEL]
+            options = {"maxshape": (None,) * 4, "chunks": (64, 64, 64, 64), "compression": "gzip"}
+            file.create_dataset(KERNEL, (3, 3, 1, 4), "f4", **options)[0, 0, 0, 0] = 1
+        assert path.stat().st_size < 200_000
+        assert_refused(Denoiser(), path, f"`{LAYER}` has 144 bytes.*chunks that take 67,108,864")
+
+    def test_groups_nested_by_thousands(self, path):
+        with h5py.File(path, "a") as file:
+            group = file
+            for _ in range(3000):
+                group = group.create_group("a")
+        started = time.process_time()
+        assert_refused(Denoiser(), path, "nested more than 64 deep")
+        assert time.process_time() - started < 5
+
+    def test_more_objects_than_a_model_has(self, path, monkeypatch):
+        monkeypatch.setattr(hdf5, "_MAX_OBJECTS", 30)
+        assert_refused(Denoiser(), path, "more than 30 arrays and groups")
+
+    def test_groups_inside_themselves(self, path, model):
+        with h5py.File(path, "a") as file:
+            file[LAYER]["again"] = file[LAYER]
+        other = Denoiser()
+        load_weights(other, path)
+        np.testing.assert_equal(snapshot(other), snapshot(model))
+
+    @pytest.mark.parametrize("load", [load_weights, load_legacy_weights])
+    def test_what_others_save_is_named(self, tmp_path, model, load):
+        (tmp_path / "saved").mkdir()
+        (tmp_path / "saved" / "saved_model.pb").touch()
+        (tmp_path / "logs").mkdir()
+        for name in ("logs/checkpoint", "logs/ckpt-1.index", "logs/ckpt-1.data-00000-of-00001"):
+            (tmp_path / name).touch()
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "model.keras").write_bytes(b"PK\3\4rest")
+        before = snapshot(model)
+        for name, words in (
+            ("saved", "a TensorFlow SavedModel"),
+            ("logs", "a folder of TensorFlow checkpoints"),
+            ("logs/ckpt-1", "a TensorFlow checkpoint"),
+            ("logs/ckpt-1.index", "a TensorFlow checkpoint"),
+            ("logs/ckpt-1.data-00000-of-00001", "a TensorFlow checkpoint"),
+            ("empty", "a folder"),
+            ("model.keras", "a zip archive, as Keras 3 makes of whole models"),
+        ):
+            with pytest.raises(WeightsError, match=f"{tmp_path / name} is {words}.*not an HDF5"):
+                load(model, tmp_path / name)
+        np.testing.assert_equal(snapshot(model), before)
+
+    def test_float64_is_saved_and_loaded_as_it_is(self, tmp_path):
+        models = [keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, dtype="float64")])
+                  for _ in range(2)]  # fmt: skip
+        models[0].layers[0].kernel.assign(np.full((3, 2), 1 / 3))
+        save_weights(models[0], tmp_path / "model.weights.h5")
+        load_weights(models[1], tmp_path / "model.weights.h5")
+        np.testing.assert_array_equal(models[1].get_weights()[0], np.full((3, 2), 1 / 3))
+
+    def test_a_full_disk_is_one_error(self, path, model, monkeypatch):
+        """Python writes the file, and not HDF5, which would print hundreds of lines."""
+        before = path.read_bytes()
+
+        def full(self, contents):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError) as error:
+            save_weights(model, path)
+        assert error.value.errno == errno.ENOSPC and error.value.filename == str(path)
+        assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
     def test_missing_file_and_other_endings(self, tmp_path, model):
         with pytest.raises(FileNotFoundError, match="nowhere"):
             load_weights(model, tmp_path / "nowhere.weights.h5")
@@ -279,7 +389,9 @@ class TestManifest:
         assert list(manifest) == ["mnist/conv1", "mnist/unet"]
         assert manifest["mnist/unet"]["errors"] == errors
         assert manifest["mnist/conv1"] == kept
-        assert {item.name for item in tmp_path.iterdir()} == {MANIFEST, "mnist"}
+        names = {item.relative_to(tmp_path).as_posix() for item in tmp_path.rglob("*")}
+        pairs = {f"mnist/{name}{end}" for name in ("unet", "conv1") for end in (SUFFIX, ".json")}
+        assert names == pairs | {"mnist"}
 
     def test_missing_weights_are_named_with_those_that_exist(self, tmp_path, model):
         with pytest.raises(MissingWeightsError, match=r"`mnist/generator` in .*: none\.$") as error:
@@ -326,20 +438,14 @@ class TestManifest:
             record_weights(tmp_path, "a", "b", model, **DESCRIPTION | {"errors": errors})
         assert not list(tmp_path.iterdir())
 
-    @pytest.mark.parametrize("text", ["{", "[]"])
-    def test_damaged_manifest(self, tmp_path, text):
-        (tmp_path / MANIFEST).write_text(text)
-        with pytest.raises(ValueError, match=MANIFEST):
-            read_manifest(tmp_path)
-
     def test_is_readable_json(self, tmp_path, model):
         record_weights(tmp_path, "mnist", "unet", model, **DESCRIPTION)
-        text = (tmp_path / MANIFEST).read_text()
+        text = (tmp_path / "mnist" / "unet.json").read_text()
         assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
 
     def test_root(self, tmp_path, monkeypatch):
         monkeypatch.delenv("DDIM_EMBED_WEIGHTS", raising=False)
-        monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "package")
+        monkeypatch.setattr(records, "_PACKAGE", tmp_path / "package")
         assert weights_root() == tmp_path / "weights"
         (tmp_path / "package" / "pretrained_weights").mkdir(parents=True)
         assert weights_root() == tmp_path / "package" / "pretrained_weights"

@@ -1,15 +1,11 @@
-"""Images that lie in memory: .npz files, checks, padding, resizing, and their training stream."""
+"""Images that lie in memory: checks, padding, resizing, and their training stream."""
 
 import functools
-import zipfile
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from ddim_embed.data.pictures import PADDING, UNPADDED_SIZE
-
-_NPZ_KEYS = ("{split}_images", "{split}_labels"), ("x_{split}", "y_{split}")
 
 
 @dataclass(frozen=True)
@@ -125,61 +121,6 @@ def as_pixels(images):
     if images.dtype == np.uint8:
         return images.astype(np.float32) / np.float32(255)
     return images.astype(np.float32, copy=False)
-
-
-def read_npz(path, split, name=None):
-    """Reads one split of an .npz file without unpickling anything.
-
-    The names of the arrays are `train_images` and `train_labels`, or Keras' `x_train` and
-    `y_train` (and likewise for the other splits). A file without splits has `images` and
-    optionally `labels`, which are used for every split; without labels they are -1.
-
-    `path` is the file, or an open binary file with `name` for messages. Raises a ValueError if it
-    cannot be read or does not contain that split.
-    """
-    name = name or path
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            keys = _find_keys(stored, split, name)
-            images = stored[keys[0]]
-            labels = stored[keys[1]] if keys[1] in stored else np.full(len(images), -1)
-            return images, labels
-    except _WrongKeys as error:
-        raise ValueError(str(error)) from None
-    except _DAMAGED as error:
-        raise ValueError(f"{name} is not an .npz file of plain arrays: {error}") from error
-
-
-class _WrongKeys(Exception):
-    pass
-
-
-# What NumPy and zipfile raise for files that are not .npz, damaged, or encrypted. AttributeError:
-# `np.load` returns a bare array for an .npy file under another name.
-_DAMAGED = (
-    ValueError, OSError, EOFError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile,
-    zlib.error,
-)  # fmt: skip
-
-
-def _find_keys(stored, split, name):
-    present = []
-    for candidate in ("train", "validation", "val", "test"):
-        for keys in _NPZ_KEYS:
-            images_key, labels_key = (key.format(split=candidate) for key in keys)
-            if images_key in stored:
-                official = "validation" if candidate == "val" else candidate
-                if official == split:
-                    return images_key, labels_key
-                present.append(official)
-    if present:
-        raise _WrongKeys(f"`split` must be one of {tuple(present)} for {name}. Received: {split!r}")
-    if "images" not in stored:
-        raise _WrongKeys(
-            f"{name} must hold `images`, or `{split}_images`, or `x_{split}`. "
-            f"Received: {sorted(stored.keys())}"
-        )
-    return "images", "labels"
 
 
 def checked_arrays(images, labels, name):

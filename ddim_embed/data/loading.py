@@ -17,10 +17,10 @@ from ddim_embed.data.arrays import (
     as_pixels,
     checked_arrays,
     fit_arrays,
-    read_npz,
 )
 from ddim_embed.data.catalogue import CATALOGUE, open_catalogue, prepared_folder
 from ddim_embed.data.files import CELEBA_FOLDER, open_celeba, open_folder
+from ddim_embed.data.npz import read_npz
 from ddim_embed.process import noise
 
 if TYPE_CHECKING:
@@ -244,9 +244,7 @@ def _require(name, path, source):
 
 
 def _open_npz(path, split, image_size, channels, limit):
-    images, labels = read_npz(path, split)
-    images, labels = checked_arrays(images, labels, path)
-    images, labels = images[:limit], labels[:limit]
+    images, labels = checked_arrays(*read_npz(path, split, limit=limit), path)
     return ArrayImages(fit_arrays(images, image_size, channels, path), labels)
 
 

@@ -6,10 +6,28 @@ from pathlib import Path
 import keras
 
 from ddim_embed.generator.generator import Generator
-from ddim_embed.networks.embedders import load_embedder
+from ddim_embed.networks.blocks import ATTENTIONS, dtype_policy
+from ddim_embed.networks.embedders import UNET_SIZES, load_embedder, unet_size
 from ddim_embed.networks.unet import UNet
+from ddim_embed.process.predictions import PREDICTIONS
 from ddim_embed.process.process import Process
-from ddim_embed.store.weights import find_weights, load_weights
+from ddim_embed.process.sampling import LAST_STEPS
+from ddim_embed.process.schedules import SCHEDULES
+from ddim_embed.store.schema import integer, integers, one_of
+from ddim_embed.store.weights import find_weights, load_recorded
+
+# What `generator_config` puts into a record. No key has a default: with another value the same
+# weights make other images.
+_CONFIG = {
+    "image_shape": integers(1, 2**15, 3, 3),
+    "widths": UNET_SIZES["widths"],
+    "block_depth": UNET_SIZES["block_depth"],
+    "attention": one_of([None, *ATTENTIONS]),
+    "schedule": one_of(SCHEDULES),
+    "last_step": one_of(LAST_STEPS),
+    "padding": integer(0, 2**14),
+    "prediction": one_of(PREDICTIONS),
+}
 
 
 def build_generator(
@@ -50,7 +68,7 @@ def build_generator(
 
 
 def generator_config(generator) -> dict:
-    """The options of `build_generator` that a manifest records with a generator's weights."""
+    """The options of `build_generator` that are recorded with a generator's weights."""
     network = generator.network
     return {
         "image_shape": generator.image_shape,
@@ -86,7 +104,7 @@ def load_generator(
 
     Raises:
         FileNotFoundError: if there are no such weights; says which there are.
-        ValueError: if the file is not what the manifest says, or for options that `Generator`
+        ValueError: if the file is not what its record says, or for options that `Generator`
             refuses.
 
     Example:
@@ -94,12 +112,20 @@ def load_generator(
         >>> generator.sample(2, seed=1).shape
         (2, 32, 32, 1)
     """
-    path, entry = find_weights(name, "generator", root)
+    # What the user asks for first: what is refused then is the record's.
+    dtype_policy(precision)
+    Process(num_steps=num_steps, last_step=last_step or LAST_STEPS[0])
     options = {"num_steps": num_steps, "precision": precision}
     if last_step is not None:
         options["last_step"] = last_step
-    generator = build_generator(**entry["config"] | options)
-    load_weights(generator, path, entry["sha256"])
+    generator, _, _ = load_recorded(
+        lambda config: build_generator(**config | options),
+        _CONFIG,
+        name,
+        "generator",
+        root,
+        least_size=unet_size,
+    )
     generator.files = GeneratorFiles(name, root)
     return generator
 

@@ -12,7 +12,7 @@ from ddim_embed.generator.generator import Generator
 from ddim_embed.methods.embedding import Embedding, Trace, concatenate
 from ddim_embed.methods.protocol import Method
 from ddim_embed.methods.registry import configured, embed
-from ddim_embed.store.atomic import replacing
+from ddim_embed.store.sealed import read_arrays, write_arrays
 
 
 def embed_in_chunks(
@@ -108,18 +108,14 @@ def _write(path, key, embedding):
     if embedding.trace is not None:
         trace = dataclasses.asdict(embedding.trace)
         arrays |= {f"trace.{name}": value for name, value in trace.items()}
-    with replacing(path) as temporary:
-        np.savez(temporary, key=key, **arrays)
+    write_arrays(path, key, **arrays)
 
 
 def _read(path, key):
-    """The cached `Embedding`, or None if the file does not exist or has another key."""
-    if not path.exists():
+    """The cached `Embedding`, or None as `read_arrays`."""
+    arrays = read_arrays(path, key)
+    if arrays is None:
         return None
-    with np.load(path, allow_pickle=False) as file:
-        if str(file.get("key")) != key:
-            return None
-        arrays = {name: file[name] for name in file.files if name != "key"}
     trace = {name[6:]: arrays.pop(name) for name in [*arrays] if name.startswith("trace.")}
     return Embedding(
         **arrays | {"seconds": float(arrays["seconds"])}, trace=Trace(**trace) if trace else None

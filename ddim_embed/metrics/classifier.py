@@ -1,5 +1,7 @@
 """A classifier of a data set's images, whose features serve the Frechet distance."""
 
+import itertools
+import math
 from pathlib import Path
 
 import keras
@@ -8,10 +10,19 @@ import tensorflow as tf
 
 from ddim_embed.metrics.pixels import clipped_batches
 from ddim_embed.networks.blocks import BatchNorm, register
-from ddim_embed.store.weights import find_instrument, load_weights
+from ddim_embed.store.schema import integer, integers
+from ddim_embed.store.weights import find_instrument, load_recorded
 
 # Moving statistics over the last few thousand images; a hundred steps are enough to settle them.
 _MOMENTUM = 0.95
+# What a record says of a classifier.
+_CONFIG = {
+    "image_shape": integers(1, 2**15, 3, 3),
+    "classes": integer(1, 2**20),
+    "widths": integers(1, 2**15, 0, 16),
+    "num_features": integer(1, 2**20),
+    "padding": integer(0, 2**14),
+}
 
 
 @register
@@ -180,16 +191,32 @@ def load_feature_classifier(name: str, root: Path | None = None) -> FeatureClass
 
     Raises:
         FileNotFoundError: if the weights do not exist; lists those that do and how to train them.
-        ValueError: if the file does not match the manifest.
+        ValueError: if the file is not what its record says.
 
     Example:
         >>> de.load_feature_classifier("fashion_mnist").image_shape
         (32, 32, 1)
     """
-    path, entry = find_instrument(name, "features", root)
-    classifier = FeatureClassifier(**entry["config"])
-    load_weights(classifier, path, entry["sha256"])
-    return classifier
+    return load_recorded(
+        lambda config: FeatureClassifier(**config),
+        _CONFIG,
+        name,
+        "features",
+        root,
+        find=find_instrument,
+        least_size=_least_size,
+    )[0]
+
+
+def _least_size(config):
+    """The bytes that a file of such a classifier has at least, in half precision."""
+    widths, (height, width, channels) = [*config["widths"]], config["image_shape"]
+    height, width = (
+        max(0, side - 2 * config["padding"]) >> len(widths) for side in (height, width)
+    )
+    flat = height * width * (widths[-1] if widths else channels)
+    kernels = 9 * sum(map(math.prod, itertools.pairwise([channels, *widths])))
+    return 2 * (kernels + config["num_features"] * (flat + config["classes"]))
 
 
 def train_feature_classifier(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ddim_embed import metrics
 from ddim_embed.networks.blocks import register
+from ddim_embed.store.schema import check, integer
 from ddim_embed.store.weights import find_instrument, load_weights
 
 # AlexNet's convolutions as (channels, kernel size, stride, padding), each followed by a ReLU, whose
@@ -178,7 +179,7 @@ def load_perceptual_distance(root: Path | None = None) -> PerceptualDistance:
 
     Raises:
         FileNotFoundError: if the weights do not exist.
-        ValueError: if the file does not match the manifest.
+        ValueError: if the file is not what its record says.
 
     Example:
         >>> distance = de.load_perceptual_distance()
@@ -192,6 +193,8 @@ def load_perceptual_distance(root: Path | None = None) -> PerceptualDistance:
 def _find(root):
     """Path, checksum and options of the weights."""
     path, entry = find_instrument("lpips", "alexnet", root)
+    config = {"min_size": integer(32, 2**12)}
+    check(entry["config"], config, f"The record of {path}, in `config`", only=True)
     return path, entry["sha256"], tuple(entry["config"].items())
 
 

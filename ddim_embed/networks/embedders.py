@@ -1,5 +1,6 @@
 """The five embedding networks of Asperti et al. (Sec. 5.2, Table 1): from images to latents."""
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from keras import ops
 
 from ddim_embed.networks.blocks import dtype_policy, register
 from ddim_embed.networks.unet import UNet
-from ddim_embed.store.weights import find_weights, load_weights, read_manifest
+from ddim_embed.store.schema import integer, integers
+from ddim_embed.store.weights import MissingWeightsError, find_weights, load_recorded
 
 # Per network, its convolutions as (kernel size, channels); the last one puts out the latents.
 CONVOLUTIONS = {
@@ -19,6 +21,12 @@ CONVOLUTIONS = {
     "conv5_128": ((5, 128), (5, 128), (3, 128), (3, 128), (3, 128), (5, None)),
 }
 NETWORKS = (*CONVOLUTIONS, "unet")
+# What a record must say of a U-Net, and of a network of convolutions, which may have these sizes.
+UNET_SIZES = {
+    "channels": integer(1, 2**10),
+    "widths": integers(1, 2**15, 1, 16),
+    "block_depth": integer(1, 2**6),
+}
 
 
 @register
@@ -126,7 +134,7 @@ def load_embedder(name: str, network: str, root: str | Path | None = None) -> ke
 
     Raises:
         FileNotFoundError: if there are no such weights; the message lists those there are.
-        ValueError: if the file is not what the manifest says.
+        ValueError: if the file is not what its record says.
 
     Warns:
         If it was trained through another generator than the one that is there now.
@@ -137,15 +145,39 @@ def load_embedder(name: str, network: str, root: str | Path | None = None) -> ke
         >>> network(generator.normalizer(np.zeros((2, 32, 32, 1)))).shape
         TensorShape([2, 32, 32, 1])
     """
-    path, entry = find_weights(name, network, root)
+    if network not in NETWORKS:
+        find_weights(name, network, root)  # which names those that there are
+    sizes = UNET_SIZES
+    if network in CONVOLUTIONS:
+        _, entry = find_weights(name, network, root)
+        sizes = {"channels": UNET_SIZES["channels"]}
+        sizes |= {key: UNET_SIZES[key] for key in UNET_SIZES if key in entry["config"]}
+    embedder, path, entry = load_recorded(
+        lambda config: build_embedder(network, **config),
+        sizes,
+        name,
+        network,
+        root,
+        least_size=unet_size if network == "unet" else None,
+    )
     trained_through = entry["budget"].get("generator")
-    generator = read_manifest(root).get(f"{name}/generator", {}).get("sha256")
+    generator = None
+    with contextlib.suppress(MissingWeightsError):
+        generator = find_weights(name, "generator", root)[1]["sha256"]
     if trained_through and generator and trained_through != generator:
         warnings.warn(
             f"{path} was trained through another generator than the one in its folder: train it "
             "again.",
             stacklevel=2,
         )
-    embedder = build_embedder(network, **entry["config"])
-    load_weights(embedder, path, entry["sha256"])
     return embedder
+
+
+def unet_size(config: dict) -> int:
+    """The bytes that a file of a U-Net of such sizes has at least, in half precision."""
+    widths = config["widths"]
+    kernels = (
+        2 * 9 * sum(width**2 for width in widths)
+    )  # of the second convolutions on the way down
+    # HDF5 takes more than 2000 bytes for the groups and the arrays of a block.
+    return config["block_depth"] * (kernels + 2000 * (2 * len(widths) - 1))

@@ -1,1 +1,1 @@
-"""Weights files and the manifest that describes them."""
+"""Files that are kept: weights and their records, checkpoints, caches."""

@@ -6,7 +6,7 @@ import re
 
 import keras
 
-from ddim_embed.store.weights import find_datasets, open_hdf5, read_array
+from ddim_embed.store.hdf5 import WeightsError, check_format, find_datasets, open_hdf5, read_array
 
 # Per kind of layer, named as Keras 2 names it: its variables and their ranks.
 _KINDS = {
@@ -47,6 +47,7 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
         >>> network.get_weights()[1]
         array([1.], dtype=float32)
     """
+    check_format(path)
     targets = _model_layers(model)
     with open_hdf5(path) as file:
         sources = _file_layers(file, path)
@@ -82,7 +83,7 @@ def _file_layers(file, path):
     The order in which the file itself lists its layers is no help: it is that of the graph.
     """
     found = {}
-    for name, dataset in find_datasets(file, skip="optimizer_weights").items():
+    for name, dataset in find_datasets(file, path, skip="optimizer_weights").items():
         layer_path, _, variable = name.rpartition("/")
         found.setdefault(layer_path, {})[variable.partition(":")[0]] = dataset
     numbered = {kind: [] for kind in _KINDS}
@@ -90,7 +91,7 @@ def _file_layers(file, path):
         layer = layer_path.rpartition("/")[2]
         match = _LAYER_NAME.fullmatch(layer)
         if not match or datasets.keys() != _KINDS[match[1]].keys():
-            raise ValueError(
+            raise WeightsError(
                 f"{path}: layer `{layer}` has arrays {', '.join(sorted(datasets))}. Layers must be "
                 f"those of the published models as Keras 2 names them: conv2d, conv2d_1, ... with "
                 f"kernel and bias; batch_normalization, ... with moving_mean and moving_variance, "
@@ -112,7 +113,7 @@ def _check_shapes(kind, sources, targets, path):
         shapes = [tuple(dataset.shape) for dataset in datasets]
         own_shapes = [tuple(variable.shape) for variable in variables]
         if shapes != own_shapes:
-            raise ValueError(
+            raise WeightsError(
                 f"{path} does not fit the model: layer `{layer}` in the file, shapes {shapes}, "
                 f"stands where the model has `{own_layer}`, shapes {own_shapes}. The file has "
                 f"{len(sources)} {kind} layers, the model {len(targets)}."

@@ -1,11 +1,9 @@
-"""Weights files, checked before they are loaded, and the manifest that says what they are."""
+"""Weights files: written whole with their records, and checked before they are loaded."""
 
-import contextlib
 import hashlib
+import io
 import json
 import os
-import re
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,27 +11,43 @@ import h5py
 import keras
 import numpy as np
 
+from ddim_embed.store import records
 from ddim_embed.store.atomic import replacing
+from ddim_embed.store.hdf5 import (
+    WeightsError,
+    check_format,
+    describe,
+    find_datasets,
+    open_hdf5,
+    read_array,
+)
+from ddim_embed.store.records import (
+    MANIFEST,
+    SUFFIX,
+    MissingWeightsError,
+    find_instrument,
+    find_weights,
+    read_manifest,
+    record_errors,
+    weights_root,
+)
+from ddim_embed.store.schema import check
 
-MANIFEST = "manifest.json"
-SUFFIX = ".weights.h5"
-ENVIRONMENT_VARIABLE = "DDIM_EMBED_WEIGHTS"
-_PACKAGE = Path(__file__).resolve().parent.parent
-
-
-class WeightsError(ValueError):
-    """A file of weights, or a manifest, is damaged or not what it should be."""
-
-
-class MissingWeightsError(FileNotFoundError):
-    """There are no such weights; `dataset` and `name` say which."""
-
-    def __init__(self, dataset, name, root, manifest):
-        self.dataset, self.name = dataset, name
-        super().__init__(
-            f"No weights `{dataset}/{name}` in {root}, which has: "
-            f"{', '.join(sorted(manifest)) or 'none'}."
-        )
+__all__ = [
+    "MANIFEST",
+    "SUFFIX",
+    "MissingWeightsError",
+    "WeightsError",
+    "find_instrument",
+    "find_weights",
+    "load_recorded",
+    "load_weights",
+    "read_manifest",
+    "record_errors",
+    "record_weights",
+    "save_weights",
+    "weights_root",
+]
 
 
 def save_weights(model: keras.Model, path: str | os.PathLike, half: bool = False) -> None:
@@ -55,16 +69,9 @@ def save_weights(model: keras.Model, path: str | os.PathLike, half: bool = False
         >>> de.save_weights(de.build_embedder("conv1", channels=1), "conv1.weights.h5", half=True)
     """
     path = _check_suffix(path)
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder, "written" + SUFFIX)
-        _write(model, written)
-        # A second file: HDF5 does not give back the room of an array that is replaced.
-        with (
-            replacing(path) as checked,
-            h5py.File(written, "r") as source,
-            h5py.File(checked, "w") as target,
-        ):
-            _copy(source, target, half, path)
+    contents = _contents(model, half, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(contents)
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike, sha256: str | None = None) -> None:
@@ -91,47 +98,21 @@ def load_weights(model: keras.Model, path: str | os.PathLike, sha256: str | None
         >>> np.array_equal(model.get_weights()[0], other.get_weights()[0])
         True
     """
+    check_format(path)
     path = _check_suffix(path)
-    if sha256 is not None:
-        _check_sha256(path, sha256)
-    with open_hdf5(path) as file:
-        datasets = find_datasets(file, skip="optimizer")
-        _check_layout(path, datasets, _layout(model))
+    own = _written(model)
+    with open_hdf5(path, sha256) as file, h5py.File(own, "a") as target:
+        datasets, expected = (
+            find_datasets(file, path, skip="optimizer"),
+            find_datasets(target, path),
+        )
+        _check_layout(path, datasets, expected)
+        # Keras reads its own file with these values in it: nothing else of another one.
         for name, dataset in datasets.items():
-            read_array(dataset, path, name)
-    keras.saving.load_weights(model, path, objects_to_skip=_optimizers(model))
-
-
-def weights_root(root=None):
-    """Returns the folder of the weights files, a `Path`.
-
-    `root` if given; else the environment variable DDIM_EMBED_WEIGHTS; else `pretrained_weights`
-    inside the package, where a wheel has them; else `weights` beside the package, where a checkout
-    has them.
-    """
-    return Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or _shipped_root())
-
-
-def _shipped_root():
-    installed = _PACKAGE / "pretrained_weights"
-    return installed if installed.is_dir() else _PACKAGE.parent / "weights"
-
-
-def read_manifest(root=None):
-    """Returns the manifest as a dict from "<data set>/<name>" to the file's entry.
-
-    A folder without a manifest has no entries. Raises a WeightsError if it is not a JSON object.
-    """
-    path = weights_root(root) / MANIFEST
-    if not path.exists():
-        return {}
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"The manifest {path} is not JSON: {error}") from error
-    if not isinstance(manifest, dict):
-        raise WeightsError(f"The manifest {path} must be a JSON object.")
-    return manifest
+            values = read_array(dataset, path, name)
+            del target[name]
+            target[name] = values
+    keras.saving.load_weights(model, own, objects_to_skip=_optimizers(model))
 
 
 def record_weights(
@@ -146,14 +127,17 @@ def record_weights(
     errors: dict,
     half: bool = True,
 ) -> tuple[Path, dict]:
-    """Saves weights as `<root>/<dataset>/<name>.weights.h5` and enters them into the manifest.
+    """Saves weights as `<root>/<dataset>/<name>.weights.h5`, and what they are beside them.
+
+    Weights and record, `<name>.json`, change together: a kill leaves the earlier ones or these.
 
     Args:
         root: see `weights_root`.
         dataset, name: plain names; `name` is "generator", "features" or that of an embedding
             network; LPIPS is "lpips", "alexnet".
         model: a built `keras.Model`.
-        config: dict, what is needed to build the model again.
+        config: dict, what is needed to build the model again: all options that the weights depend
+            on, since those that load them take no defaults.
         data: JSON value, what it was trained on.
         budget: dict, what the training took.
         errors: dict, measured errors.
@@ -174,120 +158,82 @@ def record_weights(
         >>> path.name, entry["parameters"]
         ('conv1.weights.h5', 26)
     """
-    root = weights_root(root)
-    path = _weights_path(root, dataset, name)
+    path = records.weights_path(weights_root(root), dataset, name)
     description = {"config": config, "data": data, "budget": budget, "errors": errors}
     # Through JSON and back, so that the caller sees what a reader will see.
-    description = json.loads(_to_json(description))
-    read_manifest(root)  # a damaged one is no place for an entry
-    save_weights(model, path, half=half)
+    description = json.loads(records.to_json(description))
+    contents = _contents(model, half, path)
     entry = description | {
-        "sha256": _sha256(path),
-        "size": path.stat().st_size,
+        "sha256": hashlib.sha256(contents).hexdigest(),
+        "size": len(contents),
         "parameters": model.count_params(),
         "versions": {name: version(name) for name in ("keras", keras.backend.backend())},
     }
-    _update_manifest(root, {f"{dataset}/{name}": entry})
+    records.replace(path, entry, contents)
     return path, entry
 
 
-def record_errors(root, dataset: str, name: str, errors: dict) -> None:
-    """Replaces the errors in the manifest's entry of recorded weights; arguments as there.
+def load_recorded(build, kinds, dataset, name, root=None, find=find_weights, least_size=None):
+    """Builds a model from the entry of recorded weights, and loads them.
 
-    Raises a MissingWeightsError if there are no such weights.
-    """
-    _, entry = find_weights(dataset, name, root)
-    _update_manifest(weights_root(root), {f"{dataset}/{name}": entry | {"errors": errors}})
-
-
-def _update_manifest(root, entries):
-    manifest = read_manifest(root) | entries  # as it is now: saving weights takes a while
-    with replacing(root / MANIFEST) as temporary:
-        temporary.write_text(_to_json(manifest) + "\n", encoding="utf-8")
-
-
-def find_instrument(dataset, name, root=None):
-    """As `find_weights`, but where `root` has none, those that are shipped.
-
-    Of what measures images, a classifier or LPIPS, which is no part of what is trained and measured
-    in a folder of one's own.
-    """
-    try:
-        return find_weights(dataset, name, root)
-    except FileNotFoundError:
-        if f"{dataset}/{name}" not in read_manifest(_shipped_root()):
-            raise
-        return find_weights(dataset, name, _shipped_root())
-
-
-def find_weights(dataset, name, root=None):
-    """Finds the weights that `record_weights` recorded under these names.
+    Args:
+        build: function from the entry's "config" to a built model.
+        kinds: dict of the keys that "config" must have, all others may not be; see `schema.check`.
+        dataset, name, root: as for `record_weights`.
+        find: `find_weights` or `find_instrument`.
+        least_size: function from "config" to bytes that a file of such weights has at least, or
+            None.
 
     Returns:
-        `(path, entry)`: the file, and its entry in the manifest with keys "sha256", "size" (bytes),
-        "parameters", "config", "data", "budget", "errors" and "versions".
+        `(model, path, entry)`.
 
     Raises:
-        MissingWeightsError: if there are none; the message lists those there are.
-        ValueError: for names that are not plain.
+        MissingWeightsError: if there are none.
+        WeightsError: if they, or their record, are damaged.
     """
-    root = weights_root(root)
-    path = _weights_path(root, dataset, name)
-    manifest = read_manifest(root)
-    entry = manifest.get(f"{dataset}/{name}")
-    if entry is None or not path.is_file():
-        raise MissingWeightsError(dataset, name, root, manifest)
-    return path, entry
+    while True:
+        path, entry = find(dataset, name, root)
+        where, config = f"The record of {path}, in `config`", entry["config"]
+        check(config, kinds, where, only=True)
+        size = path.stat().st_size
+        if least_size is not None and least_size(config) > size:
+            raise WeightsError(f"{where}, is of a larger network than {size:,} bytes hold.")
+        try:
+            model = build(config)
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"{where}: {error}") from error
+        try:
+            load_weights(model, path, entry["sha256"])
+        except WeightsError:
+            if find(dataset, name, root)[1]["sha256"] == entry["sha256"]:
+                raise
+            continue  # another process has replaced them in between
+        return model, path, entry
 
 
-@contextlib.contextmanager
-def open_hdf5(path):
-    """Opens a file for reading; what HDF5 cannot read, now or in the `with` block, is a ValueError.
+class _Memory(io.BytesIO):
+    """A file in memory where Keras expects a path, of which it looks at the ending.
 
-    Raises a FileNotFoundError if there is no such file.
+    HDF5 that meets a full disk prints hundreds of lines and can crash.
     """
-    _check_exists(path)
-    if not h5py.is_hdf5(path):
-        raise WeightsError(f"{path} is not an HDF5 file.")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"{path} is truncated or damaged: {error}") from error
+
+    def __str__(self):
+        return f"memory{SUFFIX}"
 
 
-def find_datasets(group, skip=None):
-    """Returns a dict from path to h5py dataset, for all inside a group but a child named `skip`.
-
-    Links are not followed: they can lead out of the file.
-    """
-    datasets = {}
-
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset) and name.partition("/")[0] != skip:
-            datasets[name] = item
-
-    group.visititems(visit)
-    return datasets
+def _written(model):
+    memory = _Memory()
+    keras.saving.save_weights(model, memory, objects_to_skip=_optimizers(model))
+    return memory
 
 
-def read_array(dataset, path, name):
-    """Reads an h5py dataset, whose shape was checked, as a float32 array of finite values.
-
-    Raises a ValueError, which names the file and the dataset, for other types, values that are not
-    finite, or values that are stored in other files.
-    """
-    if dataset.external or dataset.is_virtual:
-        raise WeightsError(f"{path}: the values of {_describe(name)} are kept in other files.")
-    if not np.issubdtype(dataset.dtype, np.floating):
-        raise WeightsError(
-            f"{path}: {_describe(name)} is of type {dataset.dtype}, not a float type."
-        )
-    with np.errstate(over="ignore"):  # what float32 cannot hold is reported as not finite
-        values = dataset[()].astype(np.float32)
-    if not np.isfinite(values).all():
-        raise WeightsError(f"{path}: {_describe(name)} has values that are not finite.")
-    return values
+def _contents(model, half, path):
+    """The bytes of a weights file; errors name `path`."""
+    memory = io.BytesIO()
+    # A second file: HDF5 does not give back the room of an array that is replaced.
+    with h5py.File(_written(model), "r") as source, h5py.File(memory, "w") as target:
+        _copy(source, target, half, path)
+    return memory.getbuffer()
 
 
 def _check_suffix(path):
@@ -297,62 +243,25 @@ def _check_suffix(path):
     return path
 
 
-def _check_exists(path):
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_sha256(path, expected):
-    _check_exists(path)
-    found = _sha256(path)
-    if found != expected.lower():
-        raise WeightsError(
-            f"The checksum of {path} is wrong: the file is damaged, or another one. "
-            f"Expected sha256: {expected}. Received: {found}"
-        )
-
-
 def _optimizers(model):
     """The optimizers of a model and of those inside it; Keras would store their state, too."""
     found = (getattr(layer, "optimizer", None) for layer in model._flatten_layers())
     return [optimizer for optimizer in found if optimizer is not None]
 
 
-def _write(model, path):
-    keras.saving.save_weights(model, path, objects_to_skip=_optimizers(model))
-
-
-def _layout(model):
-    """Paths and shapes of the arrays that a model writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model" + SUFFIX)
-        _write(model, path)
-        with h5py.File(path, "r") as file:
-            return {name: dataset.shape for name, dataset in find_datasets(file).items()}
-
-
 def _check_layout(path, datasets, expected):
-    found = {name: dataset.shape for name, dataset in datasets.items()}
+    found, expected = (
+        {name: dataset.shape for name, dataset in each.items()} for each in (datasets, expected)
+    )
     differing = [name for name in expected | found if expected.get(name) != found.get(name)]
     if differing:
         name = differing[0]
         count = "1 array differs" if len(differing) == 1 else f"{len(differing)} arrays differ"
         raise WeightsError(
-            f"{path} has the weights of another model: {count}. The first is {_describe(name)}: "
+            f"{path} has the weights of another model: {count}. The first is {describe(name)}: "
             f"shape {found.get(name, 'missing')} in the file, "
             f"{expected.get(name, 'missing')} in the model."
         )
-
-
-def _describe(name):
-    """`block/conv1/vars/0`, as Keras names arrays, in words."""
-    layer, _, index = name.rpartition("/vars/")
-    return f"array {index} of layer `{layer}`" if layer else f"array `{name}`"
 
 
 def _copy(source, target, half, path):
@@ -375,22 +284,8 @@ def _to_half(values, path, name):
         halved = values.astype(np.float16)
     if not np.isfinite(halved).all():
         raise ValueError(
-            f"{path}: {_describe(name)} does not fit float16, whose largest value is "
+            f"{path}: {describe(name)} does not fit float16, whose largest value is "
             f"{np.finfo(np.float16).max}. Received: {np.abs(values).max()}. "
             f"Save it with `half=False`."
         )
     return halved
-
-
-def _weights_path(root, dataset, name):
-    """The name alone decides where a file lies: no path in a manifest can lead elsewhere."""
-    for argument, value in (("dataset", dataset), ("name", name)):
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", value):
-            raise ValueError(
-                f"`{argument}` must consist of letters, digits, `_` and `-`. Received: {value!r}"
-            )
-    return Path(root) / dataset / f"{name}{SUFFIX}"
-
-
-def _to_json(value):
-    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False)

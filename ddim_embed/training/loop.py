@@ -1,5 +1,7 @@
 """Trains a model over a stream of batches, resumable after a kill at any moment."""
 
+import contextlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -13,13 +15,17 @@ from tqdm import tqdm
 
 from ddim_embed import backend
 from ddim_embed.store.atomic import replacing
+from ddim_embed.store.locks import LockedError, locked
+from ddim_embed.store.sealed import DamagedError, read_sealed, write_sealed
 
 CHECKPOINT = "checkpoint.h5"
 HISTORY = "history.jsonl"
+# Its name in a checkpoint; those of variables begin with a number.
+_HISTORY = "history"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint belongs to another model or run than the one that would go on from it."""
+    """A checkpoint is damaged, of another model or run, or another process is at it."""
 
 
 def train(
@@ -36,16 +42,18 @@ def train(
 ) -> list[dict]:
     """Trains a compiled model up to `num_steps` optimizer steps; goes on from a checkpoint, if any.
 
-    A checkpoint holds every variable of the model and its optimizer and is replaced in one rename,
-    so that a kill leaves the old one or the new one. What a step draws must depend on the
-    optimizer's step count alone, as in `DiffusionModel` and `EmbedderTrainer`: then a resumed run
-    repeats the uninterrupted one, to the reproducibility of the machine's own kernels.
+    A checkpoint holds every variable of the model and its optimizer, the history, and a checksum,
+    and is replaced in one rename, so that a kill leaves the old one or the new one. What a step
+    draws must depend on the optimizer's step count alone, as in `DiffusionModel` and
+    `EmbedderTrainer`: then a resumed run repeats the uninterrupted one, to the reproducibility of
+    the machine's own kernels.
 
     Args:
         model: a `TrainedModel`, compiled.
         batches: function from a step number to an iterable of the batches from that step on.
         num_steps: optimizer steps in all; a finished run returns at once.
-        folder: where the checkpoint and `history.jsonl` lie; made if missing.
+        folder: where the checkpoint lies, and `history.jsonl`, a copy of the history that is not
+            read; made if missing. It is locked while a process trains in it.
         identity: a key of the run, for what it depends on but does not hold, such as the weights of
             a frozen generator: a checkpoint with another key is refused.
         checkpoint_seconds: seconds between checkpoints.
@@ -59,7 +67,8 @@ def train(
         the first step took to compile.
 
     Raises:
-        CheckpointError: if a checkpoint in `folder` has other variables or another identity.
+        CheckpointError: if a checkpoint in `folder` is damaged or has other variables or another
+            identity, or if another process trains there.
         FloatingPointError: if a loss or a weight is not finite; the last checkpoint stays as it
             was.
 
@@ -75,54 +84,70 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    history, seconds_before = [], 0.0
-    if (folder / CHECKPOINT).exists():
-        seconds_before = restore_checkpoint(folder / CHECKPOINT, model, identity)
-        history = _read_history(folder / HISTORY, int(model.optimizer.iterations))
-    step = int(model.optimizer.iterations)
-    if step >= num_steps:
+    with _alone_in(folder):
+        history, seconds_before = [], 0.0
+        if (folder / CHECKPOINT).exists():
+            seconds_before, history = restore_checkpoint(folder / CHECKPOINT, model, identity)
+        step = int(model.optimizer.iterations)
+        if step >= num_steps:
+            # A run that was killed before its first line, and wanted longer then, has none.
+            return history or [{"step": step, "seconds": round(seconds_before, 1)}]
+
+        steps = _Steps(model)
+        started = saved = time.monotonic()
+
+        def seconds():
+            return seconds_before + time.monotonic() - started
+
+        def save():
+            steps.write_back()
+            save_checkpoint(folder / CHECKPOINT, model, seconds(), history, identity)
+            with replacing(folder / HISTORY) as temporary:
+                temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+
+        bar = tqdm(
+            initial=step, total=num_steps, desc=description, unit="step", disable=not progress
+        )
+        with bar:
+            for batch in batches(step):
+                logs = steps.run(batch)
+                step += 1
+                bar.update()
+                if steps.compile_seconds is None:
+                    steps.compile_seconds = seconds() - seconds_before
+                    if progress:
+                        bar.write(f"{description}: compiled in {steps.compile_seconds:.0f} s")
+                if step % log_steps == 0 or step == num_steps:
+                    values = {name: float(value) for name, value in logs.items()}
+                    if not np.isfinite(list(values.values())).all():
+                        raise FloatingPointError(
+                            f"Training stopped at step {step}: a loss is not finite ({values}). A "
+                            f"lower learning rate may help; the last checkpoint is in {folder}."
+                        )
+                    history.append({"step": step, "seconds": round(seconds(), 1)} | values)
+                    bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()})
+                    steps.write_back()
+                    for metric in model.metrics:
+                        metric.reset_state()
+                if step == num_steps:
+                    break
+                if time.monotonic() - saved > checkpoint_seconds:
+                    save()
+                    saved = time.monotonic()
+        save()
         return history
 
-    steps = _Steps(model)
-    started = saved = time.monotonic()
 
-    def seconds():
-        return seconds_before + time.monotonic() - started
-
-    def save():
-        steps.write_back()
-        _write_history(folder / HISTORY, history)
-        save_checkpoint(folder / CHECKPOINT, model, seconds(), identity)
-
-    bar = tqdm(initial=step, total=num_steps, desc=description, unit="step", disable=not progress)
-    with bar:
-        for batch in batches(step):
-            logs = steps.run(batch)
-            step += 1
-            bar.update()
-            if steps.compile_seconds is None:
-                steps.compile_seconds = seconds() - seconds_before
-                if progress:
-                    bar.write(f"{description}: compiled in {steps.compile_seconds:.0f} s")
-            if step % log_steps == 0 or step == num_steps:
-                values = {name: float(value) for name, value in logs.items()}
-                if not np.isfinite(list(values.values())).all():
-                    raise FloatingPointError(
-                        f"Training stopped at step {step}: a loss is not finite ({values}). A "
-                        f"lower learning rate may help; the last checkpoint is in {folder}."
-                    )
-                history.append({"step": step, "seconds": round(seconds(), 1)} | values)
-                bar.set_postfix({name: f"{value:.4f}" for name, value in values.items()})
-                steps.write_back()
-                for metric in model.metrics:
-                    metric.reset_state()
-            if step == num_steps:
-                break
-            if time.monotonic() - saved > checkpoint_seconds:
-                save()
-                saved = time.monotonic()
-    save()
-    return history
+@contextlib.contextmanager
+def _alone_in(folder):
+    try:
+        with locked(folder / ".lock", wait=False):
+            yield
+    except LockedError as error:
+        raise CheckpointError(
+            f"Another process trains in {folder}: {error}. Wait until it ends, or stop it, and "
+            f"start this one again, which goes on from its checkpoint; or train in another folder."
+        ) from error
 
 
 class _Steps:
@@ -166,21 +191,24 @@ class _Steps:
             self._values = None
 
 
-def save_checkpoint(path, model, seconds=0.0, identity=""):
+def save_checkpoint(path, model, seconds=0.0, history=(), identity=""):
     """Writes all variables of a model and its optimizer, replacing `path` in one rename.
 
     Args:
-        path: the file, HDF5.
+        path: the file, HDF5 with a checksum behind it.
         model: a built and compiled `keras.Model`.
         seconds: training time so far, stored with it.
+        history: of `train`, stored with it.
         identity: of the run, stored with it.
 
     Raises:
         FloatingPointError: if a variable is not finite; the file stays as it was.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    memory = io.BytesIO()  # on a full disk, HDF5 itself prints hundreds of lines and can crash
+    with h5py.File(memory, "w") as file:
         file.attrs["seconds"] = seconds
         file.attrs["identity"] = identity
+        file[_HISTORY] = json.dumps([*history])
         for name, variable in _named_variables(model):
             values = ops.convert_to_numpy(variable.value)
             if not np.isfinite(values).all():
@@ -189,22 +217,27 @@ def save_checkpoint(path, model, seconds=0.0, identity=""):
                     f"lower learning rate may help."
                 )
             file[name] = values
+    write_sealed(path, memory.getbuffer())
 
 
 def restore_checkpoint(path, model, identity=""):
     """Sets all variables of a model and its optimizer from `save_checkpoint`'s file.
 
     Returns:
-        The training seconds stored with it.
+        The training seconds and the history stored with it.
 
     Raises:
-        CheckpointError: if the file is of a model with other variables, or of a run with another
-            identity; nothing is changed then.
+        CheckpointError: if the file is damaged, of a model with other variables, or of a run with
+            another identity; nothing is changed then.
     """
     variables = _named_variables(model)
-    with h5py.File(path, "r") as file:
+    try:
+        contents = io.BytesIO(read_sealed(path))
+    except DamagedError as error:
+        raise CheckpointError(f"The checkpoint {error} Delete it to start anew.") from error
+    with h5py.File(contents, "r") as file:
         # Matched by number: Keras puts a count of the models made so far into optimizers' names.
-        stored = {name.partition("_")[0]: name for name in file}
+        stored = {name.partition("_")[0]: name for name in file if name != _HISTORY}
         expected = {name.partition("_")[0]: name for name, _ in variables}
         shapes = {number: file[name].shape for number, name in stored.items()}
         own_shapes = {name.partition("_")[0]: tuple(v.shape) for name, v in variables}
@@ -223,7 +256,7 @@ def restore_checkpoint(path, model, identity=""):
                 f"The checkpoint {path} is of another model ({details}). Train in another folder, "
                 f"or delete it to start anew."
             )
-        found = file.attrs.get("identity", "")
+        found = file.attrs["identity"]
         if found != identity:
             raise CheckpointError(
                 f"The checkpoint {path} is of another run (expected {identity!r}, found "
@@ -231,7 +264,7 @@ def restore_checkpoint(path, model, identity=""):
             )
         for name, variable in variables:
             variable.assign(file[stored[name.partition("_")[0]]][()])
-        return float(file.attrs["seconds"])
+        return float(file.attrs["seconds"]), json.loads(file[_HISTORY][()])
 
 
 def _variables(model):
@@ -246,19 +279,6 @@ def _named_variables(model):
         (f"{index:04d}_{variable.name}", variable)
         for index, variable in enumerate(_variables(model))
     ]
-
-
-def _read_history(path, step):
-    """The history up to `step`: a kill may have left lines that the checkpoint does not know."""
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line for line in lines if line["step"] <= step]
-
-
-def _write_history(path, history):
-    with replacing(path) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
 
 
 def warmup_cosine(learning_rate, num_steps, warmup_steps=200):

@@ -1,27 +1,30 @@
 """Generated images with the latents that they come from, for the warm start."""
 
+import contextlib
+import warnings
 from pathlib import Path
 
-import h5py
 import numpy as np
 from keras import ops
 from tqdm import tqdm
 
 from ddim_embed.generator.generator import DECODE_BATCH
 from ddim_embed.process import noise
-from ddim_embed.store.atomic import replacing
+from ddim_embed.store.locks import LockedError, locked
+from ddim_embed.store.sealed import DamagedError, read_sealed, write_sealed
 
 
 class LatentPairs:
     """A set of (pixels, latents) with pixels = clip(decode(latents)), stored in a file.
 
-    Latents are a function of the seed, so the file holds the pixels alone, as float16. It grows
-    part by part; a killed run goes on where it stopped, and all five networks share it.
+    Latents are a function of the seed, so the file holds the pixels alone, as float16, after a line
+    that says whose they are, with a checksum behind them. It grows part by part; a killed run goes
+    on where it stopped, and all five networks share it: what comes second waits for the first.
 
     Args:
         generator: a `Generator`.
         count: how many pairs, rounded up to whole parts of `DECODE_BATCH`.
-        path: the HDF5 file; one that belongs to another generator or seed is made anew.
+        path: the file; one that belongs to another generator or seed, or is damaged, is made anew.
         seed: integer.
         progress: whether to show a progress bar.
 
@@ -29,7 +32,7 @@ class LatentPairs:
         >>> import tempfile
         >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     pairs = de.LatentPairs(generator, 64, folder + "/pairs.h5", progress=False)
+        ...     pairs = de.LatentPairs(generator, 64, folder + "/pairs.bin", progress=False)
         >>> pixels, latents = next(pairs.batches(8))
         >>> pixels.shape, latents.shape
         ((8, 16, 16, 1), (8, 16, 16, 1))
@@ -39,7 +42,10 @@ class LatentPairs:
         self._shape = generator.image_shape
         self._seed = seed
         self._num_parts = -(-count // DECODE_BATCH)
-        self.pixels = self._load_or_decode(generator, Path(path), progress)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone_at(path):
+            self.pixels = self._load_or_decode(generator, path, progress)
 
     def __len__(self):
         return len(self.pixels)
@@ -78,24 +84,41 @@ class LatentPairs:
             epoch, position = epoch + 1, 0
 
     def _load_or_decode(self, generator, path, progress):
-        identity = f"seed {self._seed}, weights {generator.fingerprint()}"
+        identity = f"seed {self._seed}, weights {generator.fingerprint()}\n".encode()
         pixels = np.zeros((self._num_parts * DECODE_BATCH, *self._shape), np.float16)
-        done = 0
-        if path.exists():
-            try:
-                with h5py.File(path, "r") as file:
-                    if file.attrs["identity"] == identity:
-                        stored = file["pixels"][: len(pixels)]
-                        done = len(stored) // DECODE_BATCH
-                        pixels[: len(stored)] = stored
-            except (OSError, KeyError):
-                pass  # not a whole file of ours: made anew below
+        stored = _read(path, identity).reshape(-1, *self._shape)[: len(pixels)]
+        done = len(stored) // DECODE_BATCH
+        pixels[: len(stored)] = stored
         parts = range(done, self._num_parts)
         for part in tqdm(parts, desc="latent pairs", unit="part", disable=not progress):
             decoded = ops.convert_to_numpy(generator.decode(self.latents(part)))
             pixels[part * DECODE_BATCH : (part + 1) * DECODE_BATCH] = np.clip(decoded, 0, 1)
             if part % 16 == 15 or part == self._num_parts - 1:
-                with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-                    file.attrs["identity"] = identity
-                    file["pixels"] = pixels[: (part + 1) * DECODE_BATCH]
+                write_sealed(path, identity, pixels[: (part + 1) * DECODE_BATCH])
         return pixels
+
+
+def _read(path, identity):
+    """The pixels in a file, flat; none if there is no file, or one of another identity."""
+    try:
+        contents = read_sealed(path)
+    except FileNotFoundError:
+        contents = b""
+    except DamagedError as error:
+        warnings.warn(f"{error} The latent pairs are made anew.", stacklevel=4)
+        contents = b""
+    if contents[: len(identity)] != identity:
+        return np.empty(0, np.float16)
+    return np.frombuffer(contents[len(identity) :], np.float16)
+
+
+@contextlib.contextmanager
+def _alone_at(path):
+    lock = path.with_name(f".{path.name}.lock")
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(lock, wait=False))
+        except LockedError as error:
+            warnings.warn(f"Waiting for the latent pairs {path} of {error}", stacklevel=3)
+            held.enter_context(locked(lock))
+        yield

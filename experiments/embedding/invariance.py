@@ -9,7 +9,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
 from ddim_embed.process import sampling
-from ddim_embed.store.atomic import replacing
+from ddim_embed.store.sealed import read_arrays, write_arrays
 from ddim_embed.training.loop import warmup_cosine
 from experiments.embedding import invariance_figures, training
 from experiments.embedding.claims import invariance_verdict
@@ -160,10 +160,11 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     def decode(key, num_steps):
         generator = de.Generator.from_diffusion(model, config.image_shape)
         images = _decode(generator, count, config.seed, num_steps)
-        with replacing(folder / f"{key[0]}-{key[1]}.npz") as path:
-            np.savez_compressed(
-                path, identity=f"{identity} {config.num_steps} {count}", images=images
-            )
+        write_arrays(
+            folder / f"{key[0]}-{key[1]}.npz",
+            f"{identity} {config.num_steps} {count}",
+            images=images,
+        )
         images_of[key] = images
 
     def batches(step):
@@ -224,10 +225,8 @@ def _decode(generator, count, seed, num_steps):
 
 
 def _read(path, identity):
-    if not path.exists():
-        return None
-    with np.load(path, allow_pickle=False) as file:
-        return file["images"] if str(file["identity"]) == identity else None
+    arrays = read_arrays(path, identity)
+    return None if arrays is None else arrays["images"]
 
 
 def _shipped(config, count, counts):

@@ -38,8 +38,9 @@ def measure(config):
     ]
     test = sources.load(config, "test", limit=config.images)
     for name in names:
-        errors = training.measure(config, name, test, manifest[f"{config.name}/{name}"]["budget"])
-        record_errors(config.weights, config.name, name, errors)
+        entry = manifest[f"{config.name}/{name}"]
+        errors = training.measure(config, name, test, entry["budget"])
+        record_errors(config.weights, config.name, name, errors, entry["sha256"])
         print(f"{config.name}/{name}: {training.in_words(errors)}")
     if not names:
         print(f"All recorded weights of {config.name} are measured.")

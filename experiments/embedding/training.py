@@ -13,11 +13,13 @@ from ddim_embed.backend import fast_precision, is_tensorflow
 from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.store.outputs import require_folder
+from ddim_embed.store.schema import check, one_of
 from ddim_embed.store.weights import find_weights, load_weights, weights_root
 from ddim_embed.training.loop import CheckpointError, warmup_cosine
 from experiments.configuration import NETWORKS
 from experiments.toolkit import sources
 from experiments.toolkit.command_line import UsageError
+from experiments.toolkit.results import finite
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
 NORMALIZER_IMAGES = 60_000
@@ -84,19 +86,19 @@ def diffusion_model(config, attention=None):
 
 
 def denoiser_errors(model, test):
-    """Returns the validation error of a compiled `DiffusionModel` for the manifest."""
+    """Returns the validation error of a compiled `DiffusionModel` for its record."""
     found = model.evaluate(test, batch_size=64, verbose=0, return_dict=True)["loss"]
     abbreviation = {"mean_absolute_error": "mae", "mean_squared_error": "mse"}[model.loss_name]
     return {f"test_{model.prediction}_{abbreviation}": found, "test_images": len(test)}
 
 
 def embedder_errors(generator, network, embedder, test):
-    """Returns the errors of an embedding network, of float32 weights, for the manifest."""
+    """Returns the errors of an embedding network, of float32 weights, for its record."""
     result = de.embed(generator, test, de.Network(network, embedder))
     psnr = metrics.psnr(test, result.reconstruction, generator.padding)
     return {
         "test_mse": float(result.mse.mean()),
-        "test_psnr": float(psnr.mean()),
+        "test_psnr": finite(psnr.mean()),
         "test_images": len(test),
     }
 
@@ -110,6 +112,8 @@ def measure(config, name, test, budget):
     if name != "generator":
         embedder = de.load_embedder(config.name, name, config.weights)
         return embedder_errors(generator, name, embedder, test)
+    losses = {"loss": one_of(["mean_absolute_error", "mean_squared_error"])}
+    check(budget, losses, f"The record of {config.name}/generator, in `budget`")
     network = type(generator.network).from_config(generator.network.get_config())
     network.set_weights(generator.network.get_weights())
     model = de.DiffusionModel(
@@ -206,11 +210,11 @@ def _record(config, name, model, sizes, budget, errors):
 
 
 def _warm_start(config, generator, network, embedder, folder, key):
-    """Regresses the latents of generated images; returns the budget, for the manifest."""
+    """Regresses the latents of generated images; returns the budget, for the record."""
     pairs = de.LatentPairs(
         generator,
         config.pairs,
-        config.run_folder / "pairs.h5",
+        config.run_folder / "pairs.bin",
         seed=config.seed,
         progress=config.progress,
     )
@@ -238,7 +242,7 @@ def _go_further(config, name, model, folder, key):
     """Sets the weights of `model` to the recorded ones called `name`.
 
     Returns the folder and the key of the run of its own that begins with them, and what was spent
-    on them, for the manifest.
+    on them, for the record.
     """
     path, entry = find_weights(config.name, name, config.weights)
     load_weights(model, path, entry["sha256"])
@@ -302,4 +306,7 @@ def in_words(errors):
     """Returns the errors of weights as a message."""
     if not errors:
         return "not measured yet; the verb `measure` does it where TensorFlow is installed"
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in errors.items())
+    return ", ".join(
+        f"{name.replace('_', ' ')} {'-' if value is None else f'{value:.4g}'}"
+        for name, value in errors.items()
+    )

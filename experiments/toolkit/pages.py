@@ -107,12 +107,13 @@ def write_results(outputs, sections):
                 text = _environment().from_string(_SECTION).render(variables)
                 found.append((section.file, contents, text))
     with left_out("the page"):
-        others = [path for path in sorted(folder.glob("[!.]*.json")) if path.name != found[0][0]]
+        first, contents = found[0][:2] if found else ("", {})
+        others = [path for path in sorted(folder.glob("[!.]*.json")) if path.name != first]
         write(
             outputs,
             "toolkit/templates/results.html",
             shown,
-            title=f"Embedding {found[0][1]['dataset']}",
+            title=f"Embedding {contents.get('dataset', folder.name)}",
             sections=found,
             figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
             files={path.name: path.read_text(errors="replace") for path in others},
