@@ -255,7 +255,7 @@ def _rows(words, pixels, embedding, padding, mask):
     """Returns rows of the table; `words` are its columns `file`, `reconstruction` and `error`."""
     files, names, errors = words
     blank = [""] * len(pixels)
-    whole = (pixels, embedding.reconstruction, padding)
+    whole = (pixels, embedding.reconstruction.clip(0, 1), padding)
     columns = zip(
         files,
         names,
