@@ -128,7 +128,8 @@ def test_every_verb(config, network, tmp_path, pictures, capsys):
     assert (found["canonical"] is None) == (network != "unet")
     # Networks without weights are left out, with the command that trains them.
     output = capsys.readouterr().out
-    assert f"python -m experiments.{name} train-embedders conv3_16`" in output
+    command = f"python -m experiments.{name} train-embedders conv3_16"
+    assert f"{command} --results {tmp_path} --smoke`" in output
     assert (folder / "fig03_embedding.png").exists() == (network == "unet")
     assert (report["table2"]["generated"] is not None) == (network == "unet")
     # Verbs say beforehand what they write, and write nothing else.

@@ -207,7 +207,8 @@ def _showing(verb, config, uses):
 
 def _command_beside(config, verbs, verb, arguments, words):
     """Returns the command that runs another verb with the flags that both verbs use."""
-    shared = given(arguments, verbs[words[0]].uses)
+    other = verbs[words[0]]
+    shared = given(arguments, other.uses_in_smoke() if verb.config.smoke else other.uses)
     for field in dataclasses.fields(verb.config):
         value = getattr(verb.config, field.name)
         if field.name not in shared:
