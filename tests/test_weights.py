@@ -423,7 +423,9 @@ class TestManifest:
         assert f"`python -m experiments.{words}`" in with_command(error.value)
         assert with_command(FileNotFoundError("gone")) == "gone"
 
-    @pytest.mark.parametrize("name", ["", "..", "../unet", "a/b", "a\\b", "unet.h5", "unet\n"])
+    @pytest.mark.parametrize(
+        "name", ["", "..", "../unet", "a/b", "a\\b", "unet.h5", "unet\n", 201 * "a"]
+    )
     def test_names_cannot_leave_the_folder(self, tmp_path, model, name):
         for pair in ((name, "unet"), ("mnist", name)):
             with pytest.raises(ValueError, match="must consist of letters"):

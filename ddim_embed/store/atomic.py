@@ -73,7 +73,8 @@ def _create(path):
 def _remove_leftovers(folder):
     if fcntl is None:
         return
-    with os.scandir(folder) as entries:
+    found = []
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         found = [entry.path for entry in entries if entry.name.startswith(PREFIX)]
     for path in found:
         # Not a link, and no waiting for a pipe.

@@ -128,7 +128,8 @@ def weights_path(root, dataset, name):
     for argument, value in (("dataset", dataset), ("name", name)):
         if not _is_plain(value):
             raise ValueError(
-                f"`{argument}` must consist of letters, digits, `_` and `-`. Received: {value!r}"
+                f"`{argument}` must consist of letters, digits, `_` and `-`, 200 at most. "
+                f"Received: {value!r}"
             )
     return Path(root) / dataset / f"{name}{SUFFIX}"
 
@@ -261,4 +262,4 @@ def _key(path):
 
 
 def _is_plain(name):
-    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]+", name) is not None
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,200}", name) is not None

@@ -89,7 +89,7 @@ def denoiser_errors(model, test):
     """Returns the validation error of a compiled `DiffusionModel` for its record."""
     found = model.evaluate(test, batch_size=64, verbose=0, return_dict=True)["loss"]
     abbreviation = {"mean_absolute_error": "mae", "mean_squared_error": "mse"}[model.loss_name]
-    return {f"test_{model.prediction}_{abbreviation}": found, "test_images": len(test)}
+    return {f"test_{model.prediction}_{abbreviation}": finite(found), "test_images": len(test)}
 
 
 def embedder_errors(generator, network, embedder, test):
@@ -97,7 +97,7 @@ def embedder_errors(generator, network, embedder, test):
     result = de.embed(generator, test, de.Network(network, embedder))
     psnr = metrics.psnr(test, result.reconstruction, generator.padding)
     return {
-        "test_mse": float(result.mse.mean()),
+        "test_mse": finite(result.mse.mean()),
         "test_psnr": finite(psnr.mean()),
         "test_images": len(test),
     }
