@@ -902,7 +902,7 @@ def test_missing_weights_take_one_line_with_the_remedy(tmp_path):
 
     assert run.returncode == 1
     assert len(run.stderr.splitlines()) == 1
-    assert "python -m experiments.celeba train`" in run.stderr
+    assert f"`python -m experiments.celeba train --weights {tmp_path}`" in run.stderr
     assert not run.stdout
 
 
