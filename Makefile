@@ -5,8 +5,9 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test lint bench versions clean
 
-demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/fashion_mnist/index.html
-	$(BIN)/python -m experiments.fashion_mnist
+# Few images, apart from the results of the whole report: two minutes on two cores.
+demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/demo/fashion_mnist/index.html
+	$(BIN)/python -m experiments.fashion_mnist --images 64 --results results/demo
 
 # One process more than two cores: most of a test's time is Python, on one core, and some waits. What a file's tests share is
 # made once, so that a file stays in one process; the longest files begin first.

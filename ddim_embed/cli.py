@@ -5,13 +5,21 @@ TensorFlow is imported when a command runs, not here: `--help` and a wrong flag 
 
 import dataclasses
 import re
-import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Union
 
 import tyro
 
-from ddim_embed.console import UsageError, errors_in_a_line, import_tensorflow
+from ddim_embed.console import (
+    UsageError,
+    errors_in_a_line,
+    flags,
+    import_tensorflow,
+    parse,
+    require_flags,
+    words_of,
+)
+from ddim_embed.estimates import require_decodes
 from ddim_embed.version import __version__
 
 # The names of `de.METHODS`, which imports TensorFlow.
@@ -47,12 +55,18 @@ class Command:
                 )
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.model):
             raise UsageError(f"--model must be a name of `ddim-embed list`. Received: {self.model}")
+        require_decodes(1, (1, 1, 1), self.num_steps)
         import ddim_embed as de
         from ddim_embed import commands
 
         generator = de.load_generator(self.model, self.weights, self.num_steps)
         notes = {"command": type(self).__name__.lower(), "options": dataclasses.asdict(self)}
-        self.call(commands, generator, seed=self.seed, notes=notes | {"ddim_embed": __version__})
+        notes["ddim_embed"] = __version__
+        try:
+            self.call(commands, generator, seed=self.seed, notes=notes)
+        except KeyboardInterrupt as stop:
+            stop.args = (f"What was done is in {self.out}. The same command begins anew.",)
+            raise
 
     def call(self, commands, generator, **options):
         """Runs a function of the module `commands` with a loaded generator."""
@@ -66,7 +80,7 @@ class Embed(Command):
     Attributes:
         files: images in any usual format; cropped to the central square and resized.
         method: how latents are found.
-        out: folder to write to.
+        out: folder to write to; a file in it that this command did not write is not replaced.
     """
 
     files: _Files
@@ -85,7 +99,7 @@ class Sample(Command):
 
     Attributes:
         count: how many.
-        out: folder to write to.
+        out: folder to write to; a file in it that this command did not write is not replaced.
     """
 
     count: int = 16
@@ -103,7 +117,7 @@ class Interpolate(Command):
         files: two images.
         method: how their latents are found.
         frames: images on the way, both ends included.
-        out: folder to write to.
+        out: folder to write to; a file in it that this command did not write is not replaced.
     """
 
     files: _Files
@@ -126,7 +140,7 @@ class Project(Command):
         files: images in any usual format.
         mask: of one image, a picture of its size, white where it was edited; there it is free.
         method: how latents are found; with a mask one that takes it.
-        out: folder to write to.
+        out: folder to write to; a file in it that this command did not write is not replaced.
     """
 
     files: _Files
@@ -172,6 +186,9 @@ class List:
         print(f"\nmethods: {', '.join(METHODS)}")
 
 
+COMMANDS = {kind.__name__.lower(): kind for kind in (Embed, Sample, Interpolate, Project, List)}
+
+
 def main(arguments=None):
     """Runs the command line.
 
@@ -179,20 +196,20 @@ def main(arguments=None):
         arguments: list of strings; None for those of the process.
 
     Raises:
-        SystemExit: with code 2 for a wrong command, flag or value; with code 1 for missing weights
-            or images. stderr has the reason in one line.
+        SystemExit: as `console.errors_in_a_line`; stderr has the reason in one line.
     """
-    arguments = [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
-    if arguments == ["--version"]:
-        print(__version__)
-        return
     with errors_in_a_line():
-        command = tyro.cli(
-            Embed | Sample | Interpolate | Project | List,
+        arguments = words_of(arguments)
+        if arguments == ["--version"]:
+            print(__version__)
+            return
+        require_flags(arguments, {name: flags(kind) for name, kind in COMMANDS.items()})
+        command = parse(
+            Union[tuple(COMMANDS.values())],  # noqa: UP007 (a list of them)
+            arguments,
             prog="ddim-embed",
             description="Finds the latents from which a DDIM generates an image. "
             "`COMMAND --help` shows the flags of a command, `--version` the version.",
-            args=arguments,
         )
         import_tensorflow()
         command.run()

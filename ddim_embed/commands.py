@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -13,11 +12,15 @@ import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.console import UsageError
 from ddim_embed.data import crop_padding
-from ddim_embed.store.atomic import replacing
+from ddim_embed.estimates import require_decodes
+from ddim_embed.methods.embedding import concatenate
+from ddim_embed.store.outputs import Outputs
 
 COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "single_mse", "error")
 # The ways of `de.interpolate`.
 _KINDS = ("spherical", "linear", "pixels")
+# Images in a row of a figure, at most.
+_SHOWN = 64
 # Milliseconds that an animation shows a frame and its first and last one, and the least size of a
 # frame in pixels.
 _FRAME, _PAUSE, _SIZE = 90, 700, 160
@@ -75,38 +78,68 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
     """Embeds image files; writes `latents.npz`, a PNG per image, `errors.csv` and `embed.json`.
 
     The latents of a coupled method come with their `partner`: its reconstruction and error are of
-    the pair, and `single_mse` is the error of the latents alone. A file that cannot be read is
-    reported on stderr and has a row with the reason in `errors.csv`; the others are embedded. No
-    file that is read is replaced.
+    the pair, and `single_mse` is the error of the latents alone. A file that cannot be read, or
+    whose reconstruction cannot be written, is reported on stderr and has a row with the reason in
+    `errors.csv`; the others are embedded. What is embedded is kept if the work ends early.
 
     `mask` is None, or bool `(n, height, width)`, True where the images are free: errors are those
-    of the other pixels. The dict `notes` goes into `embed.json`. Returns the pixels that were read
-    and their `Embedding`; raises a FileNotFoundError if none of the files can be read, or weights
-    are missing.
+    of the other pixels. The dict `notes` goes into `embed.json`; `folder` is a path, or `Outputs`.
+    Returns the pixels that were read and their `Embedding`. Raises a FileNotFoundError if none of
+    the files can be read, or weights are missing; a FileExistsError, before it begins, if a file of
+    the user's is in the way.
     """
-    folder, padding = Path(folder), generator.padding
+    outputs = folder if isinstance(folder, Outputs) else Outputs(folder, inputs=files)
+    padding = generator.padding
+    names = outputs.names_for(files, ".png")
+    outputs.claim("latents.npz", "errors.csv", "embed.json", *names)
+    require_decodes(len(files), generator.image_shape, generator.num_steps)
     pixels, read, problems = de.read_image_files(files, generator.image_shape, padding)
     for path, reason in problems:
         print(f"Skipped {path}: {reason}", file=sys.stderr)
     if not read:
         raise FileNotFoundError(f"None of the {len(files)} files can be read as an image.")
-    embedding = de.embed(generator, pixels, method, seed=seed, mask=mask)
-    names = _unique_names(read, folder)
-    for name, image in zip(names, crop_padding(embedding.reconstruction, padding), strict=True):
-        save_png(folder / name, image)
-    arrays = {"latents": embedding.latents, "files": np.array([*map(str, read)])}
-    if embedding.partner is not None:
-        arrays["partner"] = embedding.partner
-    _save_npz(folder / "latents.npz", **arrays)
-    rows = _rows(read, names, pixels, embedding, padding, mask)
-    rows += [{"file": str(path), "error": reason} for path, reason in problems]
-    _save_csv(folder / "errors.csv", rows)
-    _save_json(folder / "embed.json", notes or {})
+    skipped = {path for path, _ in problems}
+    names = [name for path, name in zip(files, names, strict=True) if path not in skipped]
+    parts, errors = [], [""] * len(read)
+    try:
+        for embedding in _embed_in_batches(generator, pixels, method, seed, mask):
+            start = sum(len(part.mse) for part in parts)
+            parts.append(embedding)
+            for i, image in enumerate(crop_padding(embedding.reconstruction, padding), start):
+                try:
+                    _save_png(outputs, names[i], image)
+                except OSError as error:
+                    errors[i] = f"{names[i]} cannot be written: {error.strerror or error}"
+                    print(f"Skipped {read[i]}: {errors[i]}", file=sys.stderr)
+    finally:
+        if parts:
+            embedding = concatenate(parts)
+            done = slice(len(embedding.mse))
+            arrays = {"latents": embedding.latents, "files": np.array([*map(str, read[done])])}
+            if embedding.partner is not None:
+                arrays["partner"] = embedding.partner
+            _save_npz(outputs, "latents.npz", **arrays)
+            columns = map(str, read[done]), names[done], errors[done]
+            rows = _rows(columns, pixels[done], embedding, padding, mask)
+            rows += [{"file": str(path), "error": reason} for path, reason in problems]
+            _save_csv(outputs, "errors.csv", rows)
+            _save_json(outputs, "embed.json", notes or {})
     print(
-        f"{folder}: {len(read)} of {len(files)} images, "
+        f"{outputs}: {len(read)} of {len(files)} images, "
         f"mean squared error {embedding.mse.mean():.5f}"
     )
     return pixels, embedding
+
+
+def _embed_in_batches(generator, pixels, method, seed, mask):
+    """Yields an `Embedding` of each batch; together they are what `de.embed` returns of all."""
+    latents = method.initial_latents(generator, len(pixels), seed) if method.refines else None
+    for start in range(0, len(pixels), method.batch_size):
+        batch = slice(start, start + method.batch_size)
+        own, first, free = (
+            None if values is None else values[batch] for values in (pixels, latents, mask)
+        )
+        yield de.embed(generator, own, method, seed=seed, latents=first, mask=free)
 
 
 def project_files(generator, files, method, folder, seed=0, mask=None, notes=None):
@@ -116,7 +149,7 @@ def project_files(generator, files, method, folder, seed=0, mask=None, notes=Non
     Raises a UsageError for a mask beside several images, one that does not fit, or a method that
     takes none; a FileNotFoundError if none of the files, or not the mask, can be read.
     """
-    free = None
+    free, outputs = None, Outputs(folder, inputs=[*files, *([] if mask is None else [mask])])
     if mask is not None:
         if len(files) != 1:
             raise UsageError(
@@ -127,12 +160,13 @@ def project_files(generator, files, method, folder, seed=0, mask=None, notes=Non
             raise UsageError(f"--method must be one that takes a mask. Received: {method}")
         read_images(generator, files)  # for the message
         free = read_mask(generator, mask, files[0])
-    pixels, embedding = embed_files(generator, files, method, folder, seed, free, notes)
+    outputs.claim("projection.png")
+    pixels, embedding = embed_files(generator, files, method, outputs, seed, free, notes)
     rows = {"image": pixels}
     if free is not None:
         rows["free"] = free[..., None].astype(np.float32)
     rows["projection"] = np.clip(embedding.reconstruction, 0, 1)
-    _save_grid(Path(folder) / "projection.png", rows)
+    _save_grid(outputs, "projection.png", rows)
 
 
 def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=None):
@@ -149,20 +183,21 @@ def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=
         raise UsageError(f"--frames must be at least 2. Received: {frames}")
     if isinstance(method, de.EDICT | de.BDIA):
         raise UsageError(f"--method must find single latents. Received: {type(method).__name__}")
-    folder = Path(folder)
+    outputs = Outputs(folder, inputs=files)
+    outputs.claim(*(f"interpolation.{suffix}" for suffix in ("png", "gif", "npz", "json")))
+    # An enlarged animation is as large as three strips.
+    copies = len(_KINDS) + 3
+    require_decodes(frames, generator.image_shape, generator.num_steps, copies)
     embedding = de.embed(generator, read_images(generator, files), method, seed=seed)
     ends = embedding.latents[:1], embedding.latents[1:]
     strips = {kind: de.interpolate(generator, *ends, frames, kind)[0] for kind in _KINDS}
-    _save_grid(
-        folder / "interpolation.png",
-        {kind: np.clip(strip, 0, 1) for kind, strip in strips.items()},
-    )
-    save_animation(
-        folder / "interpolation.gif",
-        [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")],
-    )
-    _save_npz(folder / "interpolation.npz", latents=embedding.latents, **strips)
-    _save_json(folder / "interpolation.json", (notes or {}) | {"mse": embedding.mse.tolist()})
+    _save_npz(outputs, "interpolation.npz", latents=embedding.latents, **strips)
+    _save_json(outputs, "interpolation.json", (notes or {}) | {"mse": embedding.mse.tolist()})
+    chosen = np.unique(np.linspace(0, frames - 1, min(frames, _SHOWN)).round().astype(int))
+    shown = {kind: np.clip(strip[chosen], 0, 1) for kind, strip in strips.items()}
+    _save_grid(outputs, "interpolation.png", shown)
+    sides = [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")]
+    save_animation(outputs, "interpolation.gif", sides)
     print(f"{folder}: {frames} images on the way, mean squared errors {embedding.mse.round(6)}")
 
 
@@ -173,83 +208,72 @@ def sample_images(generator, count, folder, seed=0, notes=None):
     """
     if count < 1:
         raise UsageError(f"--count must be at least 1. Received: {count}")
-    folder = Path(folder)
+    require_decodes(count, generator.image_shape, generator.num_steps)
+    outputs = Outputs(folder)
+    names = [f"sample-{i:0{len(str(count - 1))}}.png" for i in range(count)]
+    outputs.claim("samples.npz", "samples.json", *names)
     latents = generator.latents(count, seed)
     pixels = np.clip(generator.decode(latents), 0, 1)
-    for i, image in enumerate(crop_padding(pixels, generator.padding)):
-        save_png(folder / f"sample-{i:0{len(str(count - 1))}}.png", image)
-    _save_npz(folder / "samples.npz", latents=latents, pixels=pixels)
-    _save_json(folder / "samples.json", notes or {})
+    _save_npz(outputs, "samples.npz", latents=latents, pixels=pixels)
+    for name, image in zip(names, crop_padding(pixels, generator.padding), strict=True):
+        _save_png(outputs, name, image)
+    _save_json(outputs, "samples.json", notes or {})
     print(f"{folder}: {count} images")
 
 
-def save_png(path, pixels):
-    """Writes an image `(height, width, channels)` in [0, 1] as PNG; other values are clipped."""
-    with replacing(path) as temporary:
-        _picture(pixels).save(temporary)
-
-
-def save_animation(path, strips):
+def save_animation(outputs, name, strips):
     """Writes a GIF that goes through strips of equal length, side by side, there and back.
 
     `strips` is a list of pixels `(frames, height, width, channels)`, clipped here.
     """
-    frames = np.concatenate(strips, axis=2)
+    frames = np.concatenate([_bytes(strip) for strip in strips], axis=2)
     scale = -(-_SIZE // min(frames.shape[1:3]))
     frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
     pictures = [_picture(frame) for frame in frames]
     pictures += pictures[-2:0:-1]
     durations = [_PAUSE if i in (0, len(frames) - 1) else _FRAME for i in range(len(pictures))]
-    with replacing(path) as temporary:
+    with outputs.replacing(name) as temporary:
         pictures[0].save(
             temporary, save_all=True, append_images=pictures[1:], duration=durations, loop=0
         )
 
 
-def _picture(pixels):
-    image = np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+def _bytes(pixels):
+    return np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+
+
+def _picture(image):
     return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
-def _unique_names(paths, folder):
-    """`<stem>.png` for each path, numbered where stems collide; never the name of a file read.
-
-    Compared without case, as some file systems do.
-    """
-    taken = {str(Path(path).resolve()).casefold() for path in paths}
-    names = []
-    for path in paths:
-        number = 1
-        name = f"{Path(path).stem}.png"
-        while str((folder / name).resolve()).casefold() in taken:
-            number += 1
-            name = f"{Path(path).stem}-{number}.png"
-        taken.add(str((folder / name).resolve()).casefold())
-        names.append(name)
-    return names
+def _save_png(outputs, name, pixels):
+    with outputs.replacing(name) as temporary:
+        _picture(_bytes(pixels)).save(temporary)
 
 
-def _rows(paths, names, pixels, embedding, padding, mask):
-    blank = [""] * len(names)
+def _rows(words, pixels, embedding, padding, mask):
+    """Returns rows of the table; `words` are its columns `file`, `reconstruction` and `error`."""
+    files, names, errors = words
+    blank = [""] * len(pixels)
     whole = (pixels, embedding.reconstruction.clip(0, 1), padding)
     columns = zip(
-        map(str, paths),
+        files,
         names,
         embedding.mse.tolist(),
         metrics.psnr(*whole).tolist() if mask is None else blank,
         metrics.ssim(*whole).tolist() if mask is None else blank,
         embedding.latents_std.tolist(),
         blank if embedding.single_mse is None else embedding.single_mse.tolist(),
-        blank,
+        errors,
         strict=True,
     )
     return [dict(zip(COLUMNS, values, strict=True)) for values in columns]
 
 
-def _save_csv(path, rows):
+def _save_csv(outputs, name, rows):
     # A file name may hold bytes that are not text; they are written as they were.
     with (
-        replacing(path) as temporary,
+        outputs.replacing(name) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.DictWriter(file, COLUMNS, restval="")
@@ -257,16 +281,16 @@ def _save_csv(path, rows):
         writer.writerows(rows)
 
 
-def _save_npz(path, **arrays):
-    with replacing(path) as temporary:
+def _save_npz(outputs, name, **arrays):
+    with outputs.replacing(name) as temporary:
         np.savez_compressed(temporary, **arrays)
 
 
-def _save_json(path, contents):
-    with replacing(path) as temporary:
+def _save_json(outputs, name, contents):
+    with outputs.replacing(name) as temporary:
         temporary.write_text(json.dumps(contents, indent=2, default=str) + "\n")
 
 
-def _save_grid(path, rows):
-    with replacing(path) as temporary:
-        de.image_grid([*rows.values()], [*rows]).savefig(temporary, dpi=100)
+def _save_grid(outputs, name, rows):
+    with outputs.replacing(name) as temporary:
+        de.image_grid([row[:_SHOWN] for row in rows.values()], [*rows]).savefig(temporary, dpi=100)

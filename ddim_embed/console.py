@@ -1,40 +1,234 @@
 """What the command lines of the library and of the experiments share; imports no TensorFlow."""
 
 import contextlib
+import dataclasses
+import difflib
+import errno
+import io
 import logging
 import os
 import platform
+import re
+import signal
 import sys
+from typing import Annotated, get_origin
+
+# What to do about errors of the file system; their own words say what is wrong.
+_REMEDIES = {
+    errno.ENOSPC: "Free some space, or choose a folder on another disk.",
+    errno.EDQUOT: "Free some of your quota, or choose a folder on another disk.",
+    errno.EROFS: "Choose a folder that can be written to.",
+    errno.EACCES: "Choose a folder that can be written to, or change its permissions.",
+    errno.EPERM: "Choose a folder that can be written to, or change its permissions.",
+    errno.ENAMETOOLONG: "Choose shorter names.",
+    errno.ELOOP: "Choose a path without a circle of links.",
+    errno.EMFILE: "Raise the limit of open files, `ulimit -n`.",
+    errno.ENFILE: "Close other programs.",
+    errno.EIO: "The disk may be damaged: choose a folder on another one.",
+    errno.EFBIG: "Choose a folder on another disk, or raise the limit of file sizes, `ulimit -f`.",
+}
 
 
 class UsageError(ValueError):
     """The user asked for something impossible; the message says what was expected."""
 
 
+class Terminated(KeyboardInterrupt):
+    """The system asked the program to end."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+
 @contextlib.contextmanager
 def errors_in_a_line(explain=str):
     """Ends the program with one line on stderr for errors that are not faults of the program.
 
-    The exit code is 2 for a `UsageError`; 1 for missing or damaged weights, data or images, a path
-    that cannot be written, and a training that diverged. `explain` turns an error into its message.
+    The exit code is 2 for a `UsageError`; 1 for missing or damaged weights, data or images, any
+    error of the file system, too little memory, and a training that diverged; 130 for Ctrl-C, with
+    the words of its exception, and 128 + its number for another signal to end; 141, without a word,
+    if nobody reads the output any more. `explain` turns an error into its message.
     """
     try:
-        yield
+        with _signals():
+            try:
+                yield
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # a full disk or a closed pipe shows now
+    except BrokenPipeError:
+        _discard(sys.stdout, sys.stderr)
+        sys.exit(141)
+    except KeyboardInterrupt as stop:
+        print(" ".join(("Interrupted.", *map(str, stop.args))), file=sys.stderr)
+        sys.exit(128 + getattr(stop, "number", signal.SIGINT))
     except UsageError as error:
         sys.exit(_report(explain(error), code=2))
-    except (FileExistsError, NotADirectoryError, PermissionError, FloatingPointError) as error:
-        sys.exit(_report(explain(error), code=1))
-    except (FileNotFoundError, ConnectionError) as error:
-        # The library's own errors have no `errno`. The system's are faults of the program here.
-        if error.errno is not None:
+    except OSError as error:
+        if error.errno is None:  # the library's own
+            sys.exit(_report(explain(error), code=1))
+        if error.filename is None and error.errno == errno.ENOSPC:
+            _discard(sys.stdout)  # else Python tries once more
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        reason = error.strerror or str(error)
+        sys.exit(_report(f"{': '.join([*names, reason])}. {_REMEDIES.get(error.errno, '')}", 1))
+    except (MemoryError, FloatingPointError) as error:
+        sys.exit(_report(explain(error) or "There is not enough memory. Ask for less.", code=1))
+    except Exception as error:
+        if not _is_expected(error):
             raise
         sys.exit(_report(explain(error), code=1))
-    except ValueError as error:
-        from ddim_embed.store.weights import WeightsError
 
-        if not isinstance(error, WeightsError):
+
+def _is_expected(error):
+    """Whether an error is of weights, or of too little memory as TensorFlow and JAX say it."""
+    if "ResourceExhausted" in type(error).__name__ or "RESOURCE_EXHAUSTED" in str(error):
+        return True
+    if not isinstance(error, ValueError):
+        return False
+    from ddim_embed.store.weights import WeightsError
+
+    return isinstance(error, WeightsError)
+
+
+@contextlib.contextmanager
+def _signals():
+    """Turns the signals that end a program into an exception, so that what is open is closed."""
+
+    def stop(number, frame):
+        raise Terminated(number)
+
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # Only where nobody else decided: `nohup` ignores the end of the terminal.
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            with contextlib.suppress(ValueError):  # not the main thread
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _discard(*streams):
+    """Sends streams nowhere: Python flushes them once more at its end, which would fail again."""
+    for stream in streams:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+
+
+def words_of(arguments):
+    """Returns the words of a command line as strings; None stands for those of the process.
+
+    Words that cannot be written to the terminal, such as file names of another encoding, are
+    written with escapes from here on. Raises a UsageError for an empty word: a variable of the
+    shell that is not set would else name the current folder.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a notebook's
+            stream.reconfigure(errors="backslashreplace")
+    words = [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    for before, word in zip(["", *words], words, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            flag = word.rstrip("=") or (before if before.startswith("--") else "An argument")
+            raise UsageError(f"{flag} must not be empty.")
+    return words
+
+
+def flags(command):
+    """Returns the names of the fields of a dataclass that are flags.
+
+    Fields whose type is annotated are not: they are hidden, positional, or hold flags themselves.
+    """
+    fields = dataclasses.fields(command)
+    return [field.name for field in fields if get_origin(field.type) is not Annotated]
+
+
+def given(arguments, names):
+    """Returns those of some names of flags that are among the arguments: a set."""
+    found = {_name(word) for word in arguments if word.startswith("--")}
+    found |= {name.removeprefix("no_") for name in found}  # --no-mirror
+    return found & {*names}
+
+
+def flag(name):
+    """Returns the flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def require_flags(arguments, commands):
+    """Raises a UsageError for a word that is no command, or a flag that does nothing for it.
+
+    Args:
+        arguments: words of the command line, the command first.
+        commands: dict from the name of a command to the names of its flags.
+    """
+    command, *words = arguments or ["--help"]
+    if command in ("-h", "--help"):
+        return
+    if command not in commands:
+        raise UsageError(
+            f"There is no command {command}.{nearest(command, commands)} "
+            f"There are: {', '.join(commands)}."
+        )
+    own = {*commands[command], "help"}
+    for word in words:
+        if word.startswith("--") and word != "--" and not given([word], own):
+            refused = word.partition("=")[0]
+            if given([word], set().union(*commands.values())):
+                raise UsageError(f"{refused} does nothing for `{command}`.")
+            raise UsageError(
+                f"`{command}` has no flag {refused}.{nearest(refused, [*map(flag, sorted(own))])} "
+                "--help lists all."
+            )
+
+
+def _name(word):
+    return word.removeprefix("--").partition("=")[0].replace("-", "_")
+
+
+def parse(kind, arguments, **options):
+    """Returns what `tyro.cli` makes of the arguments; what it refuses is a UsageError of a line."""
+    import tyro
+
+    written, columns = io.StringIO(), os.environ.get("COLUMNS")
+    if not {"-h", "--help"} & {*arguments}:
+        os.environ["COLUMNS"] = "1000"  # no line of a message is broken
+    try:
+        with contextlib.redirect_stderr(written):
+            return tyro.cli(kind, args=arguments, **options)
+    except SystemExit as stop:
+        if not stop.code:  # --help
             raise
-        sys.exit(_report(explain(error), code=1))
+        raise UsageError(_line_of(written.getvalue())) from None
+    finally:
+        os.environ.pop("COLUMNS", None)
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+
+
+def _line_of(box):
+    """Returns what a box of tyro says, without its title and its help, in a line."""
+    lines = [line.strip(" │") for line in box.splitlines()]
+    inside = "\n".join(line for line in lines if not line.startswith(("╭", "╰")))
+    # Where a terminal has no lines for boxes, the title comes before a rule, too.
+    parts = [part.strip() for part in re.split(r"^[─-]{3,}$", inside, flags=re.MULTILINE)]
+    line = " ".join(parts[0 if "╭" in box or len(parts) == 1 else 1].split())
+    line = line.replace("invalid literal for int() with base 10:", "expected a whole number, not")
+    line = line.replace("could not convert string to float:", "expected a number, not")
+    received, *choices = re.findall(r"'([^']*)'", line) or [""]
+    return f"{line.rstrip('.')}.{nearest(received, choices)}"
+
+
+def nearest(word, words):
+    """Returns a sentence with the nearest of some words, or ""."""
+    found = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 def import_tensorflow(one_core_per_operation=True):

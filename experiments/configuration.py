@@ -4,6 +4,7 @@ Nothing here imports TensorFlow: `--help` and the errors of the command line do 
 """
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -12,6 +13,9 @@ import tyro
 from tyro.conf import Suppress
 
 from ddim_embed.cli import METHODS as METHODS
+from ddim_embed.estimates import require_decodes, require_training
+from ddim_embed.memory import require_memory
+from ddim_embed.store.outputs import Outputs, require_folder
 from experiments.toolkit.command_line import (
     Command,
     Settings,
@@ -23,6 +27,33 @@ from experiments.toolkit.results import plain
 
 NETWORKS = ("conv1", "conv3_16", "conv3_64", "conv5_128", "unet")
 DATA = ("mnist", "fashion_mnist", "cifar10", "oxford_flowers102", "celeba")
+
+# Fields of the configuration by what uses them: every verb, weights, images, those of a report.
+ALWAYS = frozenset({"name", "smoke"})
+WEIGHTS = ALWAYS | {"weights", "num_steps", "seed"}
+IMAGES = frozenset({"data", "source", "image_size", "channels"})
+REPORTED = IMAGES | {"report_source", "results"}
+_BOTH = ALWAYS | IMAGES | {"seed", "further", "precision", "checkpoint_seconds", "images"}
+_BOTH |= {"mirror", "widths", "block_depth", "weights", "runs"}
+DENOISER = _BOTH | {"padding", "train_steps", "batch_size", "learning_rate", "loss", "prediction"}
+WARM_START = frozenset({"warm_start_steps", "warm_start_batch_size", "warm_start_learning_rate"})
+EMBEDDER = _BOTH | WARM_START | {"num_steps", "pairs", "remat"}
+EMBEDDER |= {"embedder_steps", "embedder_batch_size", "embedder_learning_rate", "embedder_loss"}
+TRAINING = DENOISER | EMBEDDER
+
+# Sizes for a user's own data: with 64x64 images in colour, two cores train the generator in an hour
+# and the U-Net in another one (docs/your_data.md).
+_OWN = {
+    "widths": (32, 64, 96, 128),
+    "batch_size": 16,
+    "pairs": 8_000,
+    "warm_start_steps": 3_000,
+    "warm_start_batch_size": 16,
+    "embedder_steps": 2_000,
+    "embedder_batch_size": 8,
+}
+# Images in a row of a figure.
+_MOST_SHOWN = 100
 
 _POSITIVE = (
     "block_depth", "num_steps", "train_steps", "batch_size", "learning_rate", "warm_start_steps",
@@ -50,7 +81,8 @@ class Experiment(Settings):
         num_steps: sampler steps.
         further: whether training starts from the recorded weights, as a separate run, rather than
             from random ones or a warm start. Use another seed to draw other images and noise.
-        precision: precision of training; errors are always computed in float32.
+        precision: precision of training: "auto" is bfloat16 where the processor or the GPU is made
+            for it, and float32 elsewhere. Errors are always computed in float32.
         train_steps: training steps of the denoiser (Adam, cosine decay).
         batch_size: images in each of these steps.
         learning_rate: the highest learning rate in these steps.
@@ -92,7 +124,7 @@ class Experiment(Settings):
     block_depth: int = 2
     num_steps: int = 10
     further: bool = False
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     train_steps: int = 10_000
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -163,13 +195,15 @@ class Experiment(Settings):
         """Returns the defaults of all flags that are not given, for those in `parsed`.
 
         With other data or another name, no statement about the module's data set remains; with
-        `--smoke`, sizes are tiny.
+        both, sizes are those for a user's own data; with `--smoke`, they are tiny.
         """
         config = self
         if parsed.data != self.data:
             config = dataclasses.replace(config, report_source=None)
         if parsed.name != self.name:
             config = dataclasses.replace(config, padding=0, paper_mse={}, paper_table2=None)
+            if parsed.data != self.data:
+                config = dataclasses.replace(config, **_OWN)
         if parsed.smoke:
             config = dataclasses.replace(config, name=parsed.name, results=parsed.results).shrink()
         return config
@@ -180,6 +214,8 @@ class Experiment(Settings):
         A smoke run uses subfolders of the folders of weights and checkpoints that the user names.
         """
         changes = {name: getattr(parsed, name) for name in given}
+        if "source" in given and "report_source" not in given:
+            changes["report_source"] = None
         if self.smoke:
             changes |= {name: changes[name] / "smoke" for name in {"weights", "runs"} & given}
         return dataclasses.replace(self, **changes)
@@ -193,6 +229,7 @@ class Experiment(Settings):
         plain_name = re.fullmatch(r"[A-Za-z0-9_-]+", self.name)
         require(self, "name", plain_name, "of letters, digits, `_` and `-`")
         require(self, "checkpoint_seconds", self.checkpoint_seconds >= 0, "at least 0 (seconds)")
+        require(self, "shown", self.shown <= _MOST_SHOWN, f"at most {_MOST_SHOWN}")
         require(self, "channels", self.channels in (1, 3), "1 or 3")
         require(self, "widths", self.widths and min(self.widths) > 0, "positive numbers")
         # Data sets have multiples of 8; the U-Net halves images between its levels.
@@ -220,6 +257,8 @@ class Verb(Command):
     smoke_networks: ClassVar[tuple[str, ...] | None] = None
     # Defaults of the flags in a smoke run.
     tiny: ClassVar[dict] = {}
+    # The fields of the configuration that it uses: only their flags are taken.
+    uses: ClassVar[frozenset[str]]
 
     config: Annotated[Experiment, tyro.conf.arg(name="")]
 
@@ -228,9 +267,48 @@ class Verb(Command):
         """Returns the verb with the default values of its flags for this configuration."""
         return cls(config=config, **(cls.tiny if config.smoke else {}))
 
+    @property
+    def held(self):
+        """Images that it holds at once, at the least."""
+        return 1
+
     def check(self):
-        """Raises `UsageError` for values that can be refused without TensorFlow."""
-        self.config.check()
+        """Raises `UsageError`, or `NotEnoughMemoryError`, before TensorFlow is imported."""
+        config = self.config
+        config.check()
+        if "num_steps" in self.uses:
+            require_decodes(self.held, config.image_shape, config.num_steps)
+        if "image_size" in self.uses:
+            require_memory(16 * math.prod(config.image_shape), f"--image-size {config.image_size}")
+        if "widths" in self.uses:
+            batch = config.batch_size if "batch_size" in self.uses else config.embedder_batch_size
+            require_training(config.widths, config.block_depth, config.image_shape, batch)
+
+    @classmethod
+    def uses_in_smoke(cls):
+        """The fields that a smoke run uses: in the folder of results, it may train first."""
+        return cls.uses | {"results"} | (frozenset() if cls.smoke_networks is None else TRAINING)
+
+    @property
+    def idle(self):
+        """Flags that do nothing beside others: a dict from their names to "with ..."."""
+        return {}
+
+    @property
+    def inputs(self):
+        """Paths of the user's files that it reads."""
+        return ()
+
+    @property
+    def outputs(self):
+        if not self.sections and not self.writes:
+            return None
+        return Outputs(self.config.result_folder, "--results", self.inputs)
+
+    def claim(self):
+        super().claim()
+        if "runs" in self.uses:
+            require_folder(self.config.runs, "--runs")
 
     @property
     def options(self):

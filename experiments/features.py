@@ -10,7 +10,9 @@ from typing import Literal
 
 import tyro
 
-from experiments.toolkit.command_line import UsageError, errors_in_a_line
+from ddim_embed.console import UsageError, import_tensorflow
+from ddim_embed.store.outputs import require_folder
+from experiments.toolkit import study
 
 # 28x28 images come in 32x32.
 _PADDING = 2
@@ -35,17 +37,21 @@ def train(
         seed: random seed.
         weights: folder of weights; None for the shipped one.
     """
-    if epochs < 1 or seed < 0:
+    if epochs < 1 or not 0 <= seed < 2**32:
         raise UsageError(
-            f"--epochs must be positive, --seed at least 0. Received: {epochs}, {seed}"
+            "--epochs must be positive, --seed at least 0 and below 2**32. "
+            f"Received: {epochs}, {seed}"
         )
     if source == "sample" and weights is None:
         raise UsageError(
             "--weights must be a folder of your own for --source sample: weights trained on test "
             "images must not replace the shipped ones."
         )
+    import_tensorflow(one_core_per_operation=False)
     import ddim_embed as de
 
+    if weights is not None:
+        require_folder(weights, "--weights")
     split = "test" if source == "sample" else "train"
     try:
         pixels, labels = de.load_images(name, split, source=source)
@@ -90,8 +96,7 @@ def train(
 
 def main(arguments=None):
     """The command line; `arguments` is None for the words that the user typed."""
-    with errors_in_a_line():
-        return tyro.cli(train, args=arguments, prog="python -m experiments.features")
+    return study.call(train, "features", arguments)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,15 @@
 `NetLinLayer_<i>/Conv_0/kernel` (linear heads of `lpips` 0.1), kernels HWIO, i from 0 to 4.
 """
 
+import contextlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import tyro
+
+from ddim_embed.console import UsageError, import_tensorflow
+from experiments.toolkit import study
 
 
 def convert(arrays: tyro.conf.Positional[Path], golden: tyro.conf.Positional[Path],
@@ -21,14 +26,15 @@ def convert(arrays: tyro.conf.Positional[Path], golden: tyro.conf.Positional[Pat
         golden: .npz file of uint8 `images` and the `distances` between each two of them.
         weights: folder of weights; None for the shipped one.
     """
+    import_tensorflow(one_core_per_operation=False)
     import ddim_embed as de
 
     distance = de.PerceptualDistance()
-    with np.load(arrays) as stored:
+    with _reading("ARRAYS", arrays), np.load(arrays, allow_pickle=False) as stored:
         for i, (conv, head) in enumerate(zip(distance.convs, distance.heads, strict=True)):
             conv.set_weights([stored[f"AlexNet_0/Conv_{i}/{name}"] for name in ("kernel", "bias")])
             head.set_weights([stored[f"NetLinLayer_{i}/Conv_0/kernel"]])
-    with np.load(golden) as stored:
+    with _reading("GOLDEN", golden), np.load(golden, allow_pickle=False) as stored:
         images, expected = np.float32(stored["images"] / 255), stored["distances"]
     exact = _difference(distance, images, expected)
     for weight in distance.weights:  # as `record_weights` will store them
@@ -51,11 +57,25 @@ def convert(arrays: tyro.conf.Positional[Path], golden: tyro.conf.Positional[Pat
     return error
 
 
+@contextlib.contextmanager
+def _reading(name, path):
+    """Says in a line what is wrong with a file that does not hold the arrays."""
+    try:
+        yield
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{name} must be the .npz file. Received: {path} ({error})") from error
+
+
 def _difference(distance, images, expected):
     rows, columns = np.indices(expected.shape).reshape(2, -1)
     found = distance([images[rows], images[columns]])
     return float(np.abs(found - expected.ravel()).max())
 
 
+def main(arguments=None):
+    """The command line; `arguments` is None for the words that the user typed."""
+    return study.call(convert, "lpips_weights", arguments)
+
+
 if __name__ == "__main__":
-    tyro.cli(convert)
+    main()

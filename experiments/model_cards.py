@@ -3,15 +3,20 @@
 python -m experiments.model_cards    # writes README.md, and samples, into the folder of weights
 """
 
-import sys
 from pathlib import Path
 
+import tyro
 from PIL import Image
 
 import ddim_embed as de
+from ddim_embed.console import UsageError
 from ddim_embed.store.atomic import replacing
+from ddim_embed.store.outputs import require_folder
 from ddim_embed.store.weights import read_manifest, weights_root
+from experiments.toolkit import study
 
+# The first line of model cards.
+_HEAD = "# Model cards\n"
 # Rows of samples of each generator, and images in each row.
 _ROWS, _COLUMNS = 2, 10
 
@@ -88,7 +93,7 @@ _DATA = {
 def cards(manifest):
     """Returns the text of all cards, Markdown, from the entries of all weights."""
     blocks = [
-        "# Model cards",
+        _HEAD.strip(),
         "Written from the records beside the files by `python -m experiments.model_cards`; do not "
         "edit. Errors are mean squared errors of clipped pixels in [0, 1], padding left out, "
         "computed in float32. Files are float16.",
@@ -132,8 +137,10 @@ def draw_samples(root, manifest):
     for name, entry in sorted(manifest.items()):
         data, _, kind = name.partition("/")
         path = root / data / "samples.png"
-        if kind != "generator" or samples_of(path) == entry["sha256"]:
+        if kind != "generator" or (before := samples_of(path)) == entry["sha256"]:
             continue
+        if path.exists() and before is None:
+            raise FileExistsError(f"{path} is not of model cards, and is not replaced. Move it.")
         images = de.load_generator(data, root).sample(_ROWS * _COLUMNS)
         figure = de.image_grid(images.reshape(_ROWS, _COLUMNS, *images.shape[1:]))
         with replacing(path) as temporary:
@@ -184,17 +191,30 @@ def _errors(errors):
     return ", ".join(words) + "".join(f" ({count:,} images)" for count in counts.values())
 
 
-def main(arguments):
-    """Writes `README.md` and samples into a folder of weights, by default the shipped one."""
-    root = weights_root(Path(arguments[0]) if arguments else None)
+def write(folder: tyro.conf.Positional[Path | None] = None):
+    """Writes `README.md` and samples into a folder of weights; never over a file of the user's.
+
+    Args:
+        folder: the folder; None for the shipped one.
+    """
+    root = weights_root(folder)
     if not root.is_dir():
-        sys.exit(f"error: {root} is not a folder. python -m experiments.model_cards FOLDER")
+        raise UsageError(f"FOLDER must be a folder of weights. Received: {root}")
+    require_folder(root, "FOLDER")
+    path = root / "README.md"
+    if path.exists() and not path.read_text(errors="replace").startswith(_HEAD):
+        raise FileExistsError(f"{path} is not of model cards, and is not replaced. Move it.")
     manifest = read_manifest(root)
     written = draw_samples(root, manifest)
-    with replacing(root / "README.md") as path:
-        path.write_text(cards(manifest), encoding="utf-8")
-    print(*written, root / "README.md", sep="\n")
+    with replacing(path) as temporary:
+        temporary.write_text(cards(manifest), encoding="utf-8")
+    print(*written, path, sep="\n")
+
+
+def main(arguments=None):
+    """The command line; `arguments` is None for the words that the user typed."""
+    return study.call(write, "model_cards", arguments)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,5 +1,7 @@
 """Runs an experiment: `main(CONFIG)` hands the verbs of all systems to the command line."""
 
+import dataclasses
+
 from experiments.embedding.verbs import VERBS as EMBEDDING
 from experiments.inversion.verbs import VERBS as INVERSION
 from experiments.toolkit import command_line
@@ -10,10 +12,24 @@ VERBS = EMBEDDING | INVERSION
 def main(config, arguments=None):
     """Runs one verb of an experiment, whose values are the defaults of the flags.
 
-    Prints an error to stderr and exits with code 2 for a wrong verb, flag or value, or with code 1
-    where weights, data or readable images are missing.
+    Errors take one line on stderr and end with an exit code, as `console.errors_in_a_line` says.
     """
-    command_line.main(config, VERBS, arguments, prepare=train_for_smoke)
+    command_line.main(config, VERBS, arguments, prepare)
+
+
+def prepare(verb):
+    """Returns a verb that can run here: its precision is chosen, what a smoke run needs trained."""
+    if verb.config.precision == "auto":
+        from ddim_embed.backend import fast_precision
+
+        precision, reason = fast_precision()
+        verb = dataclasses.replace(
+            verb, config=dataclasses.replace(verb.config, precision=precision)
+        )
+        if "precision" in verb.uses:
+            print(f"Training in {precision}: {reason}.")
+    train_for_smoke(verb)
+    return verb
 
 
 def train_for_smoke(verb):

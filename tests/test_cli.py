@@ -1,8 +1,10 @@
 """The command `ddim-embed`: what it writes for a user's own images, and what it refuses."""
 
 import csv
+import errno
 import functools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -21,18 +23,12 @@ ROOT = Path(__file__).parent.parent
 MODEL = ("--model", "fashion_mnist", "--num-steps", "2")
 
 
-# One generator, and its compiled functions, for all commands.
-load_generator = functools.cache(de.load_generator)
-
-
-@pytest.fixture(autouse=True)
-def load_once(monkeypatch):
-    monkeypatch.setattr(de, "load_generator", load_generator)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
 def generator():
-    return load_generator("fashion_mnist", None, 2)  # as the commands call it
+    """The generator, which all commands load once: it is compiled once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(de, "load_generator", functools.cache(de.load_generator))
+        yield de.load_generator("fashion_mnist", None, 2)
 
 
 @pytest.fixture
@@ -41,9 +37,14 @@ def pictures(tmp_path):
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=3)
     paths = [tmp_path / name for name in ("shoe.png", "more/shoe.png", "shirt.png")]
     for path, image in zip(paths, pixels[:, 2:-2, 2:-2], strict=True):
-        commands.save_png(path, image)
+        save_png(path, image)
     (tmp_path / "empty.png").touch()
     return [*paths, tmp_path / "empty.png", tmp_path / "missing.png"]
+
+
+def save_png(path, pixels):
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.uint8(np.rint(255 * pixels[..., 0]))).save(path)
 
 
 def stopped(capsys, *arguments):
@@ -76,12 +77,71 @@ def test_embed(generator, pictures, tmp_path, capsys):
     assert notes["command"] == "embed" and notes["options"]["method"] == "conv3_16"
 
 
-def test_embed_replaces_no_file_that_it_reads(pictures):
+def test_embed_replaces_no_file_that_it_reads(pictures, capsys):
+    """Nor another one that it did not write: it says so before it begins."""
+    folder = pictures[0].parent
     before = pictures[0].read_bytes()
-    main(["embed", pictures[0], *MODEL, "--method", "conv1", "--out", pictures[0].parent])
+    flags = [*MODEL, "--method", "conv1", "--out", folder]
+    main(["embed", pictures[0], *flags])
+    assert pictures[0].read_bytes() == before and (folder / "shoe-2.png").exists()
+    main(["embed", pictures[0], *flags])  # its own files are replaced
+    assert not (folder / "shoe-3.png").exists()
 
-    assert pictures[0].read_bytes() == before
-    assert (pictures[0].parent / "shoe-2.png").exists()
+    written = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    save_png(folder / "other" / "shirt.png", np.zeros((28, 28, 1)))  # the name is taken: shirt.png
+    code, words = stopped(capsys, "embed", folder / "other" / "shirt.png", *flags)
+    assert code == 1 and "files of yours" in words and "(shirt.png)" in words
+    (folder / "errors.csv").write_text("my own table")  # changed since: it is the user's now
+    written[folder / "errors.csv"] = b"my own table"
+    code, words = stopped(capsys, "embed", pictures[0], *flags)
+    assert code == 1 and "(errors.csv)" in words and len(words.splitlines()) == 1
+    assert written == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_embed_of_long_and_of_strange_names(pictures, tmp_path, capfd):
+    """Names are shortened, and need be no text; what cannot be written costs the others nothing."""
+    long = pictures[0].with_name("a" * 246 + ".png")
+    strange = pictures[0].with_name(os.fsdecode(b"caf\xe9.png"))
+    for path in (long, strange):
+        path.write_bytes(pictures[0].read_bytes())
+    out = tmp_path / os.fsdecode(b"\xe9")
+    (out / "shirt.png").parent.mkdir()
+    main(["embed", long, strange, *MODEL, "--method", "conv1", "--out", out])
+    with open(out / "errors.csv", newline="", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["reconstruction"] for row in rows] == ["a" * 120 + ".png", strange.name]
+    assert all((out / row["reconstruction"]).stat().st_size for row in rows)
+    assert "udce9: 2 of 2 images" in capfd.readouterr().out
+
+
+def test_what_is_embedded_is_kept_if_the_work_ends_early(pictures, tmp_path, monkeypatch, capsys):
+    """Batches are those of `de.embed`; one image cannot be written, and the third stops the run."""
+
+    class Stopping(de.DDIMInversion):
+        def solve(self, generator, pixels, *arguments):
+            if solved:
+                raise KeyboardInterrupt
+            solved.append(len(pixels))
+            return super().solve(generator, pixels, *arguments)
+
+    solved, save = [], commands._save_png
+    monkeypatch.setitem(de.METHODS, "ddim_inversion", lambda: Stopping(batch_size=2))
+
+    def failing(outputs, name, image):
+        if name == "shoe.png":
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        save(outputs, name, image)
+
+    monkeypatch.setattr(commands, "_save_png", failing)
+    flags = [*MODEL, "--method", "ddim_inversion", "--out", tmp_path / "out"]
+    code, words = stopped(capsys, "embed", *pictures[:3], *flags)
+    assert code == 130 and words.splitlines()[-1].startswith("Interrupted. What was done is in")
+    with np.load(tmp_path / "out" / "latents.npz") as found:
+        assert found["files"].tolist() == [*map(str, pictures[:2])]
+    with open(tmp_path / "out" / "errors.csv", newline="") as file:
+        errors = [row["error"] for row in csv.DictReader(file)]
+    assert errors == ["shoe.png cannot be written: File name too long", ""]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["shoe-2.png"]
 
 
 def test_sample(generator, tmp_path):
@@ -118,7 +178,7 @@ def test_project_with_a_mask(generator, pictures, tmp_path, monkeypatch):
     monkeypatch.setitem(de.METHODS, "lbfgs", lambda: de.LBFGS(num_steps=2))
     mask = np.zeros((28, 28, 1))
     mask[10:20, 10:20] = 1
-    commands.save_png(tmp_path / "mask.png", mask)
+    save_png(tmp_path / "mask.png", mask)
     drawn = np.asarray(Image.open(pictures[0])).copy()
     drawn[10:20, 10:20] = 128
     Image.fromarray(drawn).save(tmp_path / "drawn.png")
@@ -160,6 +220,12 @@ def test_methods_are_those_of_the_library():
         (["sample", *MODEL, "--seed", "-1"], ["--seed must be at least 0"]),
         (["interpolate", "a.png", *MODEL], ["two images. Received: 1"]),
         (["interpolate", "a.png", "b.png", *MODEL, "--frames", "1"], ["--frames", "Received: 1"]),
+        (["embed", "a.png", *MODEL, "--out", ""], ["--out must not be empty"]),
+        (["embed", "a.png", *MODEL, "--out="], ["--out must not be empty"]),
+        (["embed", "", *MODEL], ["must not be empty"]),
+        (["sample", *MODEL, "--frames", "3"], ["--frames does nothing for `sample`"]),
+        (["sample", *MODEL, "--cuont", "3"], ["--cuont. Did you mean --count?"]),
+        (["embed", "a.png", *MODEL, "--method", "hybird"], ["hybird", "Did you mean hybrid?"]),
         (["interpolate", "a.png", "b.png", *MODEL, "--method", "bdia"], ["single", "BDIA"]),
         (["project", *MODEL], ["needs at least one image"]),
         (["project", "a.png", "b.png", *MODEL, "--mask", "m.png"], ["belongs to one image"]),
@@ -169,7 +235,19 @@ def test_methods_are_those_of_the_library():
 def test_wrong_usage_ends_with_code_2(capsys, arguments, expected):
     code, words = stopped(capsys, *arguments)
     assert code == 2
+    assert len(words.splitlines()) == 1 and words.startswith("error: ")
     assert all(word in words for word in expected), words
+
+
+def test_what_does_not_fit_into_memory_is_refused(generator, capsys, tmp_path):
+    out, method = tmp_path / "out", de.DDIMInversion()
+    with pytest.raises(MemoryError, match="100,000,000 images of 32x32x1"):
+        commands.sample_images(generator, 10**8, out)
+    with pytest.raises(MemoryError, match="600,000,000 images of 32x32x1"):
+        commands.interpolate_files(generator, ["a.png", "b.png"], method, out, frames=10**8)
+    code, words = stopped(capsys, "sample", *MODEL[:2], "--num-steps", "1000000", "--out", out)
+    assert code == 1 and "1,000,000 sampler steps" in words and len(words.splitlines()) == 1
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 
 import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
-from experiments.embedding import invariance
+from ddim_embed.store.outputs import Outputs
+from experiments.embedding import invariance, invariance_figures
 from experiments.embedding.claims import invariance_verdict
 from experiments.embedding.sections import INVARIANCE
 from experiments.fashion_mnist import FASHION_MNIST
@@ -63,7 +65,8 @@ def test_variants_are_different_networks(folder, contents):
 
 
 def test_networks_have_the_loss_and_prediction_of_the_flags():
-    config = dataclasses.replace(FASHION_MNIST, loss="mean_squared_error", prediction="velocity")
+    changes = {"loss": "mean_squared_error", "prediction": "velocity", "precision": "float32"}
+    config = dataclasses.replace(FASHION_MNIST, **changes)
     model = invariance._diffusion_model(config, invariance.VARIANTS["NAFNet attention"])
     assert (model.loss_name, model.prediction) == ("mean_squared_error", "velocity")
     assert model.network.attention == "nafnet"
@@ -111,8 +114,24 @@ def test_verdict(interval, word, undecided, contents, tmp_path):
     assert verdict == word
     shown = contents | {"verdict": verdict, "all": comparison}
     (tmp_path / "invariance.json").write_text(json.dumps(shown))
-    text = pages.write_results(tmp_path, [INVARIANCE]).read_text()
+    pages.write_results(Outputs(tmp_path), [INVARIANCE])
+    text = (tmp_path / "index.html").read_text()
     assert f"here:\n{word}" in text and ("undecided" in text) == undecided
+
+
+def test_networks_that_make_the_same_images_have_a_result(contents, tmp_path, capsys):
+    """Their ratio is infinite, which JSON has not."""
+    infinite = {"ratio": math.inf, "interval": [3.0, math.inf]}
+    training = [row | infinite for row in contents["training"]]
+    found = contents | {"all": contents["all"] | infinite, "training": training}
+    INVARIANCE.publish(
+        Outputs(tmp_path), found, lambda: {"invariance.png": invariance_figures._curves(found)}
+    )
+    pages.write_results(Outputs(tmp_path), [INVARIANCE])
+    assert capsys.readouterr().err == ""
+    made = json.loads((tmp_path / "invariance.json").read_text())["all"]
+    assert (made["ratio"], made["interval"]) == (None, [3.0, None])
+    assert "undecided: the interval spans 100" in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import training_steps
 from conftest import assert_close
 
 import ddim_embed as de
+from ddim_embed import console
 from ddim_embed.process import noise
 from ddim_embed.store.weights import read_manifest
 from experiments import runner
@@ -142,21 +143,28 @@ def test_a_seed_gives_the_same_batches(on_jax):
 def test_the_verbs_train_without_tensorflow(tmp_path):
     """`pack`, then `train` and `train-embedders` on JAX, then `measure`: the weights are the same
     files."""
-    folders = ["--weights", str(tmp_path / "weights"), "--runs", str(tmp_path / "runs")]
-    data = ["--name", "own", "--source", "npz", "--images", "8", "--image-size", "16"]
-    sizes = ["--widths", "4", "8", "--block-depth", "1", "--num-steps", "2", "--channels", "1"]
+    values = {
+        "weights": [tmp_path / "weights"], "runs": [tmp_path / "runs"], "name": ["own"],
+        "source": ["npz"], "images": [8], "image_size": [16], "widths": [4, 8], "block_depth": [1],
+        "num_steps": [2], "channels": [1],
+    }  # fmt: skip
+
+    def own(verb, *words):
+        used = {name: values[name] for name in values if name in runner.VERBS[verb].uses}
+        flags = [word for name in used for word in (console.flag(name), *used[name])]
+        return [verb, *words, *map(str, flags)]
+
     pixels = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 1), np.uint8)
     np.savez(tmp_path / "images.npz", train_images=pixels, test_images=pixels[:10])
-    own = [*folders, *data, *sizes]
     given = ["--data", str(tmp_path / "images.npz")]
-    runner.main(FASHION_MNIST, ["pack", str(tmp_path), "--train-images", "32", *own, *given])
+    runner.main(FASHION_MNIST, own("pack", str(tmp_path), "--train-images", "32", *given))
     packed = ["--data", str(tmp_path / "own.npz")]
     train = ["--train-steps", "2", "--batch-size", "4", "--precision", "float32", "--mirror"]
     embed = ["--pairs", "64", "--warm-start-steps", "2", "--embedder-steps", "2"]
     embed += ["--embedder-batch-size", "4", "--precision", "float32", "--remat"]
     commands = [
-        ["train", *own, *packed, *train],
-        ["train-embedders", "unet", *own, *packed, *embed],
+        own("train", *packed, *train),
+        own("train-embedders", "unet", *packed, *embed),
     ]
     code = WITHOUT_TENSORFLOW + (
         "from experiments import runner; from experiments.fashion_mnist import FASHION_MNIST\n"
@@ -167,7 +175,7 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     assert set(manifest) == {"own/generator", "own/unet"}
     assert all(entry["errors"] == {} for entry in manifest.values())
     assert manifest["own/unet"]["budget"]["command"].startswith("KERAS_BACKEND=jax python -m")
-    runner.main(FASHION_MNIST, ["measure", *own, *packed])
+    runner.main(FASHION_MNIST, own("measure", *packed))
     measured = read_manifest(tmp_path / "weights")
     assert {key: entry["sha256"] for key, entry in measured.items()} == {
         key: entry["sha256"] for key, entry in manifest.items()

@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 
+import numpy as np
 import pytest
 
-from ddim_embed.console import UsageError
-from experiments.toolkit import results
-from experiments.toolkit.pages import Section, write_results
+from ddim_embed.store.outputs import Outputs
+from experiments.toolkit import pages
+from experiments.toolkit.pages import Section
 
 CONTENTS = {
     "dataset": "cats", "command": "python -m experiments.cats", "seed": 0, "commit": None,
@@ -15,52 +17,75 @@ CONTENTS = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def outputs(tmp_path):
+    return Outputs(tmp_path)
+
+
 def section(name, tables=lambda contents: {}):
-    return Section(f"{name}.json", "toolkit/templates/provenance.html", tables)
+    return Section(f"{name}.json", (), "toolkit/templates/pieces.html", tables)
 
 
-def test_numbers_that_json_has_not_become_null(tmp_path):
-    values = {"inf": math.inf, "rows": [(1.5, math.nan), {"a": -math.inf}], "n": 3, "s": "inf"}
-    results.save_json(tmp_path / "a.json", values)
-    expected = {"inf": None, "rows": [[1.5, None], {"a": None}], "n": 3, "s": "inf"}
-    assert results.load_json(tmp_path / "a.json") == expected
+def page(outputs, *sections):
+    """Writes a page; returns its text."""
+    pages.write_results(outputs, sections)
+    return (outputs / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b"[" * 100_000])
-def test_damaged_results_are_named(tmp_path, text):
-    path = tmp_path / "a.json"
+def test_numbers_that_json_has_not_become_null(outputs):
+    values = {"inf": math.inf, "rows": [(1.5, np.float64("nan")), {"a": -math.inf}], "n": 3}
+    pages.save_json(outputs, "a.json", values)
+    expected = {"inf": None, "rows": [[1.5, None], {"a": None}], "n": 3}
+    assert pages.read(outputs / "a.json") == expected
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"\xff", b"[" * 100_000, b"null"])
+def test_damaged_results_are_named(outputs, text, capsys):
+    path = outputs / "a.json"
     path.write_bytes(text)
-    with pytest.raises(UsageError, match=rf"{path} (is not JSON|must be a JSON object)") as error:
-        results.load_json(path)
-    assert "Delete it, or make it again." in str(error.value)
+    assert pages.read(path) is None
+    error = capsys.readouterr().err
+    assert error.startswith(f"Left out: {path} (") and len(error.splitlines()) == 1
+    assert outputs.folder.name in page(outputs, section("a"))
 
 
-def test_another_verb_s_results_cost_their_part_of_the_page(tmp_path, capsys):
+def test_another_verb_s_results_cost_their_part_of_the_page(outputs, capsys):
     def refuse(contents):
         return {"rows": contents["no such key"]}
 
     for name in ("damaged", "other", "good", "later"):
-        results.save_json(tmp_path / f"{name}.json", CONTENTS | {"command": f"made {name}"})
-    (tmp_path / "damaged.json").write_bytes(b'{"dataset": "\xff')
-    sections = [section("damaged"), section("other", refuse), section("good"), section("missing")]
-    page = write_results(tmp_path, sections).read_text()
-    assert "Embedding cats" in page and "made good" in page
+        pages.save_json(outputs, f"{name}.json", CONTENTS | {"command": f"made {name}"})
+    (outputs / "damaged.json").write_bytes(b'{"dataset": "\xff')
+    sections = section("damaged"), section("other", refuse), section("good"), section("missing")
+    text = page(outputs, *sections)
+    assert "Embedding cats" in text and "made good" in text
     # As they are, as results of later versions.
-    assert "made other" in page and "made later" in page and "<summary>damaged.json" in page
-    lines = capsys.readouterr().out.splitlines()
+    assert "made other" in text and "made later" in text and "<summary>damaged.json" in text
+    lines = capsys.readouterr().err.splitlines()
     assert [line.partition(" (")[0] for line in lines] == [
-        f"Left out of the page: {tmp_path / name}.json" for name in ("damaged", "other")
+        f"Left out: {outputs / name}.json" for name in ("damaged", "other")
     ]
 
 
-def test_a_page_of_nothing_but_damage(tmp_path):
-    (tmp_path / "a.json").write_text("{")
-    assert tmp_path.name in write_results(tmp_path, [section("a")]).read_text()
+def test_a_page_that_cannot_be_made_takes_a_line(outputs, capsys):
+    (outputs / "folder.json").mkdir()
+    pages.write_results(outputs, [section("a")])
+    assert "Left out: the page (IsADirectoryError" in capsys.readouterr().err
 
 
-def test_names_that_are_no_text(tmp_path):
+def test_names_that_are_no_text(outputs):
     """Python has them with half characters, which UTF-8 does not."""
-    results.save_json(tmp_path / "a.json", CONTENTS | {"command": "embed \udcff.png"})
-    page = write_results(tmp_path, [section("a")])
-    assert r"embed \udcff.png" in page.read_text(encoding="utf-8")
-    assert json.loads((tmp_path / "a.json").read_text())["command"] == "embed \udcff.png"
+    pages.save_json(outputs, "a.json", CONTENTS | {"command": "embed \udcff.png"})
+    (outputs / os.fsdecode(b"\xfe.json")).write_text("{}")
+    text = page(outputs, section("a"))
+    assert r"embed \udcff.png" in text and r"<summary>\udcfe.json" in text
+    assert json.loads((outputs / "a.json").read_text())["command"] == "embed \udcff.png"
+
+
+def test_what_cannot_be_drawn_does_not_cost_the_results(outputs):
+    def draw():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        section("a").publish(outputs, CONTENTS, draw)
+    assert pages.read(outputs / "a.json") == CONTENTS

@@ -251,6 +251,18 @@ def test_an_earlier_ledger_replaces_missing_results(ledgers):
     ]  # fmt: skip
 
 
+def test_damaged_results_are_left_out(ledgers, tmp_path, capsys):
+    (tmp_path / "it" / "celeba").mkdir(parents=True)
+    (tmp_path / "it" / "celeba" / "report.json").write_text("{")
+    damaged = {"it/mnist/report": make_report(), "it/fashion_mnist/report": {"table1": 3}}
+    _, contents = ledgers(damaged)
+    error = capsys.readouterr().err
+    assert "celeba/report.json (JSONDecodeError" in error
+    assert "Left out: fashion_mnist/report (TypeError" in error
+    measured = {row["source"] for row in contents["rows"] if row["ours"] != "-"}
+    assert "mnist/report" in measured and not {"fashion_mnist/report", "celeba/report"} & measured
+
+
 ROW = {"item": "", "statement": "", "paper": "", "ours": "", "data": "", "verdict": "holds"}
 NO_LEDGERS = [None, "[]", "{}", "{", '{"rows": [{"item": 1}], "sources": []}',
               json.dumps({"rows": [ROW], "sources": []})]  # fmt: skip

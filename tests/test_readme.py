@@ -9,8 +9,12 @@ from test_examples import PAGES, ROOT, python_blocks
 
 from ddim_embed import cli
 from ddim_embed.store.weights import read_manifest
+from experiments.paper.__main__ import EXPERIMENTS
 from experiments.paper.report import markdown
+from experiments.runner import VERBS
+from experiments.toolkit import command_line
 
+CONFIGURATIONS = {config.name: config for config in EXPERIMENTS}
 NAMES = {
     "MNIST": "mnist",
     "Fashion-MNIST": "fashion_mnist",
@@ -141,8 +145,11 @@ def test_commands_exist(page, monkeypatch):
                 count = len(ran)
                 cli.main(words)
                 assert len(ran) == count + 1
-            case ["python", "-m", module, *_]:
+            case ["python", "-m", module, *words]:
                 path = ROOT / module.replace(".", "/")
                 assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), command
+                config = CONFIGURATIONS.get(path.name)
+                if config is not None:  # flags that the verb uses
+                    command_line.parse_verb(config, VERBS, words)
             case ["make", target, *_]:
                 assert f"\n{target}:" in makefile

@@ -60,7 +60,11 @@ def test_flags_override_the_sizes_of_a_smoke_run():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--sizzle", "3"], "Flags: --seed, --results, --smoke, --size"),
+        (
+            ["--sizzle", "3"],
+            "error: `sizes` has no flag --sizzle. Did you mean --size? --help lists all.",
+        ),
+        (["--size=nan"], "expected a whole number, not 'nan'"),
         (["--size", "many"], "many"),
         (["--seed", "-1"], "--seed must be at least 0. Received: -1"),
     ],
@@ -68,8 +72,8 @@ def test_flags_override_the_sizes_of_a_smoke_run():
 def test_usage_errors_exit_with_2(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
         parsed(*arguments)
-    assert stop.value.code == 2
-    assert words in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and words in error and len(error.splitlines()) == 1
 
 
 def test_studies_import_without_tensorflow():

@@ -349,7 +349,9 @@ def test_claims_of_the_ledger_are_decided_by_the_numbers(smoke):
     [
         (["--point", "9"], "--points"),
         (["--points", "9"], "--points must be at least 10. Received: 9"),
-        (["--noise", "nan"], "--noise must be at least 0"),
+        (["--noise", "nan"], "--noise must be a finite number"),
+        (["--noise", "inf"], "--noise must be a finite number"),
+        (["--noise", "-1"], "--noise must be at least 0"),
         (["--max-signal-rate", "1"], "--max-signal-rate must be above 0.02 and below 1"),
         (
             ["--losses", "mean_absolute_error", "mean_absolute_error"],
@@ -364,3 +366,11 @@ def test_usage_errors_exit_with_2(arguments, words, capsys):
         main(Toy(), arguments)
     assert stop.value.code == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--points", "--samples", "--grid", "--width", "--batch-size"])
+def test_what_does_not_fit_into_memory_is_refused(flag, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(Toy(), [flag, "10000000000"])
+    assert stop.value.code == 1
+    assert f"not enough memory for {flag} 10000000000" in capsys.readouterr().err

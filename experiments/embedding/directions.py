@@ -15,7 +15,7 @@ from ddim_embed.data import CELEBA_ATTRIBUTES
 from experiments.embedding import inputs
 from experiments.embedding.sections import DIRECTIONS
 from experiments.toolkit import results, sources
-from experiments.toolkit.command_line import UsageError, require
+from experiments.toolkit.command_line import UsageError
 
 # Images that are edited, not those that directions are found in; and in a smoke run.
 _EDITED, _FEW_EDITED = 16, 4
@@ -36,8 +36,6 @@ def run(verb):
     directions, except for classes, of which each has one.
     """
     config, length = verb.config, verb.length
-    require(verb, "length", length is None or 0 < length < np.inf, "positive")
-    require(config, "images", config.images > config.shown, f"more than {config.shown}")
     generator = sources.load_generator(config)
     length = length or _SHARE * float(np.sqrt(np.prod(generator.image_shape)))
     pixels, labels = _load(config)
@@ -95,8 +93,7 @@ def run(verb):
         "directions": rows,
         **inputs.provenance(verb),
     }
-    figures = _figures(generator, edited, by_kind, length)
-    DIRECTIONS.publish(config.result_folder, contents, figures)
+    DIRECTIONS.publish(verb.outputs, contents, lambda: _figures(generator, edited, by_kind, length))
 
 
 def _load(config):

@@ -10,10 +10,11 @@ from ddim_embed.data import crop_padding
 from experiments.embedding import inputs
 from experiments.embedding.sections import INTERPOLATION
 from experiments.toolkit import results, sources
-from experiments.toolkit.command_line import UsageError, require_at_least
 
 # Samples of the path length of the interpolation that is shown, and of each of several.
 _SAMPLES, _FEW_SAMPLES = 64, 8
+# Frames that a figure shows, at most.
+_FRAMES = 64
 # Number of test images among which two of different classes are searched, at least.
 _CANDIDATES = 16
 
@@ -21,12 +22,7 @@ _CANDIDATES = 16
 def run(verb):
     """Interpolates between two images; writes `interpolate.json`, a strip and an animation."""
     config, files, frames, ways = verb.config, verb.files, verb.frames, verb.ways
-    if len(files) not in (0, 2):
-        raise UsageError(f"`interpolate` takes two images, or none. Received: {len(files)}")
-    require_at_least(verb, frames=2, ways=0)
     method = inputs.configured(config, verb.method)
-    if isinstance(method, de.EDICT | de.BDIA):
-        raise UsageError(f"--method must find single latents; those of {verb.method} are pairs.")
     generator = sources.load_generator(config)
     others = None
     if files:
@@ -72,12 +68,13 @@ def run(verb):
         "several": several,
         **inputs.provenance(verb),
     }
-    figures = {"fig19_interpolation.png": _figure(ends, frames, strips)}
-    INTERPOLATION.publish(config.result_folder, contents, figures)
-    commands.save_animation(
-        config.result_folder / "interpolation.gif",
-        [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")],
+    INTERPOLATION.publish(
+        verb.outputs,
+        contents,
+        lambda: {"fig19_interpolation.png": _figure(ends, frames, strips)},
     )
+    sides = [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")]
+    commands.save_animation(verb.outputs, "interpolation.gif", sides)
 
 
 def _unlike(labels):
@@ -112,17 +109,18 @@ def _path_length(generator, first, second, kind, samples, seed):
 
 
 def _figure(ends, frames, strips):
-    shares = np.linspace(0, 1, frames)
+    chosen = np.unique(np.linspace(0, frames - 1, min(frames, _FRAMES)).round().astype(int))
+    shares = np.linspace(0, 1, frames)[chosen]
     latents = {
         kind: np.concatenate([move(*ends, share) for share in shares])
         for kind, move in (("linear", interpolation.lerp), ("spherical", interpolation.slerp))
     }
     rows = {
-        "cross-fade": strips["pixels"],
+        "cross-fade": strips["pixels"][chosen],
         "linear:\nlatents": latents["linear"],
-        "decoded": strips["linear"],
+        "decoded": strips["linear"][chosen],
         "spherical:\nlatents": latents["spherical"],
-        "decoded ": strips["spherical"],
+        "decoded ": strips["spherical"][chosen],
     }
     shown = [row if "latents" in name else np.clip(row, 0, 1) for name, row in rows.items()]
     return de.image_grid(shown, [*rows])

@@ -15,7 +15,7 @@ from experiments.embedding import invariance_figures, training
 from experiments.embedding.claims import invariance_verdict
 from experiments.embedding.sections import INVARIANCE
 from experiments.toolkit import results, sources, tables
-from experiments.toolkit.command_line import UsageError, require_at_least
+from experiments.toolkit.command_line import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,6 @@ def run(verb):
 
     Writes `invariance.json` and figures. A killed training resumes.
     """
-    require_at_least(verb, latents=2, few=1, steps=1)
     config, latents = verb.config, verb.latents
     networks = verb.networks or tuple(VARIANTS)
     for name in networks:
@@ -109,8 +108,11 @@ def run(verb):
     contents["options"] = verb.options
     contents |= results.provenance(config, verb.command)
     images = {name: decoded[name][final] for name in decoded} | {EXACT: exact}
-    figures = invariance_figures.figures(contents, images, config.shown)
-    INVARIANCE.publish(config.result_folder, contents, figures)
+    INVARIANCE.publish(
+        verb.outputs,
+        contents,
+        lambda: invariance_figures.figures(contents, images, config.shown),
+    )
     tables.show(
         f"Ratio of distances: of random images over those of the same latents. The paper: 100 to "
         f"1,000; {contents['verdict']}",

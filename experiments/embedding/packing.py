@@ -3,15 +3,14 @@
 import numpy as np
 
 from ddim_embed.data import PADDING, crop_padding
-from ddim_embed.store.atomic import replacing
 from ddim_embed.store.weights import read_manifest, record_errors
 from experiments.configuration import NETWORKS
 from experiments.embedding import training
 from experiments.toolkit import sources
 
 
-def pack(config, folder, train_images=None):
-    """Writes the training and test images to `<folder>/<name>.npz`, for `--source npz`."""
+def pack(config, outputs, train_images=None):
+    """Writes the training and test images to `<name>.npz`, for `--source npz`."""
     arrays = {}
     for split, limit in (("train", train_images), ("test", config.images)):
         pixels, labels = sources.load_labelled(config, split, limit)
@@ -19,8 +18,8 @@ def pack(config, folder, train_images=None):
             pixels = crop_padding(pixels, PADDING)
         arrays[f"{split}_images"] = np.round(255 * pixels).astype(np.uint8)
         arrays[f"{split}_labels"] = labels
-    path = folder / f"{config.name}.npz"
-    with replacing(path) as temporary:
+    path = outputs / f"{config.name}.npz"
+    with outputs.replacing(path.name) as temporary:
         np.savez_compressed(temporary, **arrays)
     counts = " and ".join(
         f"{len(arrays[f'{split}_images'])} {split}" for split in ("train", "test")

@@ -10,6 +10,8 @@ from experiments.embedding.sections import PROJECTION, PROJECTION_OF_FILES
 from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError
 
+# Images in a row of a figure, at most.
+_SHOWN = 64
 # Lines that are drawn across each test image, corners of a line, and its width over the image's.
 _LINES, _CORNERS, _WIDTH = 2, 3, 0.09
 
@@ -22,10 +24,6 @@ def run(verb):
     """
     config, files, mask = verb.config, verb.files, verb.mask
     method = inputs.configured(config, verb.method)
-    if mask is not None and len(files) != 1:
-        raise UsageError(
-            f"--mask belongs to one image: project FILE --mask FILE. Received images: {len(files)}"
-        )
     if mask is not None and not method.takes_mask:
         raise UsageError(f"--method must be one that takes a mask. Received: {verb.method}")
     generator = sources.load_generator(config)
@@ -68,9 +66,13 @@ def run(verb):
             for name, pixels in images.items()
         }
     contents |= inputs.provenance(verb)
-    drawn = _figure(original, edited, free, embeddings, verb.method)
-    section, figure = (PROJECTION_OF_FILES, "fig04") if files else (PROJECTION, "fig05")
-    section.publish(config.result_folder, contents, {f"{figure}_projection.png": drawn})
+    section, name = (PROJECTION_OF_FILES, "fig04") if files else (PROJECTION, "fig05")
+
+    def figures():
+        drawn = _figure(original, edited, free, embeddings, verb.method)
+        return {f"{name}_projection.png": drawn}
+
+    section.publish(verb.outputs, contents, figures)
 
 
 def draw(pixels, padding, seed):
@@ -133,4 +135,4 @@ def _figure(original, edited, free, embeddings, method):
         rows["free"] = free[..., None].astype(np.float32)
     words = {"network": "unet", "whole": method, "masked": f"{method},\nmask"}
     rows |= {words[name]: np.clip(e.reconstruction, 0, 1) for name, e in embeddings.items()}
-    return de.image_grid([*rows.values()], [*rows])
+    return de.image_grid([row[:_SHOWN] for row in rows.values()], [*rows])

@@ -8,10 +8,9 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.methods.cache import embed_in_chunks
-from ddim_embed.store.atomic import replacing
 from experiments.configuration import NETWORKS
 from experiments.embedding.sections import REPORT
-from experiments.toolkit import results, sources
+from experiments.toolkit import pages, results, sources
 
 # Images between two updates of a progress bar; a multiple of the batch that decoding uses.
 _CHUNK = 256
@@ -72,13 +71,18 @@ def report(verb):
         "frechet": frechet_distances(config, pixels, generated, embeddings),
         **results.provenance(config, verb.command),
     }
-    figures = _figures(config, generator, pixels, embeddings)
-    figures["samples.png"] = _samples(config, generated)
-    first = [slice(0, config.shown)]
-    figures["fig17_generated.png"] = (
-        None if of_generated is None else _examples(generated, of_generated, first, difference=True)
-    )
-    REPORT.publish(config.result_folder, contents, figures)
+
+    def figures():
+        of_samples = None
+        if of_generated is not None:
+            first = [slice(0, config.shown)]
+            of_samples = _examples(generated, of_generated, first, difference=True)
+        return _figures(config, generator, pixels, embeddings) | {
+            "samples.png": _samples(config, generated),
+            "fig17_generated.png": of_samples,
+        }
+
+    REPORT.publish(verb.outputs, contents, figures)
     print(f"{time.perf_counter() - started:.0f} s")
 
 
@@ -116,12 +120,12 @@ def sample(verb):
     generator = de.load_generator(config.name, config.weights, config.num_steps)
     with tqdm(total=config.images, desc="sample", unit="image", disable=not config.progress) as bar:
         latents, pixels = _generate(generator, config.images, config.seed, bar)
-    folder = config.result_folder
-    with replacing(folder / "samples.npz") as path:
+    outputs = verb.outputs
+    with outputs.replacing("samples.npz") as path:
         np.savez_compressed(path, latents=latents, pixels=pixels)
-    results.save_figures(folder, {"samples.png": _samples(config, pixels)})
-    results.save_json(folder / "samples.json", results.provenance(config, verb.command))
-    print(f"{folder / 'samples.png'} and samples.npz: {len(pixels)} images")
+    pages.save_json(outputs, "samples.json", results.provenance(config, verb.command))
+    pages.save_figures(outputs, {"samples.png": _samples(config, pixels)})
+    print(f"{outputs / 'samples.png'} and samples.npz: {len(pixels)} images")
 
 
 def _load_embedders(config):

@@ -178,14 +178,24 @@ def directions_tables(contents):
     return {"directions": Table(words, header, rows)}
 
 
-def _section(file, tables):
-    return Section(f"{file}.json", f"embedding/templates/{file}.html", tables)
+def _section(file, tables, *figures):
+    names = tuple(f"{name}.png" for name in figures)
+    return Section(f"{file}.json", names, f"embedding/templates/{file}.html", tables)
 
 
-REPORT = _section("report", report_tables)
-STRUCTURE = _section("structure", structure_tables)
-INVARIANCE = _section("invariance", invariance_tables)
-INTERPOLATION = _section("interpolate", interpolation_tables)
-PROJECTION = _section("project", projection_tables)
-PROJECTION_OF_FILES = _section("project_files", projection_tables)
-DIRECTIONS = _section("directions", directions_tables)
+REPORT = _section(
+    "report", report_tables, "fig01_images_as_latents", "fig02_faint_images_as_latents",
+    "fig03_embedding", "fig15_networks", "fig16_examples", "fig17_generated", "samples",
+)  # fmt: skip
+STRUCTURE = _section(
+    "structure", structure_tables, "fig11_cloud", "fig12_combinations", "fig13_running_means",
+    "fig14_components", "cloud_jacobian",
+)  # fmt: skip
+INVARIANCE = _section("invariance", invariance_tables, "fig10_networks", "invariance")
+INTERPOLATION = _section("interpolate", interpolation_tables, "fig19_interpolation")
+PROJECTION = _section("project", projection_tables, "fig05_projection")
+PROJECTION_OF_FILES = _section("project_files", projection_tables, "fig04_projection")
+DIRECTIONS = _section(
+    "directions", directions_tables, "directions_class", "directions_principal",
+    "directions_first_layer",
+)  # fmt: skip

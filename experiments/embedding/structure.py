@@ -17,7 +17,7 @@ from experiments.embedding import inputs, structure_figures
 from experiments.embedding.cloud_claims import cloud_claims
 from experiments.embedding.sections import STRUCTURE
 from experiments.toolkit import sources, tables
-from experiments.toolkit.command_line import UsageError, require, require_at_least
+from experiments.toolkit.command_line import UsageError, require
 
 # Without the preference of L-BFGS for some frequencies, which would shape the cloud.
 FINDERS = {"descent": de.Descent, "lbfgs": functools.partial(de.LBFGS, laplacian=0.0)}
@@ -40,8 +40,6 @@ def run(verb):
     run for more members starts with the existing ones.
     """
     config, image, members, tolerance = verb.config, verb.image, verb.members, verb.tolerance
-    require_at_least(verb, image=0, members=8, iterations=1, at_a_time=1)
-    require(verb, "tolerance", tolerance is None or tolerance > 0, "positive")
     generator = sources.load_generator(config)
     pixels = sources.load(sources.reported(config), "test", image + 1)
     require(verb, "image", image < len(pixels), f"less than the {len(pixels)} images there are")
@@ -75,7 +73,6 @@ def run(verb):
     contents["verdicts"] = cloud_claims(contents)
     contents |= inputs.provenance(verb)
     drawn |= {"pixels": pixels, "latents": latents, "decoded": found.reconstruction[inside]}
-    figures = structure_figures.figures(contents, drawn, config.shown)
     mse = contents["mse"]
     tables.show(
         f"Image {image} of {config.name}: {inside.sum():,} of {members:,} latents by {finder!r}\n"
@@ -83,7 +80,11 @@ def run(verb):
         f"{mse['control']:.4f}), {contents['found']['converged']:.0%} above 30 dB, "
         f"{found.seconds:,.0f} s, deviation of latents {contents['latents_std']:.3f}"
     )
-    STRUCTURE.publish(config.result_folder, contents, figures)
+    STRUCTURE.publish(
+        verb.outputs,
+        contents,
+        lambda: structure_figures.figures(contents, drawn, config.shown),
+    )
 
 
 def find(config, generator, pixels, finder, members, folder):

@@ -1,16 +1,20 @@
 """The verbs `train` and `train-embedders`: both resumable, both ending in shipped weights."""
 
+import sys
+import time
 from pathlib import Path
 
 import keras
+from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
-from ddim_embed.backend import is_tensorflow
+from ddim_embed.backend import fast_precision, is_tensorflow
 from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.networks.blocks import dtype_policy
+from ddim_embed.store.outputs import require_folder
 from ddim_embed.store.schema import check, one_of
-from ddim_embed.store.weights import find_weights, load_weights
+from ddim_embed.store.weights import find_weights, load_weights, weights_root
 from ddim_embed.training.loop import CheckpointError, warmup_cosine
 from experiments.configuration import NETWORKS
 from experiments.toolkit import sources
@@ -19,10 +23,13 @@ from experiments.toolkit.results import finite
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
 NORMALIZER_IMAGES = 60_000
+# Seconds, and the steps by which the time left is estimated.
+_DAY, _TIMED = 86_400, 2
 
 
 def train(config, command=None):
     """Trains the denoiser and records the generator's weights; returns their path."""
+    require_folder(weights_root(config.weights), "--weights")
     model = diffusion_model(config)
     folder, key, before = config.run_folder / "generator", run_key(config), {}
     if config.further:
@@ -119,6 +126,7 @@ def measure(config, name, test, budget):
 
 def train_embedders(config, networks=NETWORKS, command=None):
     """Trains embedding networks through the frozen generator; returns the paths of the weights."""
+    require_folder(weights_root(config.weights), "--weights")
     generator = sources.load_generator(config, config.precision)
     return [_train_embedder(config, generator, network, command) for network in networks]
 
@@ -263,7 +271,7 @@ def run(config, model, batches, num_steps, folder, **kwargs):
     try:
         return de.train(
             model,
-            batches,
+            _watched(batches, num_steps, config),
             num_steps,
             folder,
             checkpoint_seconds=config.checkpoint_seconds,
@@ -272,6 +280,26 @@ def run(config, model, batches, num_steps, folder, **kwargs):
         )
     except CheckpointError as error:
         raise UsageError(str(error)) from error
+
+
+def _watched(batches, num_steps, config):
+    """The same batches; says once what would be faster if more than a day is left."""
+
+    def watched(step):
+        for count, batch in enumerate(batches(step)):
+            if count == 1:  # the first step compiles
+                started = time.monotonic()
+            if count == 1 + _TIMED:
+                left = (num_steps - step - count) * (time.monotonic() - started) / _TIMED
+                if left > _DAY:
+                    slow = config.precision == "bfloat16" and fast_precision()[0] != "bfloat16"
+                    ways = ["--precision float32"] * slow + ["a GPU", "smaller --widths"]
+                    ways += ["a smaller --image-size", "smaller batches", "fewer steps"]
+                    words = f"{left / _DAY:.1f} days are left. Faster: {', '.join(ways)}."
+                    tqdm.write(words, file=sys.stderr)
+            yield batch
+
+    return watched
 
 
 def in_words(errors):

@@ -1,15 +1,36 @@
 """The verbs of image embedding. Each imports its implementation, and TensorFlow, when it runs."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from experiments.configuration import METHODS, NETWORKS, Verb
+from ddim_embed.estimates import require_disk
+from ddim_embed.memory import require_memory
+from ddim_embed.store.outputs import Outputs
+from experiments.configuration import (
+    ALWAYS,
+    DENOISER,
+    EMBEDDER,
+    IMAGES,
+    METHODS,
+    NETWORKS,
+    REPORTED,
+    WARM_START,
+    WEIGHTS,
+    Verb,
+)
 from experiments.embedding import sections
-from experiments.toolkit.command_line import UsageError
+from experiments.toolkit.command_line import UsageError, require, require_at_least
+
+# What a user does after Ctrl-C, where work is kept.
+_RESUMES = "The same command goes on from what is in the folder --runs."
+
+# Where test images come from; their size is that of the generator's images.
+_OF_TEST_IMAGES = "data", "source", "report_source"
 
 _dataclass = dataclasses.dataclass(frozen=True, kw_only=True)
 
@@ -18,6 +39,7 @@ _dataclass = dataclasses.dataclass(frozen=True, kw_only=True)
 class Report(Verb):
     """Embeds test images with every network: tables, figures and a page (the default)."""
 
+    uses: ClassVar = WEIGHTS | REPORTED | {"images", "shown"}
     smoke_networks: ClassVar = NETWORKS
     sections: ClassVar = (sections.REPORT,)
 
@@ -31,6 +53,8 @@ class Report(Verb):
 class Train(Verb):
     """Trains the generator. A killed run resumes from its last checkpoint."""
 
+    uses: ClassVar = DENOISER
+    after_interrupt: ClassVar = _RESUMES
     # A training step is no sequence of small operations: all cores share each of them.
     one_core_per_operation: ClassVar = False
 
@@ -48,9 +72,24 @@ class TrainEmbedders(Verb):
         networks: names of networks.
     """
 
+    uses: ClassVar = EMBEDDER
+    after_interrupt: ClassVar = _RESUMES
     smoke_networks: ClassVar = ()
 
     networks: Positional[tuple[Literal[NETWORKS], ...]] = NETWORKS
+
+    @property
+    def idle(self):
+        if self.config.further:
+            return dict.fromkeys(["pairs", *WARM_START], "with --further")
+        return {} if self.config.pairs else dict.fromkeys(WARM_START, "with --pairs 0")
+
+    def check(self):
+        super().check()
+        config = self.config
+        size = math.prod(config.image_shape) * (0 if config.further else config.pairs)
+        require_memory(6 * size, f"--pairs {config.pairs}")  # float16 pixels, float32 latents
+        require_disk(config.runs, 2 * size, f"--pairs {config.pairs}")
 
     def run(self):
         from experiments.embedding import training
@@ -67,6 +106,7 @@ class Pack(Verb):
         train_images: training images at most; None for all.
     """
 
+    uses: ClassVar = ALWAYS | IMAGES | {"padding", "images"}
     smoke_networks: ClassVar = None
 
     folder: Positional[Path]
@@ -76,16 +116,28 @@ class Pack(Verb):
     def defaults(cls, config):
         return cls(config=config, folder=tyro.MISSING)
 
+    @property
+    def outputs(self):
+        return Outputs(self.folder, "FOLDER", [Path(self.config.data).expanduser()])
+
+    def claim(self):
+        self.outputs.claim(f"{self.config.name}.npz")
+
+    def check(self):
+        super().check()
+        require(self, "train_images", (self.train_images or 1) > 0, "positive")
+
     def run(self):
         from experiments.embedding import packing
 
-        packing.pack(self.config, self.folder, self.train_images)
+        packing.pack(self.config, self.outputs, self.train_images)
 
 
 @_dataclass
 class Measure(Verb):
     """Measures recorded weights that were trained where they could not be: with JAX."""
 
+    uses: ClassVar = WEIGHTS | IMAGES | {"images"}
     smoke_networks: ClassVar = None
 
     def run(self):
@@ -98,7 +150,13 @@ class Measure(Verb):
 class Sample(Verb):
     """Generates images: their number is --images, a figure shows the first ones."""
 
+    uses: ClassVar = WEIGHTS | {"results", "images", "shown"}
     smoke_networks: ClassVar = ()
+    writes: ClassVar = ("samples.npz", "samples.png", "samples.json")
+
+    @property
+    def held(self):
+        return self.config.images
 
     def run(self):
         from experiments.embedding import reporting
@@ -116,6 +174,9 @@ class Embed(Verb):
         out: folder of the results; None for `<results>/<name>/embed`.
     """
 
+    uses: ClassVar = WEIGHTS | {"results"}
+    after_interrupt: ClassVar = "What was done is written. The same command begins anew."
+
     files: Positional[tuple[Path, ...]] = ()
     method: Literal[METHODS] = "unet"
     out: Path | None = None
@@ -123,6 +184,11 @@ class Embed(Verb):
     @property
     def smoke_networks(self):
         return {self.method} & {*NETWORKS}
+
+    @property
+    def outputs(self):
+        flag = "--results" if self.out is None else "--out"
+        return Outputs(self.out or self.config.result_folder / "embed", flag, self.files)
 
     def check(self):
         super().check()
@@ -139,7 +205,7 @@ class Embed(Verb):
             de.load_generator(config.name, config.weights, config.num_steps),
             self.files,
             inputs.configured(config, self.method),
-            self.out or config.result_folder / "embed",
+            self.outputs,
             config.seed,
             notes={"method": self.method} | inputs.provenance(self),
         )
@@ -160,6 +226,8 @@ class Structure(Verb):
         tolerance: maximum mean squared error of a member; None for no limit.
     """
 
+    uses: ClassVar = WEIGHTS | REPORTED | {"runs", "shown"}
+    after_interrupt: ClassVar = _RESUMES
     smoke_networks: ClassVar = NETWORKS
     tiny: ClassVar = {"members": 10, "iterations": 2, "at_a_time": 5}
     sections: ClassVar = (sections.STRUCTURE,)
@@ -170,6 +238,15 @@ class Structure(Verb):
     iterations: int = 1500
     at_a_time: int = 25
     tolerance: float | None = None
+
+    @property
+    def held(self):
+        return self.members
+
+    def check(self):
+        super().check()
+        require_at_least(self, image=0, members=8, iterations=1, at_a_time=1)
+        require(self, "tolerance", self.tolerance is None or self.tolerance > 0, "positive")
 
     def run(self):
         from experiments.embedding import structure
@@ -188,6 +265,8 @@ class Interpolate(Verb):
         ways: interpolations between other test images that are measured, too; not with files.
     """
 
+    uses: ClassVar = WEIGHTS | REPORTED
+    writes: ClassVar = ("interpolation.gif",)
     smoke_networks: ClassVar = ("unet",)
     tiny: ClassVar = {"ways": 2}
     sections: ClassVar = (sections.INTERPOLATION,)
@@ -196,6 +275,30 @@ class Interpolate(Verb):
     method: Literal[METHODS] = "hybrid"
     frames: int = 9
     ways: int = 16
+
+    @property
+    def inputs(self):
+        return self.files
+
+    @property
+    def idle(self):
+        return dict.fromkeys([*_OF_TEST_IMAGES, "ways"], "with files") if self.files else {}
+
+    @property
+    def held(self):
+        return 6 * self.frames + 2 * self.ways  # three strips, and an enlarged animation
+
+    def check(self):
+        super().check()
+        if len(self.files) not in (0, 2):
+            raise UsageError(
+                f"`interpolate` takes two images, or none. Received: {len(self.files)}"
+            )
+        require_at_least(self, frames=2, ways=0)
+        if self.method in ("edict", "bdia"):
+            raise UsageError(
+                f"--method must find single latents; those of {self.method} are pairs."
+            )
 
     def run(self):
         from experiments.embedding import interpolation
@@ -213,12 +316,29 @@ class Project(Verb):
         method: method of the library; with a mask, one that takes masks.
     """
 
+    uses: ClassVar = WEIGHTS | REPORTED | {"shown"}
     smoke_networks: ClassVar = ("unet",)
     sections: ClassVar = (sections.PROJECTION, sections.PROJECTION_OF_FILES)
 
     files: Positional[tuple[Path, ...]] = ()
     mask: Path | None = None
     method: Literal[METHODS] = "hybrid"
+
+    @property
+    def inputs(self):
+        return self.files if self.mask is None else (*self.files, self.mask)
+
+    @property
+    def idle(self):
+        return dict.fromkeys([*_OF_TEST_IMAGES, "shown"], "with files") if self.files else {}
+
+    def check(self):
+        super().check()
+        if self.mask is not None and len(self.files) != 1:
+            raise UsageError(
+                "--mask belongs to one image: project FILE --mask FILE. "
+                f"Received images: {len(self.files)}"
+            )
 
     def run(self):
         from experiments.embedding import projection
@@ -236,6 +356,7 @@ class Directions(Verb):
         length: length of the steps that are measured; None for 0.3 times that of Gaussian latents.
     """
 
+    uses: ClassVar = WEIGHTS | REPORTED | {"images", "shown"}
     smoke_networks: ClassVar = ("unet",)
     sections: ClassVar = (sections.DIRECTIONS,)
 
@@ -244,6 +365,12 @@ class Directions(Verb):
     @classmethod
     def defaults(cls, config):
         return cls(config=dataclasses.replace(config, images=60) if config.smoke else config)
+
+    def check(self):
+        super().check()
+        require(self, "length", self.length is None or self.length > 0, "positive")
+        least = self.config.shown
+        require(self.config, "images", self.config.images > least, f"more than {least}")
 
     def run(self):
         from experiments.embedding import directions
@@ -264,6 +391,11 @@ class Invariance(Verb):
         steps: training steps of each network.
     """
 
+    uses: ClassVar = WEIGHTS | IMAGES | {
+        "results", "runs", "mirror", "padding", "precision", "batch_size", "learning_rate", "loss",
+        "prediction", "checkpoint_seconds", "shown",
+    }  # fmt: skip
+    after_interrupt: ClassVar = _RESUMES
     one_core_per_operation: ClassVar = False
     smoke_networks: ClassVar = ()
     tiny: ClassVar = {"latents": 8, "few": 8, "steps": 2}
@@ -278,6 +410,14 @@ class Invariance(Verb):
     def defaults(cls, config):
         batch_size = 8 if config.smoke else 64
         return super().defaults(dataclasses.replace(config, batch_size=batch_size))
+
+    @property
+    def held(self):
+        return 7 * self.latents  # by each network
+
+    def check(self):
+        super().check()
+        require_at_least(self, latents=2, few=1, steps=1)
 
     def run(self):
         from experiments.embedding import invariance

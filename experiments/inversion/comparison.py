@@ -70,12 +70,15 @@ def run(verb):
         "residuals": residuals(config, pixels),
         **results.provenance(config, verb.command),
     }
-    figures = {
-        "compare.png": comparison_figures.cost(rows),
-        "fig18_refined.png": comparison_figures.refined(pixels, embeddings, config.shown),
-        "compare_residuals.png": comparison_figures.residuals(contents["residuals"]),
-    }
-    COMPARISON.publish(config.result_folder, contents, figures)
+
+    def figures():
+        return {
+            "compare.png": comparison_figures.cost(rows),
+            "fig18_refined.png": comparison_figures.refined(pixels, embeddings, config.shown),
+            "compare_residuals.png": comparison_figures.residuals(contents["residuals"]),
+        }
+
+    COMPARISON.publish(verb.outputs, contents, figures)
 
 
 def _adapted(method, few):

@@ -43,4 +43,7 @@ def comparison_tables(contents):
     return {"methods": methods, "controls": controls, "residuals": residuals}
 
 
-COMPARISON = Section("compare.json", "inversion/templates/compare.html", comparison_tables)
+_FIGURES = "compare.png", "fig18_refined.png", "compare_residuals.png"
+COMPARISON = Section(
+    "compare.json", _FIGURES, "inversion/templates/compare.html", comparison_tables
+)

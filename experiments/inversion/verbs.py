@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from tyro.conf import Positional
 
-from experiments.configuration import NETWORKS, Verb
+from experiments.configuration import NETWORKS, REPORTED, WEIGHTS, Verb
 from experiments.inversion import sections
 
 # The number of images unless --images is given.
@@ -22,6 +22,8 @@ class Compare(Verb):
         methods: names of methods; all by default.
     """
 
+    uses: ClassVar = WEIGHTS | REPORTED | {"images", "shown", "runs"}
+    after_interrupt: ClassVar = "The same command goes on from what is in the folder --runs."
     smoke_networks: ClassVar = NETWORKS
     sections: ClassVar = (sections.COMPARISON,)
 

@@ -9,6 +9,7 @@ from experiments.cifar10 import CIFAR10
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
+from experiments.toolkit.command_line import UsageError
 from experiments.toolkit.study import Study, main
 
 # In the order of the paper's Table 1.
@@ -29,10 +30,16 @@ class Paper(Study):
     """
 
     name: ClassVar[str] = "paper"
+    writes: ClassVar = ("ledger.json", "ledger.md", "index.html")
 
     full: bool = False
     make: bool = True
     earlier: Path | None = None
+
+    def check(self):
+        super().check()
+        if self.full and not self.make:
+            raise UsageError("--full does nothing with --no-make.")
 
     def run(self):
         from experiments.paper import report

@@ -7,6 +7,7 @@ from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
 from experiments.schedules.claims import schedule_claims
 from experiments.toolkit.claims import Verdict
+from experiments.toolkit.pages import left_out
 from experiments.toy.claims import toy_claims
 
 
@@ -23,7 +24,11 @@ def collect(experiments, results, parameters, earlier=()):
 
     def of(source, claims, *arguments, items=""):
         old = [c for c in earlier if c.source == source and c.item.startswith(items)]
-        new = claims(*arguments, results.get(source))
+        new = None
+        with left_out(source):
+            new = [*claims(*arguments, results.get(source))]
+        if new is None:
+            new = claims(*arguments, None)
         return old or [dataclasses.replace(claim, source=source) for claim in new]
 
     def tables(item, claims):

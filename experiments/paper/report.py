@@ -6,7 +6,6 @@ import json
 from importlib import resources
 
 import ddim_embed as de
-from ddim_embed.store.atomic import replacing
 from experiments import runner
 from experiments.paper import ledger
 from experiments.schedules.__main__ import Schedules
@@ -41,16 +40,17 @@ def report(settings, experiments):
         make(settings, experiments)
     names = [(name, name) for name in _STUDIES]
     names += [(one.name, result) for one in experiments for result in _RESULTS]
-    found = {}
-    for name, result in names:
-        path = _folder(settings, name) / f"{result}.json"
-        if path.exists():
-            try:
-                found[f"{name}/{result}"] = results.load_json(path)
-            except UsageError as error:
-                print(f"Left out: {error}")
+    found = {
+        f"{name}/{result}": contents
+        for name, result in names
+        if (contents := pages.read(_folder(settings, name) / f"{result}.json"))
+    }
     sources = [
-        {"source": source, "command": contents["command"], "commit": contents["commit"]}
+        {
+            "source": source,
+            "command": contents.get("command", "an unknown command"),
+            "commit": contents.get("commit"),
+        }
         for source, contents in found.items()
     ]
     earlier, earlier_sources = _earlier(settings.earlier, found.keys())
@@ -61,13 +61,12 @@ def report(settings, experiments):
         "sources": sources + earlier_sources,
         **results.provenance(settings, settings.command),
     }
-    folder = settings.result_folder
-    results.save_json(folder / "ledger.json", contents)
-    with replacing(folder / "ledger.md") as path:
-        path.write_text(markdown(contents), encoding="utf-8")
-    index = write_page(settings, contents)
+    outputs = settings.outputs
+    pages.save_json(outputs, "ledger.json", contents)
+    with outputs.replacing("ledger.md") as path:
+        path.write_text(markdown(contents), encoding="utf-8", errors="backslashreplace")
     show(_table(contents), _counts(contents))
-    print(f"The page is {index}")
+    write_page(settings, contents)
 
 
 def _earlier(path, read):
@@ -204,8 +203,8 @@ def write_page(settings, contents):
         if file:
             items = figures.setdefault(f"../{name}{suffix}/{file}", (name, {}))[1]
             items[row["item"]] = None  # in order, once each
-    return pages.write(
-        settings.result_folder,
+    pages.write(
+        settings.outputs,
         "paper/templates/ledger.html",
         title=_TITLE,
         contents=contents,

@@ -17,6 +17,9 @@ class Schedules(Study):
     """
 
     name: ClassVar[str] = "schedules"
+    writes: ClassVar = (
+        "schedules.json", "fig06_schedules.png", "fig07_noised.png", "index.html",
+    )  # fmt: skip
 
     image: int = 0
     times: int = 9

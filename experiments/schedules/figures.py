@@ -17,28 +17,26 @@ _POINTS = 1001
 
 def report(study):
     """Writes `schedules.json`, two figures and `index.html` to `study.result_folder`."""
-    folder = study.result_folder
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample")
     contents = {
         "schedules": {name: summary(schedule) for name, schedule in SCHEDULES.items()},
         **results.provenance(study, study.command),
     }
-    results.save_json(folder / "schedules.json", contents)
+    pages.save_json(study.outputs, "schedules.json", contents)
     figures = {
         "fig06_schedules.png": curves(),
         "fig07_noised.png": noised(pixels, study.image, study.times, study.seed),
     }
-    results.save_figures(folder, figures)
+    pages.save_figures(study.outputs, figures)
     table = _table(contents)
-    path = pages.write(
-        folder,
+    show(table)
+    pages.write(
+        study.outputs,
         "schedules/templates/schedules.html",
         title="Diffusion schedules",
         contents=contents,
         gone=table,
     )
-    show(table)
-    print(f"The figures are in {path}")
 
 
 def summary(schedule):

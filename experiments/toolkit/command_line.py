@@ -3,18 +3,24 @@
 TensorFlow is imported when a verb runs, not here: `--help` and a wrong flag answer at once.
 """
 
+import contextvars
 import dataclasses
+import functools
 import math
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar, Union, get_origin
+from typing import Annotated, ClassVar, Union
 
 import tyro
 from tyro.conf import Suppress
 
-from ddim_embed.console import UsageError, errors_in_a_line, import_tensorflow
+from ddim_embed import console
+from ddim_embed.console import UsageError, errors_in_a_line, flags, given, import_tensorflow
+
+# Function from the words of a verb to the command that runs it beside the one that runs now.
+_beside = contextvars.ContextVar("beside", default=None)
 
 
 def require(owner, name, holds, expected):
@@ -22,6 +28,15 @@ def require(owner, name, holds, expected):
     if not holds:
         flag = "--" + name.replace("_", "-")
         raise UsageError(f"{flag} must be {expected}. Received: {getattr(owner, name)}")
+
+
+def require_finite(*owners):
+    """Raises `UsageError` for a field that is not finite: results in JSON cannot hold it."""
+    for owner in owners:
+        for field in dataclasses.fields(owner):
+            value = getattr(owner, field.name)
+            finite = not isinstance(value, float) or math.isfinite(value)
+            require(owner, field.name, finite, "a finite number")
 
 
 def require_positive(owner, *names):
@@ -62,11 +77,26 @@ class Command:
     one_core_per_operation: ClassVar[bool] = True
     # What the page of results shows of this command, a tuple of `pages.Section`.
     sections: ClassVar[tuple] = ()
+    # Further files that it writes to the folder of results.
+    writes: ClassVar[tuple[str, ...]] = ()
+    # What a user does after Ctrl-C.
+    after_interrupt: ClassVar[str] = "The same command begins anew."
 
     command: Suppress[str] = ""
 
+    @property
+    def outputs(self):
+        """The folder of results, an `Outputs`; None for a command that has no results."""
+        return None
+
     def check(self):
         """Raises `UsageError` for values that can be refused without TensorFlow."""
+
+    def claim(self):
+        """Raises, before work begins, if a file of the user's is where a result would be."""
+        if self.outputs is not None:
+            names = [name for section in self.sections for name in (section.file, *section.figures)]
+            self.outputs.claim(*names, *self.writes, *["index.html"] * bool(self.sections))
 
     def run(self):
         """Does the work."""
@@ -74,37 +104,45 @@ class Command:
 
 
 def main(config, verbs, arguments=None, prepare=None):
-    """Runs one verb of an experiment.
-
-    Prints an error to stderr and exits with code 2 for a wrong verb, flag or value, or with code 1
-    where weights, data or readable images are missing.
+    """Runs one verb of an experiment; errors end it as `console.errors_in_a_line` says.
 
     Args:
         config: the configuration, whose values are the defaults of the flags. It has a `name` and
             a `result_folder`, and the methods `adapt(parsed)` and `override(parsed, given)`.
-        verbs: dict from name to a subclass of `Command` with a field `config` and a class method
+        verbs: dict from name to a subclass of `Command` with a field `config`, a class attribute
+            `uses` (the names of the fields of the configuration that it uses) and a class method
             `defaults(config)`; the first one runs if no verb is named.
         arguments: list of words; None for those of the command line.
-        prepare: function of the verb that is called before it runs, or None.
+        prepare: function from the verb to the verb that runs, or None.
     """
-    arguments = words(arguments)
-    with errors_in_a_line(with_command):
-        verb = parse_verb(config, verbs, arguments)
-        verb.check()
-        import_tensorflow(verb.one_core_per_operation)
+    before = _beside.set(None)
+    try:
+        with errors_in_a_line(with_command):
+            arguments = console.words_of(arguments)
+            verb = parse_verb(config, verbs, arguments)
+            _beside.set(functools.partial(_command_beside, config, verbs, verb, arguments))
+            verb.check()
+            run(verb, prepare)
+            if verb.sections:
+                from experiments.toolkit import pages
+
+                sections = [section for each in verbs.values() for section in each.sections]
+                pages.write_results(verb.outputs, sections)
+    finally:
+        _beside.reset(before)
+
+
+def run(command, prepare=None):
+    """Runs a command that is checked, after what can be refused without TensorFlow is."""
+    command.claim()
+    import_tensorflow(command.one_core_per_operation)
+    try:
         if prepare is not None:
-            prepare(verb)
-        verb.run()
-        if verb.sections:
-            from experiments.toolkit import pages
-
-            sections = [section for each in verbs.values() for section in each.sections]
-            print(f"The page is {pages.write_results(verb.config.result_folder, sections)}")
-
-
-def words(arguments):
-    """Returns arguments as strings; None stands for those of the command line."""
-    return [str(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+            command = prepare(command)
+        command.run()
+    except KeyboardInterrupt as stop:
+        stop.args = (command.after_interrupt,)
+        raise
 
 
 def parse_verb(config, verbs, arguments):
@@ -116,64 +154,72 @@ def parse_verb(config, verbs, arguments):
     command = command_of(config.name, arguments)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
         arguments = [next(iter(verbs)), *arguments]
-    subcommands = [
-        Annotated[verb, tyro.conf.subcommand(name, default=verb.defaults(config))]
-        for name, verb in verbs.items()
-    ]
-    parsed = parse(
-        Union[tuple(subcommands)],  # noqa: UP007 (their number is not known here)
-        hint=f"Verbs: {', '.join(verbs)}\n{flags_hint(config)}",
-        args=arguments,
-        prog=f"python -m experiments.{config.name}",
-        description=f"The experiment {config.name}. `VERB --help` lists the flags of a verb.",
-    )
-    defaults = type(parsed).defaults(config.adapt(parsed.config))
-    changes = {name: getattr(parsed, name) for name in given(arguments, parsed)}
+    prog = f"python -m experiments.{config.name}"
+    if arguments[0] in ("-h", "--help"):
+        kinds = [
+            Annotated[verb, tyro.conf.subcommand(name, default=verb.defaults(config))]
+            for name, verb in verbs.items()
+        ]
+        words = f"The experiment {config.name}. `VERB --help` lists the flags of a verb."
+        return console.parse(Union[tuple(kinds)], arguments, prog=prog, description=words)  # noqa: UP007
+    smoke = "--smoke" in arguments
+    uses = {name: verb.uses_in_smoke() if smoke else verb.uses for name, verb in verbs.items()}
+    offered = {name: [*flags(verb), *uses[name]] for name, verb in verbs.items()}
+    console.require_flags(arguments, offered)
+    name, *words = arguments
+    verb, default = verbs[name], verbs[name].defaults(config)
+    if {"-h", "--help"} & {*words}:
+        verb, default = _showing(verb, config, uses[name])
+    parsed = console.parse(verb, words, default=default, prog=f"{prog} {name}")
+    defaults = verb.defaults(config.adapt(parsed.config))
+    changes = {name: getattr(parsed, name) for name in given(words, flags(verb))}
     # Positional arguments: no default of theirs depends on the configuration.
-    before = type(parsed).defaults(config)
     changes |= {
         field.name: value
         for field in dataclasses.fields(parsed)
         if field.name != "config"
-        and (value := getattr(parsed, field.name)) != getattr(before, field.name)
+        and (value := getattr(parsed, field.name)) != getattr(default, field.name)
     }
-    changes["config"] = defaults.config.override(parsed.config, given(arguments, config))
-    return dataclasses.replace(defaults, **changes | {"command": command})
+    own = given(words, flags(config))
+    changes["config"] = defaults.config.override(parsed.config, own)
+    verb = dataclasses.replace(defaults, **changes | {"command": command})
+    require_finite(verb, verb.config)
+    for name, reason in verb.idle.items():
+        if name in own | given(words, flags(verb)):
+            raise UsageError(f"{console.flag(name)} does nothing {reason}.")
+    return verb
 
 
-def parse(kind, hint, **options):
-    """`tyro.cli`, which prints a hint where it refuses the arguments."""
-    try:
-        return tyro.cli(kind, **options)
-    except SystemExit as stop:
-        if stop.code == 2:  # tyro names similar flags only
-            print(hint, file=sys.stderr)
-        raise
+def _showing(verb, config, uses):
+    """Returns a verb, and its defaults, whose help shows only some flags of the configuration."""
+    fields = [
+        (field.name, field.type if field.name in uses else Suppress[field.type])
+        for field in dataclasses.fields(config)
+    ]
+    options = {"frozen": True, "kw_only": True}
+    kind = dataclasses.make_dataclass("Shown", fields, bases=(type(config),), **options)
+    kind.__doc__ = type(config).__doc__
+    own = Annotated[kind, tyro.conf.arg(name="")]
+    shown = dataclasses.make_dataclass(verb.__name__, [("config", own)], bases=(verb,), **options)
+    shown.__doc__ = verb.__doc__
+    return shown, shown.defaults(kind(**{name: getattr(config, name) for name, _ in fields}))
 
 
-def flags(command):
-    """Returns the names of the fields of a dataclass that are flags.
-
-    Fields whose type is annotated are not: they are hidden, positional, or hold flags themselves.
-    """
-    fields = dataclasses.fields(command)
-    return [field.name for field in fields if get_origin(field.type) is not Annotated]
-
-
-def given(arguments, command):
-    """Returns the names of the flags of a dataclass that are among the arguments: a set."""
-    names = {
-        word.removeprefix("--").partition("=")[0].replace("-", "_")
-        for word in arguments
-        if word.startswith("--")
-    }
-    names |= {name.removeprefix("no_") for name in names}  # --no-mirror
-    return names & {*flags(command)}
-
-
-def flags_hint(command):
-    """Returns a line that lists the flags of a dataclass."""
-    return "Flags: " + ", ".join("--" + name.replace("_", "-") for name in flags(command))
+def _command_beside(config, verbs, verb, arguments, words):
+    """Returns the command that runs another verb with the flags that both verbs use."""
+    other = verbs[words[0]]
+    shared = given(arguments, other.uses_in_smoke() if verb.config.smoke else other.uses)
+    for field in dataclasses.fields(verb.config):
+        value = getattr(verb.config, field.name)
+        if field.name not in shared:
+            continue
+        name = console.flag(field.name)
+        if isinstance(value, bool):
+            words = [*words, name if value else name.replace("--", "--no-")]
+        else:
+            values = value if isinstance(value, tuple) else [value]
+            words = [*words, name, *map(str, values)]
+    return command_of(config.name, words)
 
 
 def with_command(error):
@@ -181,12 +227,15 @@ def with_command(error):
     name = getattr(error, "name", None)
     if not isinstance(error, FileNotFoundError) or name is None:
         return str(error)
-    words = {
-        "generator": f"{error.dataset} train",
-        "features": f"features {error.dataset}",
-        "alexnet": "lpips_weights ARRAYS.npz tests/golden/lpips_portraits.npz",
-    }.get(name, f"{error.dataset} train-embedders {name}")
-    return f"{error} Make them with `python -m experiments.{words}`."
+    if name == "alexnet":
+        command = command_of("lpips_weights", ["ARRAYS.npz", "tests/golden/lpips_portraits.npz"])
+    elif name == "features":
+        command = command_of("features", [error.dataset])
+    else:
+        words = ["train"] if name == "generator" else ["train-embedders", name]
+        beside = _beside.get()
+        command = command_of(error.dataset, words) if beside is None else beside(words)
+    return f"{error} Make them with `{command}`."
 
 
 def command_of(module, arguments):

@@ -4,16 +4,22 @@ Templates lie in the folders `templates` of this package and of each system. Eve
 insert is escaped.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
+import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ddim_embed.store.atomic import replacing
-from experiments.toolkit import results
 from experiments.toolkit.tables import Table, interval, number, show
 
+# A part of a page, with the macros that its template uses.
+_SECTION = (
+    '{% from "toolkit/templates/pieces.html" import table, figure, provenance with context %}'
+    "{% include template %}"
+)
 _EXPERIMENTS = Path(__file__).resolve().parents[1]
 
 
@@ -23,82 +29,114 @@ class Section:
 
     Attributes:
         file: name of the JSON file of the results.
+        figures: names of the figures beside it.
         template: path of the template within `experiments`. It has the variables `contents`, which
             are those of the JSON file, `tables`, and those of `write`.
         tables: function from the contents to a dict of `Table`s.
     """
 
     file: str
+    figures: tuple[str, ...]
     template: str
     tables: Callable[[dict], dict[str, Table]]
 
-    def publish(self, folder, contents, figures):
-        """Writes contents and figures, a dict by file name, to a folder; prints the tables."""
-        results.save_json(folder / self.file, contents)
-        results.save_figures(folder, figures)
+    def publish(self, outputs, contents, figures):
+        """Writes contents and figures to `outputs`; prints the tables.
+
+        `figures` is a function that returns a dict by file name, called when the contents are
+        written: what cannot be drawn does not cost them.
+        """
+        save_json(outputs, self.file, contents)
+        save_figures(outputs, figures())
         show(*self.tables(contents).values())
 
 
-def write(folder, template, **variables):
-    """Writes `index.html` beside the figures that it shows; returns its path.
+def save_json(outputs, name, contents):
+    """Writes a dict as JSON, which has no NaN and no infinity: null stands for them."""
+    text = json.dumps(_finite(contents), indent=2, allow_nan=False)
+    with outputs.replacing(name) as temporary:
+        temporary.write_text(text + "\n")
 
+
+def _finite(values):
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
+def save_figures(outputs, figures):
+    """Writes figures as PNG files, by name; None deletes an earlier figure of that name."""
+    for name, figure in figures.items():
+        if figure is None:
+            outputs.remove(name)
+            continue
+        with outputs.replacing(name) as temporary:
+            figure.savefig(temporary, dpi=100)
+
+
+def write(outputs, template, shown=(), **variables):
+    """Writes `index.html` beside the figures that it shows, and prints its path.
+
+    The results are written: whatever is wrong with a page costs the page, and a line on stderr.
     The template, a path within `experiments`, has the variables, `folder`, and `shown`, the list of
     the figures that the page has shown.
     """
-    path = Path(folder) / "index.html"
-    text = _environment().get_template(template).render(folder=path.parent, shown=[], **variables)
-    with replacing(path) as temporary:
-        # The name of a file may hold bytes that are no text.
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-    return path
+    with left_out("the page"):
+        page = _environment().get_template(template)
+        text = page.render(folder=outputs.folder, shown=[*shown], **variables)
+        with outputs.replacing("index.html") as temporary:
+            # A name need not be UTF-8.
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        print(f"The page is {outputs / 'index.html'}")
 
 
-def write_results(folder, sections):
+def write_results(outputs, sections):
     """Writes the page of an experiment: the results of all verbs that have run, in order.
 
-    Results that cannot be shown, such as damaged ones, are left out with a message.
+    Results that are not as a verb writes them are left out, with a line on stderr.
     """
-    folder, found = Path(folder), []
+    folder, found, shown = outputs.folder, [], []
     for section in sections:
         path = folder / section.file
-        if not path.exists():
-            continue
-        try:
-            found.append(_rendered(folder, section, results.load_json(path)))
-        except Exception as error:  # whatever tables and templates make of any JSON
-            print(f"Left out of the page: {path} ({type(error).__name__}: {error})")
-    shown = {name for one in found for name in one["shown"]}
-    return write(
-        folder,
-        "toolkit/templates/results.html",
-        title=f"Embedding {found[0]['dataset'] if found else folder.name}",
-        sections=found,
-        figures=[path.name for path in sorted(folder.glob("[!.]*.png")) if path.name not in shown],
-        files={
-            path.name: path.read_text(encoding="utf-8", errors="replace")
-            for path in sorted(folder.glob("[!.]*.json"))
-            if not found or path.name != found[0]["file"]
-        },
-    )
+        if contents := read(path):
+            with left_out(path):
+                variables = {"contents": contents, "tables": section.tables(contents)}
+                variables |= {"folder": folder, "shown": shown, "template": section.template}
+                text = _environment().from_string(_SECTION).render(variables)
+                found.append((section.file, contents, text))
+    with left_out("the page"):
+        first, contents = found[0][:2] if found else ("", {})
+        others = [path for path in sorted(folder.glob("[!.]*.json")) if path.name != first]
+        write(
+            outputs,
+            "toolkit/templates/results.html",
+            shown,
+            title=f"Embedding {contents.get('dataset', folder.name)}",
+            sections=found,
+            figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
+            files={path.name: path.read_text(errors="replace") for path in others},
+        )
 
 
-def _rendered(folder, section, contents):
-    """What a page has of the results of one verb; `shown` are the figures in it."""
-    variables = {"section": section, "contents": contents, "folder": folder, "shown": []}
-    variables["tables"] = section.tables(contents)
-    import markupsafe
+def read(path):
+    """Returns the contents of a result file, a dict; None without one that can be read."""
+    if not path.exists():
+        return None
+    with left_out(path):
+        contents = json.loads(path.read_text())
+        return contents | {}
 
-    body, provenance = (
-        _environment().get_template(f"toolkit/templates/{name}.html").render(variables)
-        for name in ("section", "provenance")
-    )
-    return {
-        "file": section.file,
-        "dataset": contents.get("dataset", folder.name),
-        "body": markupsafe.Markup(body),
-        "provenance": markupsafe.Markup(provenance),
-        "shown": variables["shown"],
-    }
+
+@contextlib.contextmanager
+def left_out(what):
+    """Leaves something out, with a line on stderr, if what it is made of is damaged."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"Left out: {what} ({reason})", file=sys.stderr)
 
 
 @functools.cache

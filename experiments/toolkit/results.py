@@ -12,20 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import ddim_embed
-from ddim_embed.console import UsageError
-from ddim_embed.store.atomic import replacing
 
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-def save_figures(folder, figures):
-    """Writes figures as PNG files, by name; None deletes an earlier file of that name."""
-    for name, figure in figures.items():
-        if figure is None:
-            (folder / name).unlink(missing_ok=True)
-            continue
-        with replacing(folder / name) as temporary:
-            figure.savefig(temporary, dpi=100)
 
 
 def tidy(*panels, which="major"):
@@ -33,31 +21,6 @@ def tidy(*panels, which="major"):
     for axes in panels:
         axes.grid(which=which, alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-
-
-def save_json(path, contents):
-    """Writes a dict as JSON, which has no NaN and no infinity: null stands for them."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_finite(contents), indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return finite(value) if isinstance(value, float) else value
-
-
-def load_json(path):
-    """Reads what `save_json` wrote; raises a `UsageError` for a file that is damaged."""
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not JSON: {error}. Delete it, or make it again.") from error
-    if not isinstance(contents, dict):
-        raise UsageError(f"{path} must be a JSON object. Delete it, or make it again.")
-    return contents
 
 
 def plain(values):

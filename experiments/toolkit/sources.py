@@ -73,6 +73,8 @@ def _usage_errors():
     """Turns a ValueError of the library about values of the flags into a `UsageError`."""
     try:
         yield
+    except MemoryError:
+        raise  # some are a ValueError, too
     except ValueError as error:
         raise UsageError(str(error)) from error
 

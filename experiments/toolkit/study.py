@@ -1,14 +1,22 @@
 """A study answers one question: a dataclass of flags, without verbs."""
 
 import dataclasses
+import inspect
 import sys
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
 
+from ddim_embed import console
+from ddim_embed.store.outputs import Outputs
 from experiments.toolkit import command_line
-from experiments.toolkit.command_line import Command, Settings, require_at_least
+from experiments.toolkit.command_line import (
+    Command,
+    Settings,
+    require_at_least,
+    require_finite,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,6 +39,10 @@ class Study(Settings, Command):
         """Returns the `--smoke` version of these settings."""
         return dataclasses.replace(self, smoke=True)
 
+    @property
+    def outputs(self):
+        return Outputs(self.result_folder, "--results")
+
     def check(self):
         """Raises `UsageError` for a value out of its range; names the flag and the value."""
         require_at_least(self, seed=0)
@@ -38,23 +50,32 @@ class Study(Settings, Command):
 
 def main(study, arguments=None):
     """Runs a study with its values as the defaults of flags; exits as `command_line.main` does."""
-    arguments = command_line.words(arguments)
-    with command_line.errors_in_a_line(command_line.with_command):
-        parsed = command_line.parse(
+    with console.errors_in_a_line(command_line.with_command):
+        arguments = console.words_of(arguments)
+        names = console.flags(study)
+        console.require_flags([study.name, *arguments], {study.name: names})
+        parsed = console.parse(
             Annotated[type(study), tyro.conf.arg(name="")],
-            hint=command_line.flags_hint(study),
-            args=arguments,
+            arguments,
             prog=f"python -m experiments.{study.name}",
             description=sys.modules[type(study).__module__].__doc__,
             default=study,
         )
-        given = command_line.given(arguments, study)
         study = study.shrink() if parsed.smoke else study
         study = dataclasses.replace(
             study,
             command=command_line.command_of(study.name, arguments),
-            **{name: getattr(parsed, name) for name in given},
+            **{name: getattr(parsed, name) for name in console.given(arguments, names)},
         )
+        require_finite(study)
         study.check()
-        command_line.import_tensorflow()
-        study.run()
+        command_line.run(study)
+
+
+def call(function, name, arguments=None):
+    """Runs a function whose arguments are the flags of `python -m experiments.<name>`."""
+    with console.errors_in_a_line(command_line.with_command):
+        arguments = console.words_of(arguments)
+        console.require_flags([name, *arguments], {name: inspect.signature(function).parameters})
+        prog = f"python -m experiments.{name}"
+        return console.parse(function, arguments, prog=prog)

@@ -1,6 +1,8 @@
 """Tables of results, made once for the terminal and for pages, and how numbers are written."""
 
 import dataclasses
+import io
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -31,8 +33,9 @@ def show(*tables):
     from rich.console import Console
     from rich.table import Table as Grid
 
-    width = None if sys.stdout.isatty() else _WIDTH
-    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH
+    # Not to stdout: rich ends the program itself if nobody reads it any more.
+    console = Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False)
     for table in tables:
         console.print()
         if isinstance(table, str):
@@ -46,6 +49,7 @@ def show(*tables):
         for row in table.rows:
             grid.add_row(*map(str, row))
         console.print(grid)
+    print(console.file.getvalue(), end="")
 
 
 def number(value, digits):

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
+from ddim_embed.console import flag
+from ddim_embed.memory import require_memory
 from experiments.toolkit.command_line import require, require_at_least, require_positive
 from experiments.toolkit.study import Study, main
 
@@ -36,6 +38,10 @@ class Toy(Study):
     """
 
     name: ClassVar[str] = "toy"
+    writes: ClassVar = (
+        "toy.json", "fig08_gravity.png", "fig09ab_maps.png", "fig09cd_embeddings.png",
+        "trajectories.png", "distributions.png", "noises.png", "index.html",
+    )  # fmt: skip
 
     points: int = 1000
     noise: float = 0.0
@@ -72,6 +78,15 @@ class Toy(Study):
         require(self, "max_signal_rate", in_range, "above 0.02 and below 1")
         require(self, "losses", len({*self.losses}) == len(self.losses), "different words")
         require_at_least(self, points=10, samples=10, grid=5)
+        floats = {
+            "points": 2 * self.points,
+            "samples": 2 * self.samples * self.num_steps * (2 + len(self.losses)),
+            "grid": 2 * self.grid**2 * (1 + len(self.losses)),
+            "width": 4 * self.width**2 * self.depth,
+            "batch_size": self.batch_size * self.width * self.depth,
+        }
+        for name, count in floats.items():
+            require_memory(4 * count, f"{flag(name)} {getattr(self, name)}")
 
     def run(self):
         from experiments.toy import report

@@ -51,7 +51,7 @@ class Findings:
 def report(study):
     """Writes `toy.json`, figures and `index.html` to `study.result_folder`, and prints tables."""
     started = time.perf_counter()
-    folder = study.result_folder
+    outputs = study.outputs
     findings = [investigate(study, manifold) for manifold in MANIFOLDS]
     datasets = {each.manifold.name: each.numbers for each in findings}
     contents = {
@@ -59,11 +59,12 @@ def report(study):
         "verdicts": claims.verdicts(datasets),
         **results.provenance(study, study.command, "scikit-learn"),
     }
-    results.save_json(folder / "toy.json", contents)
-    results.save_figures(folder, figures.figures(findings))
+    pages.save_json(outputs, "toy.json", contents)
+    pages.save_figures(outputs, figures.figures(findings))
     tables, claims_of_paper = dataset_tables(contents), claims_table(contents)
-    index = pages.write(
-        folder,
+    show(*tables, claims_of_paper)
+    pages.write(
+        outputs,
         "toy/templates/toy.html",
         title="The gravitational analogy",
         contents=contents,
@@ -71,8 +72,7 @@ def report(study):
         tables=tables,
         limits=claims,
     )
-    show(*tables, claims_of_paper)
-    print(f"{time.perf_counter() - started:.0f} s; the whole report is {index}")
+    print(f"{time.perf_counter() - started:.0f} s")
 
 
 def investigate(study, manifold):
