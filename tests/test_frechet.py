@@ -202,6 +202,18 @@ class TestFid:
         assert fid(pixels, beyond, self.corners) == pytest.approx(expected)
         assert fid(pixels, make_pixels(3, (320, 310, 3)), self.corners, batch_size=1) > 0
 
+    def test_inception_gets_images_in_minus_one_to_one(self):
+        """Black is -1, white is 1; a shift of both sets would leave their distance as it is."""
+        seen = []
+
+        def inception(images):
+            seen.append((images.numpy().min(axis=(1, 2, 3)), images.numpy().max(axis=(1, 2, 3))))
+            return self.corners(images)
+
+        flat = np.float32([0, 0.25, 1])[:, None, None, None] * np.ones((3, 9, 9, 1), np.float32)
+        fid(flat, flat, inception)
+        np.testing.assert_allclose(seen, [[[-1, -0.5, 1]] * 2] * 2, atol=1e-5)
+
     def test_takes_a_keras_model(self):
         inputs = keras.Input((299, 299, 3))
         model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
