@@ -3,6 +3,7 @@
 import ast
 import copy
 import itertools
+from typing import ClassVar
 
 import parso
 from cosmic_ray.operators.operator import Operator
@@ -24,7 +25,7 @@ _SKIPPED_ARGUMENTS = {"strict", "kw_only", "frozen", "disable", "verbose"}
 class Assignments(Operator):
     """Replaces augmented assignments, which cosmic-ray leaves alone."""
 
-    _REPLACED = {"+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=", "&=": "|=", "|=": "&="}
+    _REPLACED: ClassVar = {"+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=", "&=": "|=", "|=": "&="}
 
     def mutation_positions(self, node):
         if node.type == "operator" and node.value in self._REPLACED:

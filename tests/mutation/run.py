@@ -8,6 +8,8 @@ so that TensorFlow has no threads yet.
 import argparse
 import ast
 import collections
+import contextlib
+import gc
 import hashlib
 import importlib
 import json
@@ -18,7 +20,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 from pathlib import Path
 
@@ -66,10 +67,13 @@ class Session:
                     shutil.copy2(ROOT / name, target)
             (folder / str(worker) / "weights").symlink_to(ROOT / "weights")
             subprocess.run(
-                [sys.executable, "-m", "compileall", "-q", "ddim_embed"], cwd=folder / str(worker)
+                [sys.executable, "-m", "compileall", "-q", "ddim_embed", "tests"],
+                cwd=folder / str(worker),
             )
         for name in ("tensorflow", "keras", "scipy.linalg", "sklearn.decomposition", "hypothesis"):
             importlib.import_module(name)
+        gc.collect()
+        gc.freeze()  # else each child's collections walk through TensorFlow
 
     def test(self, chosen):
         known = read_results(self.options.out)
@@ -124,15 +128,13 @@ class Session:
                 tests = sorted({test.split("::")[0] for test in seconds})
                 limit = 20 + 3 * sum(seconds.values())
                 pid = self._fork(worker, (path, source), tests, Selected(seconds), limit)
-                running[pid] = worker, key, time.time()
+                running[pid] = worker, key
             if not running:
                 continue
             pid, status, usage = os.wait4(-1, 0)
-            worker, key, started = running.pop(pid)
-            try:
+            worker, key = running.pop(pid)
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)  # what a test has started
-            except ProcessLookupError:
-                pass
             free.append(worker)
             failed = self.folder / str(worker) / "failed"
             code = os.waitstatus_to_exitcode(status)
@@ -179,7 +181,9 @@ class Session:
         hypothesis.settings.load_profile("mutation")
         code = 3
         try:
-            code = pytest.main(["-x", "-p", "no:cacheprovider", *tests], plugins=[plugin])
+            code = pytest.main(
+                ["-x", "--assert=plain", "-p", "no:cacheprovider", *tests], plugins=[plugin]
+            )
         finally:
             sys.stdout.flush()
             os._exit(int(code))
