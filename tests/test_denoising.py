@@ -29,6 +29,27 @@ def test_predicting_the_mean_image_has_its_error():
     np.testing.assert_allclose(found.mse, found.mean_image, rtol=1e-4)
 
 
+def test_every_image_has_its_own_noise_at_every_level(tiny_generator):
+    pixels, drawn = make_pixels(70, (16, 16, 1)), []
+    generator, known = tiny_generator.given(None), Known(0.0)
+    images, start = generator.normalizer(pixels).numpy(), 0
+
+    def compiled(noisy, rates):
+        nonlocal start
+        part = images[start : start + len(noisy)]
+        drawn.append(((noisy - rates.signal * part) / rates.noise).reshape(len(noisy), -1))
+        start = (start + len(noisy)) % 70
+        return noisy
+
+    known.compiled = compiled
+    de.denoising_errors(with_denoiser(generator, known), pixels)
+    assert [len(part) for part in drawn] == [64, 6] * 3
+    drawn = np.concatenate(drawn)
+    correlations = np.corrcoef(drawn) - np.eye(len(drawn))
+    assert np.abs(correlations).max() < 0.4  # 256 pixels: six deviations of 1 / 16
+    assert drawn.std() == pytest.approx(1, rel=0.02)
+
+
 def test_levels_are_the_sampler_s_and_so_are_the_errors():
     """With the generator's own network, on the same images with other noise."""
     generator, pixels = make_generator(), make_pixels(40, (16, 16, 1))

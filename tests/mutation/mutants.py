@@ -41,14 +41,15 @@ class Assignments(Operator):
 
 
 class Numbers(Operator):
-    """Adds 1 to a number."""
+    """Adds 1 to a number: 0 becomes 1, and -1 becomes 0."""
 
     def mutation_positions(self, node):
         if node.type == "number":
             yield node.start_pos, node.end_pos
 
     def mutate(self, node, index):
-        node.value = str(ast.literal_eval(node.value) + 1)
+        negative = node.parent.type == "factor" and node.parent.children[0].value == "-"
+        node.value = str(ast.literal_eval(node.value) + (-1 if negative else 1))
         return node
 
     @classmethod
