@@ -154,6 +154,14 @@ class TestBatch:
         found = solve(function, expected)
         np.testing.assert_array_equal(found.evaluations, 1)
         np.testing.assert_array_equal(found.points, expected)
+        # A residual that equals the tolerance has reached it.
+        found = solve(lambda x: 0.5 * x + 1, np.full((1, 3), 2.0), tolerance=0)
+        np.testing.assert_array_equal(found.evaluations, 1)
+
+    def test_of_points_that_are_as_good_the_first_is_returned(self):
+        found = solve(lambda x: x + 1, np.zeros((1, 2)), 4, window=0)
+        np.testing.assert_array_equal(found.residuals, 1)
+        np.testing.assert_array_equal(found.points, 0)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class Session:
                 if fraction(mutant[0]) < self.options.share
                 and mutant[0] not in equivalent.get(module, {})
                 and known.get((module, mutant[0]), {}).get("outcome")
-                in (None, *["survived"] * self.options.again)
+                in (None, "unknown", *["survived"] * self.options.again)
             )
             if queue:
                 executed = [self.baseline(f"tests/{test}.py") for test in tests]
@@ -144,7 +144,9 @@ class Session:
             free.append(worker)
             failed = self.folder / str(worker) / "failed"
             code = os.waitstatus_to_exitcode(status)
-            if code == 0:
+            if code == -signal.SIGALRM:  # waited: not judged
+                outcome, by = "unknown", "time"
+            elif code == 0:
                 outcome, by = "survived", ""
             elif code < 0:
                 outcome, by = "killed", f"signal {-code}"
@@ -172,7 +174,7 @@ class Session:
         os.setpgid(0, 0)
         resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
         resource.setrlimit(resource.RLIMIT_AS, (2**34, 2**34))
-        signal.alarm(20 * int(limit))  # a machine may be shared
+        signal.alarm(60 * int(limit))  # a machine may be shared
         log = os.open(self.folder / f"{worker}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
