@@ -98,11 +98,8 @@ class Session:
 
     def baseline(self, test):
         """Which tests of a file execute which lines, and their durations."""
-        digest = hashlib.sha256(
-            b"".join(
-                p.read_bytes() for p in [ROOT / test, *sorted(ROOT.glob("ddim_embed/**/*.py"))]
-            )
-        ).hexdigest()
+        sources = sorted(ROOT.glob("ddim_embed/**/*.py"))
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
         kept = self.options.out / f"{Path(test).stem}.json"
         if kept.exists() and (found := json.loads(kept.read_text()))["digest"] == digest:
             return found
@@ -114,6 +111,7 @@ class Session:
 
     def _test_module(self, module, path, queue, executed):
         running, free = {}, list(range(self.options.workers))
+        every_test = {test for file in executed for test in file["seconds"]}
         statements, every = lines_of_statements((ROOT / path).read_text()), range(10**6)
         while queue or running:
             while queue and free:
@@ -133,7 +131,9 @@ class Session:
                     continue
                 tests = sorted({test.split("::")[0] for test in seconds})
                 limit = 10 + 2 * sum(seconds.values())
-                pid = self._fork(worker, (path, source), tests, Selected(seconds), limit)
+                pid = self._fork(
+                    worker, (path, source), tests, Selected(seconds, every_test), limit
+                )
                 running[pid] = worker, key
             if not running:
                 continue
@@ -197,14 +197,15 @@ class Session:
 
 
 class Selected:
-    """Runs the chosen tests alone, the fastest first, and notes which one fails."""
+    """Runs the chosen tests and new ones alone, the fastest first, and notes which one fails."""
 
-    def __init__(self, seconds):
-        self.seconds = seconds
+    def __init__(self, seconds, known):
+        self.seconds, self.known = seconds, known
 
     def pytest_collection_modifyitems(self, items):
-        items[:] = [item for item in items if item.nodeid in self.seconds]
-        items.sort(key=lambda item: self.seconds[item.nodeid])
+        skipped = self.known - {*self.seconds}
+        chosen = (item for item in items if item.nodeid not in skipped)
+        items[:] = sorted(chosen, key=lambda item: self.seconds.get(item.nodeid, 0))
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
