@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import hashlib
 import itertools
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ _NAMES = (
     *("ReplaceOrWithAnd", "ReplaceBreakWithContinue", "ReplaceContinueWithBreak"),
 )
 # Arguments that say nothing about the mathematics.
-_SKIPPED_ARGUMENTS = {"strict", "kw_only", "frozen", "disable", "verbose"}
+_SKIPPED_ARGUMENTS = {"strict", "kw_only", "frozen", "disable", "verbose", "unit_scale"}
 
 
 class Assignments(Operator):
@@ -69,25 +70,32 @@ def operators():
 
 
 def mutants(source):
-    """Yields `(key, line, mutated source)`; a key outlives changes elsewhere in the module."""
-    skipped, scopes = _spans(ast.parse(source))
-    lines, counts = source.splitlines(), {}
-    tree = parso.parse(source)
-    plain = list(_nodes(tree))
+    """Yields `(key, lines, mutated source)`, in an order by chance.
+
+    A key, the function and the changed line, outlives changes elsewhere in the module; `lines` are
+    the numbers, as strings, of those of its statement.
+    """
+    module, tree, lines = ast.parse(source), parso.parse(source), source.splitlines()
+    skipped, found = _skipped(module), {}
     for operator in operators():
-        for place, node in enumerate(plain):
+        for node in [*_nodes(tree)]:
             for index, (start, end) in enumerate(operator.mutation_positions(node)):
                 if any(first <= start and end <= last for first, last in skipped):
                     continue
-                mutated = _mutate(copy.deepcopy(tree), place, operator, index)
-                if not _compiles(mutated):
+                mutated = _mutate(tree, node, operator, index)
+                try:
+                    compile(mutated, "mutant", "exec")
+                except SyntaxError:
                     continue
                 line = start[0]
-                scope = ".".join(name for first, last, name in scopes if first <= line <= last)
+                scope, statement = _around(module, line)
                 after = " ".join(mutated.splitlines()[line - 1].split())
                 key = f"{scope}: {lines[line - 1].strip()} -> {after}"
-                counts[key] = counts.get(key, 0) + 1
-                yield (f"{key} #{counts[key]}" if counts[key] > 1 else key), line, mutated
+                if key in found:
+                    key += f" #{sum(key == other.split(' #')[0] for other in found) + 1}"
+                found[key] = statement, mutated
+    for key in sorted(found, key=lambda key: hashlib.sha256(key.encode()).digest()):
+        yield key, *found[key]
 
 
 def _nodes(node):
@@ -96,53 +104,63 @@ def _nodes(node):
         yield from _nodes(child)
 
 
-def _mutate(tree, place, operator, index):
-    node = next(itertools.islice(_nodes(tree), place, None))
-    parent = node.parent
-    mutated = operator.mutate(node, index)
-    if mutated is not node:
-        parent.children[parent.children.index(node)] = mutated
-    return tree.get_code()
+def _mutate(tree, node, operator, index):
+    """The source of the tree with one node mutated; the tree stays as it is."""
+    siblings = node.parent.children if node.parent else [node]
+    place = siblings.index(node)
+    parts = [(part, "children" if hasattr(part, "children") else "value") for part in _nodes(node)]
+    before = [copy.copy(getattr(*part)) for part in parts]
+    siblings[place] = operator.mutate(node, index)
+    source = tree.get_code()
+    siblings[place] = node
+    for (part, name), value in zip(parts, before, strict=True):
+        setattr(part, name, value)
+    return source
 
 
-def _compiles(source):
-    try:
-        compile(source, "mutant", "exec")
-    except SyntaxError:
-        return False
-    return True
+def _around(module, line):
+    """The functions and classes around a line, and the lines of its statement.
+
+    Of a statement at the top these are all: it is executed when the module is imported, for all.
+    """
+    around = [
+        node
+        for node in ast.walk(module)
+        if isinstance(node, ast.stmt) and node.lineno <= line <= node.end_lineno
+    ]
+    scopes = [node for node in around if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    scope = ".".join(node.name for node in sorted(scopes, key=lambda node: node.lineno))
+    statement = min(around, key=lambda node: node.end_lineno - node.lineno)
+    if not any(isinstance(node, ast.FunctionDef) for node in around if node is not statement):
+        return scope, [str(number) for number in range(1, len(ast.unparse(module)) + 1)]
+    body = getattr(statement, "body", None)
+    last = body[0].lineno - 1 if body else statement.end_lineno
+    return scope, [str(number) for number in range(statement.lineno, max(last, line) + 1)]
 
 
-def _spans(tree):
-    """Where nothing is mutated, and where functions and classes are.
+def _skipped(module):
+    """Where nothing is mutated, as pairs of (line, column).
 
     Annotations, decorators, defaults of options, and checks that only raise are not mathematics.
     """
-    skipped, scopes = [], []
-    for node in ast.walk(tree):
+    skipped = []
+    for node in ast.walk(module):
         parts = []
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            scopes.append((node.lineno, node.end_lineno, node.name))
-            parts += node.decorator_list
         if isinstance(node, ast.FunctionDef):
-            parts += [node.args, node.returns]
+            arguments = [one for one in ast.walk(node.args) if hasattr(one, "lineno")]
+            parts = [*node.decorator_list, *arguments, *filter(None, [node.returns])]
         elif isinstance(node, ast.ClassDef):
-            parts += [part for part in node.body if isinstance(part, ast.AnnAssign)]
+            fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+            parts = [*node.decorator_list, *fields]
         elif isinstance(node, ast.If) and all(isinstance(part, ast.Raise) for part in node.body):
-            parts += [node.test, *node.body]
+            parts = node.body
+            skipped.append(((node.lineno, 0), (node.test.end_lineno, node.test.end_col_offset)))
         elif isinstance(node, ast.Raise) or (
             isinstance(node, ast.keyword) and node.arg in _SKIPPED_ARGUMENTS
         ):
-            parts.append(node)
-        for part in filter(None, parts):
-            if isinstance(part, ast.arguments):
-                every = [one for one in ast.walk(part) if hasattr(one, "lineno")]
-            else:
-                every = [part]
-            skipped += [
-                ((one.lineno, one.col_offset), (one.end_lineno, one.end_col_offset))
-                for one in every
-            ]
-        if parts and isinstance(node, ast.If):  # what is around the condition: `not` is added there
-            skipped.append(((node.lineno, 0), (node.test.end_lineno, node.test.end_col_offset)))
-    return skipped, sorted(scopes)
+            parts = [node]
+        skipped += [
+            ((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset))
+            for part in parts
+        ]
+    return skipped
