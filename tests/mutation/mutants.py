@@ -132,7 +132,7 @@ def _around(module, line):
     scope = ".".join(node.name for node in sorted(scopes, key=lambda node: node.lineno))
     statement = min(around, key=lambda node: node.end_lineno - node.lineno)
     if not any(isinstance(node, ast.FunctionDef) for node in around if node is not statement):
-        return scope, [str(number) for number in range(1, len(ast.unparse(module)) + 1)]
+        return scope, [str(number) for number in range(1, module.body[-1].end_lineno + 1)]
     body = getattr(statement, "body", None)
     last = body[0].lineno - 1 if body else statement.end_lineno
     return scope, [str(number) for number in range(statement.lineno, max(last, line) + 1)]
