@@ -20,7 +20,15 @@ _NAMES = (
     *("ReplaceOrWithAnd", "ReplaceBreakWithContinue", "ReplaceContinueWithBreak"),
 )
 # Arguments that say nothing about the mathematics.
-_SKIPPED_ARGUMENTS = {"strict", "kw_only", "frozen", "disable", "verbose", "unit_scale"}
+_SKIPPED_ARGUMENTS = {
+    "strict",
+    "kw_only",
+    "frozen",
+    "disable",
+    "verbose",
+    "unit_scale",
+    "stacklevel",
+}
 
 
 class Assignments(Operator):
