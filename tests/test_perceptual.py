@@ -217,6 +217,10 @@ class TestErrors:
         with pytest.raises(ValueError, match="known and positive"):
             distance(tf.zeros((1, 64, 64, 3)))
 
+    def test_its_options_are_kept(self):
+        config = PerceptualDistance(min_size=48).get_config()
+        assert PerceptualDistance.from_config(config).min_size == 48
+
     def test_output_shape(self, published):
         images = keras.Input((64, 64, 3))
         assert published([images, images]).shape == (None,)
