@@ -200,6 +200,7 @@ class TestMethod:
         method = de.DefectCorrection(num_steps=3)
         found, other = (de.embed(generator, p, method, mask=mask) for p in (pixels, drawn))
         np.testing.assert_allclose(found.latents, other.latents, atol=1e-6)
+        assert (found.trace.mse[-1] < 0.9 * found.trace.mse[0]).all()  # the held pixels have
         whole = de.embed(generator, pixels, method)
         assert np.abs(found.latents - whole.latents).max() > 1e-3
 
