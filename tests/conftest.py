@@ -6,6 +6,10 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The models are tiny, and a test process runs on each core: more threads would only wait.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# What XLA compiles runs a few times: optimizing it would take longer.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 import numpy as np
 import pytest
