@@ -168,10 +168,10 @@ def _skipped(module):
         elif isinstance(node, ast.If) and all(isinstance(part, ast.Raise) for part in node.body):
             parts = node.body
             skipped.append(((node.lineno, 0), (node.test.end_lineno, node.test.end_col_offset)))
-        elif isinstance(node, ast.Call) and _checks(node):
-            parts = [node]
-        elif isinstance(node, ast.Raise) or (
-            isinstance(node, ast.keyword) and node.arg in _SKIPPED_ARGUMENTS
+        elif (
+            (isinstance(node, ast.Call) and _checks(node))
+            or isinstance(node, ast.Raise)
+            or (isinstance(node, ast.keyword) and node.arg in _SKIPPED_ARGUMENTS)
         ):
             parts = [node]
         skipped += [
