@@ -31,6 +31,8 @@ _SKIPPED_ARGUMENTS = {
 }
 # How functions begin that look at arguments and at memory.
 _CHECKS = ("check", "require", "least_size")
+# What `store.schema` expects of the values of a record.
+_KINDS = ("integer", "integers", "one_of")
 
 
 class Assignments(Operator):
@@ -185,4 +187,4 @@ def _checks(call):
     """Whether a call is one of `arguments`, or of a function that checks."""
     function = ast.unparse(call.func)
     name = function.rpartition(".")[2].strip("_")
-    return function.startswith("arguments.") or name.startswith(_CHECKS)
+    return function.startswith("arguments.") or name.startswith(_CHECKS) or name in _KINDS
