@@ -123,8 +123,8 @@ def class_direction(
 
     latents = arguments.finite_array("latents", latents, np.float64)
     labels = np.asarray(labels)
-    arguments.number("strength", strength, above=0)
-    arguments.seed(seed)
+    strength = arguments.number("strength", strength, above=0)
+    seed = arguments.seed(seed)
     if latents.ndim != 4 or labels.shape != latents.shape[:1]:
         raise ValueError(
             "`latents` must have shape (m, height, width, channels), `labels` (m,). "
@@ -297,9 +297,9 @@ def edit_effect(
     latents = as_generator(generator).check_latents(latents)
     targeted = classifier is not None and positive is not None
     if targeted:
-        arguments.integer("positive", positive, 0, classifier.classes - 1)
-    arguments.number("length", length)
-    arguments.seed(seed)
+        positive = arguments.integer("positive", positive, 0, classifier.classes - 1)
+    length = arguments.number("length", length)
+    seed = arguments.seed(seed)
     random = np.random.default_rng(seed).normal(size=latents.shape)
     random /= np.sqrt(np.sum(random**2, axis=(1, 2, 3), keepdims=True))
     before = generator.decode(latents).numpy().clip(0, 1)

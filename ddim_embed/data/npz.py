@@ -91,7 +91,7 @@ def _read_array(archive, member, limit, what):
         if limit is not None and shape and not fortran:
             shape = (min(limit, rows), *shape[1:])
         size = math.prod(shape) * dtype.itemsize
-        check_expansion(what, size, member.compress_size)
+        check_expansion(what, max(size, member.file_size), member.compress_size)
         values = np.empty(size, np.uint8)
         for start in range(0, size, _CHUNK):
             part = values[start : start + _CHUNK]
@@ -99,4 +99,6 @@ def _read_array(archive, member, limit, what):
             if len(read) != len(part):
                 raise ValueError(f"{what} is truncated")
             part[:] = np.frombuffer(read, np.uint8)
+        while file.read(_CHUNK):  # at the end its checksum is compared
+            pass
         return values.view(dtype).reshape(shape, order="F" if fortran else "C"), rows

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from ddim_embed import backend
+from ddim_embed import arguments, backend
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.locks import LockedError, locked
 from ddim_embed.store.sealed import DamagedError, read_sealed, write_sealed
@@ -85,7 +85,11 @@ def train(
         >>> history[-1]["step"]
         2
     """
-    folder = Path(folder)
+    arguments.instance("model", model, keras.Model)
+    num_steps = arguments.integer("num_steps", num_steps)
+    log_steps = arguments.integer("log_steps", log_steps)
+    checkpoint_seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, at_least=0)
+    folder = arguments.path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):
         history, seconds_before = [], 0.0
