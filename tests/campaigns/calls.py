@@ -5,6 +5,7 @@ import fractions
 import math
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -155,10 +156,10 @@ class Calls:
         generator = make_generator(image_shape=(8, 8, 1), widths=(4, 8), num_steps=2)
         pixels = make_pixels(2)
         latents = generator.latents(2, 1)
-        cloud = np.random.default_rng(0).normal(size=(6, 2, 2, 1)).astype(np.float32)
-        labels = np.arange(6) % 2
+        cloud = np.random.default_rng(0).normal(size=(12, 2, 2, 1)).astype(np.float32)
+        labels = np.arange(12) % 2
         fitted = de.LatentCloud().fit(cloud)
-        features = cloud[..., 0].reshape(6, 4)
+        features = cloud[..., 0].reshape(12, 4)
         classifier = de.FeatureClassifier((8, 8, 1), 2, (4,), 3)
         classifier.build((None, 8, 8, 1))
         diffusion = make_diffusion(widths=(4,))
@@ -233,8 +234,12 @@ class Calls:
             {"num_steps": (_count(2)[0], []), "precision": (_name("float32")[0], []),
              "last_step": ([v for v in _name("transfer")[0] if v is not None], [])})  # fmt: skip
         weights = self.folder / "conv1.weights.h5"
+        legacy = self.folder / "legacy.h5"
+        with h5py.File(legacy, "w") as file:
+            for name, values in zip(("kernel:0", "bias:0"), embedder.get_weights(), strict=True):
+                file[f"conv2d/conv2d/{name}"] = values
         for function in (de.save_weights, de.load_weights, de.load_legacy_weights):
-            good = {"model": embedder, "path": weights}
+            good = {"model": embedder, "path": legacy if function is de.load_legacy_weights else weights}
             bad = ["", "x", path, self.user, self.user / "file", "\0", None, 3, b"", self.folder / ("a" * 300)]
             row(function.__name__, function, good, {"model": _objects(), "path": (bad, [])})
         de.save_weights(embedder, weights)
@@ -308,8 +313,10 @@ class Calls:
             (de.Hybrid, {"start": "conv1", "finish": "lbfgs"},
              {"start": _name("conv1"), "finish": _name("lbfgs")}),
         ):  # fmt: skip
-            shared = {"batch_size": _count(4), "progress": _flag(False)}
-            row(kind.__name__, lambda kind=kind, **o: kind(**o), good, {**kinds, **({} if kind is de.Hybrid else shared)})
+            if kind is not de.Hybrid:
+                good = good | {"batch_size": 4, "progress": False}
+                kinds = kinds | {"batch_size": _count(4), "progress": _flag(False)}
+            row(kind.__name__, kind, good, kinds)
         # Metrics.
         for function in (de.metrics.mse, de.metrics.psnr, de.metrics.ssim):
             big = make_pixels(2, (16, 16, 1))
@@ -332,7 +339,7 @@ class Calls:
             {"image_shape": _shape((8, 8, 1)), "classes": _count(2), "widths": _widths((4,)),
              "num_features": _count(3), "padding": _count(1, 0), "seed": _seed(1)})  # fmt: skip
         row("train_feature_classifier", de.train_feature_classifier,
-            {"pixels": pixels, "labels": np.array([0, 1])},
+            {"pixels": pixels, "labels": np.array([0, 1]), "batch_size": 2, "epochs": 1, "widths": (4,)},
             {"pixels": (_pixels(pixels)[0], []),
              "labels": ([None, "", 3, [0], [0, 1, 2], [0.5, 1], [-1, 0], ["a", "b"], [math.nan, 0], [[0, 1]]], []),
              "epochs": (_count(1)[0], []), "batch_size": (_count(1)[0], []), "seed": (_seed(1)[0], []),

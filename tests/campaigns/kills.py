@@ -4,6 +4,7 @@ After the kill, what was there before must be there still; the same command agai
 files of a run that was not killed.
 """
 
+import collections
 import contextlib
 import csv
 import hashlib
@@ -15,6 +16,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import h5py
@@ -24,6 +26,8 @@ from PIL import Image
 from .harness import Fault
 
 PROCESSES = multiprocessing.get_context("forkserver")
+# TensorFlow is imported once, and has computed nothing when it forks.
+PROCESSES.set_forkserver_preload(["tensorflow", "ddim_embed", "conftest"])
 TIMEOUT = 300
 _EVENTS = {
     "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate",
@@ -124,6 +128,22 @@ class Run:
                     raise Fault(f"{path.name} is another file")
             if path.name.endswith(".weights.h5"):
                 check_weights(path, other, self._after)
+
+
+def attack(name, count):
+    """Kills a run at `count` of its operations, evenly spread; returns counts and faults."""
+    counts, faults = collections.Counter(), []
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(name, Path(folder))
+        moments = np.unique(np.linspace(1, run.operations, count).round().astype(int))
+        for number, at in enumerate(moments.tolist()):
+            half = number % 3 == 2  # every third one in the middle of a file
+            try:
+                counts[run.kill(at, half)] += 1
+            except Fault as fault:
+                counts["fault"] += 1
+                faults.append(f"{name}, operation {at}{', half of a file' * half}: {fault}")
+    return counts, faults
 
 
 def put_user_file(folder):

@@ -2,11 +2,11 @@
 
 import collections
 import importlib
-import multiprocessing
 import tempfile
 from pathlib import Path
 
 from . import harness
+from .kills import PROCESSES
 
 CAMPAIGNS = {
     "weights": "weights_files.WeightsFiles",
@@ -17,9 +17,6 @@ CAMPAIGNS = {
     "calls": "calls.Calls",
     "commands": "command_lines.CommandLines",
 }
-PROCESSES = multiprocessing.get_context("forkserver")
-# TensorFlow is imported once, and has computed nothing when it forks.
-PROCESSES.set_forkserver_preload(["tensorflow", "ddim_embed", "conftest"])
 
 
 def attack(name, seed, numbers):
