@@ -27,6 +27,11 @@ def test_the_ratio_is_that_of_all_pairs():
     images = np.clip(related(latents=7), 0, 1)
     found = de.agreement(images, resamples=10)
     assert found.ratio == pytest.approx(brute_force(images), rel=1e-10)
+    gaps = ((images[:, :, None, None] - images) ** 2).mean(axis=(4, 5, 6))  # (k, n, k, n)
+    same = np.einsum("aibi->ab", gaps) / 7
+    np.testing.assert_allclose(found.same, same, rtol=1e-9, atol=1e-15)
+    other = (gaps.sum(axis=(1, 3)) - 7 * same) / (7 * 6)
+    np.testing.assert_allclose(found.other, other, rtol=1e-9)
 
 
 def test_ratio_of_noisy_images_in_closed_form():

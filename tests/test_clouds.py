@@ -154,6 +154,24 @@ class TestCentrality:
         assert farthest.nearer == pytest.approx(499 / 500)
         assert farthest.distance == pytest.approx(distances.max())
 
+    def test_by_hand(self):
+        latents = gaussian_cloud(5)
+        rows, point = latents.reshape(5, 6), np.linspace(-1, 2, 6)
+        found = clouds.centrality(latents, point.reshape(SHAPE))
+        mean = rows.mean(axis=0)
+        distances = np.linalg.norm(rows - mean, axis=1)
+        distance = np.linalg.norm(point - mean)
+        assert found.distance == pytest.approx(distance)
+        assert found.members == pytest.approx(distances.mean())
+        assert found.nearer == np.mean(distances < distance)
+        # The variances of the mean's coordinates, each that of a coordinate divided by n.
+        expected = np.sqrt(rows.var(axis=0, ddof=1).sum() / 5)
+        assert found.error_of_mean == pytest.approx(expected)
+        assert found.correlation == pytest.approx(np.corrcoef(point, mean)[0, 1])
+        others = [np.delete(rows, i, axis=0).mean(axis=0) for i in range(5)]
+        each = [np.corrcoef(row, other)[0, 1] for row, other in zip(rows, others, strict=True)]
+        assert found.correlation_of_members == pytest.approx(np.mean(each))
+
     def test_a_constant_has_no_correlation(self):
         assert clouds.centrality(gaussian_cloud(5), np.zeros(SHAPE)).correlation == 0
 

@@ -172,6 +172,26 @@ class TestMethod:
         de.embed(generator, pixels, de.DefectCorrection(num_steps=7), latents=start)
         np.testing.assert_allclose(factors, [1, 0.3, 0.45, 0.675, 1, 1], rtol=1e-5)
 
+    @pytest.mark.parametrize("iterations", [1, 3])
+    def test_counts_the_evaluations_of_its_denoiser(self, iterations):
+        generator = Exact()
+        exact, asked = generator.denoiser(), []
+
+        def counting(images, rates):
+            asked.append(rates)
+            return exact(images, rates)
+
+        counting.compiled = counting
+        generator.denoiser = lambda *_: counting
+        method, tick = de.DefectCorrection(num_steps=3, iterations=iterations), lambda: None
+        start, pixels = generator.latents(2), generator.sample(2, seed=9)
+        asked.clear()
+        solution = method.solve(generator, pixels, start, tick)
+        np.testing.assert_array_equal(solution.evaluations, len(asked))
+        np.testing.assert_array_equal(
+            solution.trace.evaluations[:, 0], 4 + 4 * (1 + iterations) * np.arange(3)
+        )
+
     def test_free_pixels_have_no_influence(self):
         generator = make_generator()
         pixels, mask = make_pixels(2, (16, 16, 1)), np.zeros((2, 16, 16), bool)
@@ -180,6 +200,7 @@ class TestMethod:
         method = de.DefectCorrection(num_steps=3)
         found, other = (de.embed(generator, p, method, mask=mask) for p in (pixels, drawn))
         np.testing.assert_allclose(found.latents, other.latents, atol=1e-6)
+        assert (found.trace.mse[-1] < 0.9 * found.trace.mse[0]).all()  # the held pixels have
         whole = de.embed(generator, pixels, method)
         assert np.abs(found.latents - whole.latents).max() > 1e-3
 

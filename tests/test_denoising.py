@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make_generator, make_pixels
+from conftest import make_pixels
 
 import ddim_embed as de
 
@@ -19,9 +19,9 @@ def with_denoiser(generator, denoiser):
     return generator
 
 
-def test_predicting_the_mean_image_has_its_error():
+def test_predicting_the_mean_image_has_its_error(tiny_generator):
     pixels = make_pixels(70, (16, 16, 1))  # more than are denoised at a time
-    generator = make_generator()
+    generator = tiny_generator.given(None)
     images = generator.normalizer(pixels).numpy()
     found = de.denoising_errors(with_denoiser(generator, Known(images.mean(axis=0))), pixels)
     assert found.mean_image == pytest.approx(images.var(axis=0).mean(), rel=1e-5)  # float32
@@ -29,9 +29,30 @@ def test_predicting_the_mean_image_has_its_error():
     np.testing.assert_allclose(found.mse, found.mean_image, rtol=1e-4)
 
 
-def test_levels_are_the_sampler_s_and_so_are_the_errors():
+def test_every_image_has_its_own_noise_at_every_level(tiny_generator):
+    pixels, drawn = make_pixels(70, (16, 16, 1)), []
+    generator, known = tiny_generator.given(None), Known(0.0)
+    images, start = generator.normalizer(pixels).numpy(), 0
+
+    def compiled(noisy, rates):
+        nonlocal start
+        part = images[start : start + len(noisy)]
+        drawn.append(((noisy - rates.signal * part) / rates.noise).reshape(len(noisy), -1))
+        start = (start + len(noisy)) % 70
+        return noisy
+
+    known.compiled = compiled
+    de.denoising_errors(with_denoiser(generator, known), pixels)
+    assert [len(part) for part in drawn] == [64, 6] * 3
+    drawn = np.concatenate(drawn)
+    correlations = np.corrcoef(drawn) - np.eye(len(drawn))
+    assert np.abs(correlations).max() < 0.4  # 256 pixels: six deviations of 1 / 16
+    assert drawn.std() == pytest.approx(1, rel=0.02)
+
+
+def test_levels_are_the_sampler_s_and_so_are_the_errors(tiny_generator):
     """With the generator's own network, on the same images with other noise."""
-    generator, pixels = make_generator(), make_pixels(40, (16, 16, 1))
+    generator, pixels = tiny_generator, make_pixels(40, (16, 16, 1))
     found = de.denoising_errors(generator, pixels, seed=1)
     assert found.rates == generator.grid[:0:-1] and len(found.mse) == generator.num_steps
     images = generator.normalizer(pixels).numpy()
@@ -44,13 +65,15 @@ def test_levels_are_the_sampler_s_and_so_are_the_errors():
         assert mse == pytest.approx(np.mean(errors**2), rel=0.1)  # 10,000 pixels, correlated
 
 
-def test_the_noise_depends_on_the_seed():
-    generator, pixels = make_generator(), make_pixels(3, (16, 16, 1))
-    first, again, other = (de.denoising_errors(generator, pixels, seed).mse for seed in (0, 0, 1))
+def test_the_noise_depends_on_the_seed(tiny_generator):
+    pixels = make_pixels(3, (16, 16, 1))
+    first, again, other = (
+        de.denoising_errors(tiny_generator, pixels, seed).mse for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert np.all(first != other)
 
 
-def test_pixels_of_another_shape_are_refused():
+def test_pixels_of_another_shape_are_refused(tiny_generator):
     with pytest.raises(ValueError, match="`pixels` must have shape"):
-        de.denoising_errors(make_generator(), make_pixels(2))
+        de.denoising_errors(tiny_generator, make_pixels(2))

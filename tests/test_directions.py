@@ -147,6 +147,28 @@ class TestEdits:
         still, _ = de.edit_effect(tiny_generator, latents, direction, 0)
         np.testing.assert_allclose(still.mse, 0, atol=1e-12)
 
+    def test_random_steps_are_as_long(self):
+        """Where all pixels change alike, a step of any direction changes the image as much."""
+        generator = Linear((1.0,))
+        latents, direction = generator.latents(3), np.eye(4)[..., None]
+        effect, control = de.edit_effect(generator, latents, direction, 0.5)
+        factor = float(
+            np.ptp(
+                generator.decode(
+                    np.float32([0, 1])[:, None, None, None] * np.ones((2, 4, 4, 1), np.float32)
+                ),
+                axis=0,
+            )[0, 0, 0]
+        )
+        for found in (effect, control):
+            np.testing.assert_allclose(found.mse, (0.5 * factor) ** 2 / 16, rtol=1e-4)
+        steps = np.random.default_rng(0).normal(size=latents.shape)
+        steps /= np.linalg.norm(steps.reshape(3, -1), axis=1)[:, None, None, None]
+        before, after = (
+            generator.decode(x).numpy() for x in (latents, np.float32(latents + 0.5 * steps))
+        )
+        np.testing.assert_allclose(control.lpips, de.lpips(before, after), rtol=1e-3)
+
     def test_errors(self, tiny_generator):
         latents, direction = tiny_generator.latents(1), tiny_generator.latents(1, 1)[0]
         for bad in (np.zeros((16, 16, 1)), np.full((16, 16, 1), np.nan), direction[:8]):

@@ -110,6 +110,18 @@ def test_all_methods_take_the_mask_in_one_way(tiny_generator, tiny_pixels):
     np.testing.assert_array_equal(seen[1], 1.0 - mask[..., None])
 
 
+def test_a_method_that_does_not_refine_gets_no_latents(tiny_generator, tiny_pixels):
+    seen = []
+
+    class Plain(de.Method):
+        def solve(self, generator, pixels, latents, tick, held=None):
+            seen.append((latents, held))
+            return de.Solution(np.zeros_like(pixels), evaluations=0)
+
+    Plain()(tiny_generator, tiny_pixels)
+    assert seen == [(None, None)]
+
+
 def test_progress_is_complete_where_a_method_stops_early(tiny_generator, tiny_pixels, monkeypatch):
     bars = []
 

@@ -145,7 +145,7 @@ class TestPathLength:
 
     def test_of_a_straight_path(self):
         generator = Linear()
-        first, second = generator.latents(4, 0), generator.latents(4, 1)
+        first, second = generator.latents(2, 0), generator.latents(2, 1)
         expected = self.square(*(generator.decode(end).numpy() for end in (first, second)))
         for kind in ("linear", "pixels"):
             found = de.path_length(
@@ -153,7 +153,7 @@ class TestPathLength:
             )
             np.testing.assert_allclose(found.each, expected, rtol=1e-4)  # float32
             assert found.mean == pytest.approx(expected.mean(), rel=1e-4)
-            interval = 1.96 * expected.std(ddof=1) / 2
+            interval = 1.96 * expected.std(ddof=1) / np.sqrt(2)
             assert found.interval == pytest.approx(interval, rel=1e-3)
 
     def test_interval_of_one_path_comes_from_its_places(self):

@@ -70,6 +70,20 @@ class TestDamping:
         assert found.residuals[1].min() > found.residuals[0].max()
         np.testing.assert_allclose(found.points, self.expected, atol=1e-8)
 
+    @pytest.mark.parametrize(
+        "eigenvalue, residuals",
+        [
+            # Growth to more than twice the best goes back to the best, here the start, and halves.
+            (-1.6, [1, 1.6, 1.6**2, 0.3, 0.3**2]),
+            (-2.0, [1, 2, 4, 0.5, 0.25]),  # twice is not more than twice
+            (-4.0, [1, 4, 1.5, 1.5**2, 0.25]),  # 1 - 5 / 2, which grows as well; then 1 - 5 / 4
+        ],
+    )
+    def test_halves_where_the_residual_has_more_than_doubled(self, eigenvalue, residuals):
+        found = solve(lambda x: eigenvalue * x + 1, np.zeros((1, 2)), 4, tolerance=0, window=0)
+        np.testing.assert_allclose(found.residuals[:, 0], residuals, rtol=1e-12)
+        np.testing.assert_array_equal(found.evaluations, 5)
+
 
 class TestSafety:
     def test_never_worse_than_the_start(self):
@@ -140,6 +154,14 @@ class TestBatch:
         found = solve(function, expected)
         np.testing.assert_array_equal(found.evaluations, 1)
         np.testing.assert_array_equal(found.points, expected)
+        # A residual that equals the tolerance has reached it.
+        found = solve(lambda x: 0.5 * x + 1, np.full((1, 3), 2.0), tolerance=0)
+        np.testing.assert_array_equal(found.evaluations, 1)
+
+    def test_of_points_that_are_as_good_the_first_is_returned(self):
+        found = solve(lambda x: x + 1, np.zeros((1, 2)), 4, window=0)
+        np.testing.assert_array_equal(found.residuals, 1)
+        np.testing.assert_array_equal(found.points, 0)
 
 
 @pytest.mark.parametrize(

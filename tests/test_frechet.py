@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 import ddim_embed as de
-from ddim_embed.metrics.classifier import FeatureClassifier, train_feature_classifier
+from ddim_embed.metrics.classifier import FeatureClassifier, _Batches, train_feature_classifier
 from ddim_embed.metrics.frechet import fid, frechet_distance
 from ddim_embed.store.weights import read_manifest
 
@@ -202,6 +202,22 @@ class TestFid:
         assert fid(pixels, beyond, self.corners) == pytest.approx(expected)
         assert fid(pixels, make_pixels(3, (320, 310, 3)), self.corners, batch_size=1) > 0
 
+    def test_inception_gets_images_in_minus_one_to_one(self):
+        """Black is -1, white is 1; a shift of both sets would leave their distance as it is."""
+        seen = []
+
+        def inception(images):
+            seen.append((images.numpy().min(axis=(1, 2, 3)), images.numpy().max(axis=(1, 2, 3))))
+            return self.corners(images)
+
+        flat = np.float32([0, 0.25, 1])[:, None, None, None] * np.ones((3, 9, 9, 1), np.float32)
+        fid(flat, flat, inception)
+        np.testing.assert_allclose(seen, [[[-1, -0.5, 1]] * 2] * 2, atol=1e-5)
+        # A third of the columns is white, the one in the middle of each new pixel.
+        striped = np.tile(np.float32([0, 1, 0])[None, None, :, None], (2, 9, 299, 1))
+        fid(striped, striped, inception)
+        assert max(high.max() for _, high in seen[2:]) < 0.2  # antialiased
+
     def test_takes_a_keras_model(self):
         inputs = keras.Input((299, 299, 3))
         model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
@@ -334,6 +350,21 @@ class TestTraining:
         pixels, labels = stripes(300, seed=1)
         assert (trained.classify_pixels(pixels) == labels).mean() > 0.95
         assert (trained.classes, trained.num_features) == (3, 4)
+        decay = trained.optimizer._learning_rate.get_config()
+        expected = {"initial_learning_rate": 1e-2, "decay_steps": 6 * 20, "alpha": 0.01}
+        assert {name: decay[name] for name in expected} == expected
+
+    def test_an_epoch_has_each_image_once_but_for_the_last_incomplete_batch(self):
+        batches = _Batches(np.arange(11), 2 * np.arange(11), seed=0, batch_size=4)
+        assert len(batches) == 2
+        epochs = []
+        for _ in range(2):
+            pixels, labels = (np.stack(parts) for parts in zip(batches[0], batches[1], strict=True))
+            assert pixels.shape == (2, 4) and len(np.unique(pixels)) == 8
+            np.testing.assert_array_equal(labels, 2 * pixels)
+            epochs.append(pixels)
+            batches.on_epoch_end()
+        assert (epochs[0] != epochs[1]).any()
 
     def test_features_have_unit_variance_over_the_training_images(self, trained):
         features = trained.features(stripes(320)[0])

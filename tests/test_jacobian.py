@@ -55,6 +55,29 @@ class TestSingularVectors:
         np.testing.assert_allclose(right @ right.T, np.eye(64), atol=1e-10)
         assert (np.diff(found.values) <= 0).all()
 
+    def test_a_few_of_a_map_that_is_not_symmetric(self):
+        """Power iterations alternate J and J': J twice, or J' twice, finds other directions."""
+        rng = np.random.default_rng(0)
+        left, right = (np.linalg.qr(rng.normal(size=(16, 16)))[0] for _ in range(2))
+        values = np.geomspace(1, 1e-3, 16)
+        matrix = tf.constant(left * values @ right.T, tf.float32)
+
+        class Matrix(Linear):
+            def decode_tensor(self, latents, remat=False, precision=None):
+                return tf.reshape(
+                    tf.reshape(latents, (-1, 16)) @ tf.transpose(matrix), (-1, 4, 4, 1)
+                )
+
+        options = {"rank": 3, "oversampling": 3, "batch_size": 4}
+        generator = Matrix()
+        found = de.singular_vectors(generator, np.zeros((4, 4, 1)), **options)
+        np.testing.assert_allclose(found.values, values[:3], rtol=1e-5)
+        for vectors, expected in ((found.latents, right), (found.pixels, left)):
+            cosines = np.abs(np.sum(vectors.reshape(3, 16).T * expected[:, :3], axis=0))
+            np.testing.assert_allclose(cosines, 1, atol=1e-5)
+        single = de.singular_vectors(generator, np.zeros((4, 4, 1)), iterations=0, **options)
+        assert (single.values < found.values * (1 - 1e-4)).any()  # the iterations are made
+
     def test_a_few_are_the_first_of_all(self):
         generator = Linear(np.geomspace(1, 0.01, 16))
         factors = generator.decode(np.ones((1, 4, 4, 1))) - generator.decode(np.zeros((1, 4, 4, 1)))

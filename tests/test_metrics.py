@@ -9,6 +9,7 @@ from ddim_embed import metrics
 from ddim_embed.metrics.classifier import FeatureClassifier
 from ddim_embed.metrics.frechet import fid
 from ddim_embed.metrics.perceptual import PerceptualDistance, lpips
+from ddim_embed.metrics.pixels import clipped_batches
 
 seeds = st.integers(0, 10_000)
 
@@ -27,6 +28,24 @@ def test_mse_is_that_of_clipped_pixels_inside_the_padding(seed, padding, channel
     clipped = np.clip(reconstruction, 0, 1)[:, padding : 12 - padding, padding : 10 - padding]
     inside = pixels[:, padding : 12 - padding, padding : 10 - padding]
     np.testing.assert_allclose(errors, ((inside - clipped) ** 2).mean((1, 2, 3)), rtol=1e-12)
+
+
+def test_mse_of_the_pixels_that_count():
+    pixels, reconstruction = pair(5, (2, 12, 10, 3), -1, 2)
+    held = np.random.default_rng(6).uniform(size=(2, 12, 10, 1)) < 0.5
+    held = np.repeat(held, 3, axis=3)
+    found = metrics.mse(pixels, reconstruction, 2, held.astype(np.float32))
+    for i, inside in enumerate(held[:, 2:-2, 2:-2]):
+        squares = (pixels - np.clip(reconstruction, 0, 1))[i, 2:-2, 2:-2] ** 2
+        assert found[i] == pytest.approx(squares[inside].mean(), rel=1e-12)
+    assert np.isnan(metrics.mse(pixels, reconstruction, 0, np.zeros(held.shape))).all()
+
+
+def test_batches_are_clipped_and_have_all_pixels():
+    pixels = np.linspace(-1, 2, 5).reshape(5, 1, 1, 1)
+    parts = list(clipped_batches(pixels, 2))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(parts), np.clip(pixels, 0, 1))
 
 
 def test_mse_is_computed_in_float64():

@@ -36,6 +36,39 @@ def test_each_core_has_a_part_and_none_is_empty(n, cores, sizes, monkeypatch):
     assert sizes_of_parts(n, monkeypatch, cores) == sizes
 
 
+@pytest.mark.parametrize(("cores", "calls"), [(1, 1), (2, 1 + 2), (3, 1 + 3)])
+def test_batches_of_any_size_have_a_branch_for_each_core_and_one_for_few(cores, calls, monkeypatch):
+    monkeypatch.setattr(parallel, "_parts", lambda: cores)
+    traced = []
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 2))], autograph=False)
+    def run(x):
+        return parallel.over_cores(lambda part: traced.append(1) or 2 * part, x)
+
+    for n in (1, 4):
+        np.testing.assert_array_equal(run(tf.ones((n, 2))), np.full((n, 2), 2))
+    assert len(traced) == calls
+
+
+@pytest.mark.parametrize(("intra", "inter", "parts"), [(1, 4, 4), (1, 0, 6), (0, 4, 1), (2, 4, 1)])
+def test_the_parts_follow_from_the_threads(intra, inter, parts, monkeypatch):
+    threading = tf.config.threading
+    monkeypatch.setattr(threading, "get_intra_op_parallelism_threads", lambda: intra)
+    monkeypatch.setattr(threading, "get_inter_op_parallelism_threads", lambda: inter)
+    monkeypatch.setattr(parallel, "_cores", lambda: 6)
+    assert parallel._parts() == parts
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    allowed = {0: {1, 2, 5}}  # 0 is this process
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", allowed.__getitem__, raising=False)
+    assert parallel._cores() == 3
+    monkeypatch.delattr(parallel.os, "sched_getaffinity")
+    for count, expected in ((5, 5), (None, 1)):
+        monkeypatch.setattr(parallel.os, "cpu_count", lambda count=count: count)
+        assert parallel._cores() == expected
+
+
 def test_several_batches_are_split_alike(three_cores):
     first, second = tf.range(5.0), tf.range(5.0, 10.0)
     sums = parallel.over_cores(lambda a, b: a + b * len(a), first, second)

@@ -52,6 +52,12 @@ class TestPublishedNumbers:
         assert not published.trainable_variables
 
 
+def test_features_shorter_than_the_smallest_norm_are_not_normalised():
+    vectors = tf.constant([[3e-6, 4e-6], [3e-11, 4e-11], [0, 0]])
+    expected = [[0.6, 0.8], [0.003, 0.004], [0, 0]]  # the second is divided by 1e-8
+    np.testing.assert_allclose(perceptual._unit_length(vectors), expected, rtol=1e-4)
+
+
 class TestDistance:
     def test_is_zero_for_equals_and_symmetric(self, portraits):
         images, _ = portraits
@@ -210,6 +216,10 @@ class TestErrors:
 
         with pytest.raises(ValueError, match="known and positive"):
             distance(tf.zeros((1, 64, 64, 3)))
+
+    def test_its_options_are_kept(self):
+        config = PerceptualDistance(min_size=48).get_config()
+        assert PerceptualDistance.from_config(config).min_size == 48
 
     def test_output_shape(self, published):
         images = keras.Input((64, 64, 3))

@@ -11,7 +11,7 @@ from conftest import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddim_embed.process import schedules
+from ddim_embed.process import noise, schedules
 from ddim_embed.process.sampling import (
     CLEAN,
     LAST_STEPS,
@@ -189,6 +189,16 @@ class TestAncestral:
         # 40,000 draws: deviations of 1 / 200 and 1 / 283 of the spread
         assert np.mean(images) == pytest.approx(mean, abs=0.02 * spread)
         assert np.std(images) == pytest.approx(spread, rel=0.015)
+
+    def test_the_first_step_draws_the_first_stream_of_the_seed(self):
+        """Stream 0 is that of a generator's latents."""
+        end, start = sampler_levels(continuous_cosine, 1, "transfer")
+        mean, deviation = ancestral_mean_and_deviation(self.denoise, end, start)
+        found = ancestral(
+            self.denoise, continuous_cosine, np.ones((2, 4, 4, 1)), 1, "transfer", seed=7
+        )
+        drawn = noise.normal((2, 4, 4, 1), noise.seed_words(7, 1), numpy=True)
+        np.testing.assert_allclose(found, mean + deviation * drawn, rtol=1e-6)
 
     def test_many_steps_make_images_of_the_data_s_deviation(self):
         latents = normal((4, 50, 50, 1))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ddim_embed as de
-from ddim_embed.methods import gauss_newton, quasi_newton
+from ddim_embed.methods import gauss_newton, hybrid, quasi_newton
 from ddim_embed.methods.embedding import CONVERGED_MSE, Embedding, Trace, concatenate
 from ddim_embed.methods.iterates import Iterates
 
@@ -104,6 +104,28 @@ def test_descent_is_adam(name, loss):
     np.testing.assert_allclose(result.trace.mse, np.minimum.accumulate(errors), rtol=1e-3)
 
 
+@pytest.mark.parametrize("decay", [False, True])
+def test_descent_s_rate_falls_along_a_cosine_if_it_decays(decay):
+    asked = []
+
+    class Generator:
+        gradient_evaluations = 2
+
+        def traced(self, function):
+            def step(latents, mean, square, pixels, count, rate, **options):
+                asked.append((float(count), float(rate)))
+                return latents, mean, square, np.ones(1)
+
+            return step
+
+    image = np.zeros((1, 2, 2, 1), np.float32)
+    method = de.Descent(num_steps=4, learning_rate=0.1, decay=decay)
+    method.solve(Generator(), image, image, lambda: None)
+    half = np.sqrt(0.5)
+    shares = [1, (1 + half) / 2, 0.5, (1 - half) / 2] if decay else [1] * 4
+    np.testing.assert_allclose(asked, [(i + 1, 0.1 * s) for i, s in enumerate(shares)], rtol=1e-6)
+
+
 def test_earlier_names_of_the_losses():
     assert de.Descent(loss="l1") == de.Descent() == de.Descent(loss="mean_absolute_error")
     assert de.Descent(loss="l2") == de.Descent(loss="mean_squared_error") != de.Descent()
@@ -143,6 +165,44 @@ def test_the_gauss_newton_step_solves_the_damped_equations():
         forecast, [0.5 * np.sum((residual + jacobian @ expected) ** 2)], rtol=1e-2
     )
     np.testing.assert_allclose(mse, de.metrics.mse(pixels, decoded), rtol=1e-4)
+    # One step of conjugate gradients goes to the minimum along the gradient.
+    _, step, *_ = solve(point, pixels, tf.constant([0.1]), tf.constant(1))
+    curvature = np.sum((jacobian @ slope) ** 2) + damping * np.sum(slope**2)
+    expected = -slope * np.sum(slope**2) / curvature
+    np.testing.assert_allclose(step.numpy().ravel(), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_gauss_newton_s_damping_follows_the_gain():
+    """Eight images whose values fall by known shares of what is forecast."""
+    # Large, middle, small, much; on both borders; no change; refused twice.
+    second = np.float32([0.4, 1.0, 1.8, 0.5, 1.5, 2.0, 3.0, 2.5])
+    forecasts = np.float32([0, 0, 0, 0, 0, 0, 0.4, 0.4])
+    third = np.float32([0.1] * 6 + [1.888, 2.1])  # gains of 0.28, -0.25, of a forecast of 0.4
+    values = iter([np.full(8, 2, np.float32), second, third, np.zeros(8, np.float32)])
+    steps = iter([1.0, 2.0, 4.0, 8.0])
+    asked = []
+
+    class Generator:
+        gradient_evaluations, num_steps = 2, 1
+
+        def traced(self, function):
+            def linearize(trial, pixels, damping, count, held):
+                asked.append((trial.numpy().ravel(), damping.numpy()))
+                step, errors = tf.fill((8, 1, 1, 1), next(steps)), np.full(8, 0.5 ** len(asked))
+                return tf.constant(next(values)), step, tf.constant(forecasts), errors
+
+            return linearize
+
+    image = np.zeros((8, 1, 1, 1), np.float32)
+    method = de.GaussNewton(num_steps=4, damping=0.1)
+    method.solve(Generator(), image, image, lambda: None)
+    trials, dampings = zip(*asked, strict=True)
+    np.testing.assert_array_equal(trials[1], np.ones(8))
+    # From the trial by its own step where the error has fallen, else a quarter of the first step.
+    np.testing.assert_array_equal(trials[2], [3] * 5 + [0.25] * 3)
+    np.testing.assert_allclose(dampings[2], 0.1 * np.array([1 / 3, 1, 3, 1, 3, 3, 3, 3]), rtol=1e-5)
+    np.testing.assert_allclose(trials[3][6:], [0.25 + 4, 0.0625])
+    np.testing.assert_allclose(dampings[3][6:], [0.3, 0.9], rtol=1e-5)
 
 
 def _preconditioned(values, weight, shape=(2, 3)):
@@ -220,6 +280,44 @@ class TestTwoLoops:
         )
         short = quasi_newton._move(None, point, slope, memory, tf.constant([0.25]), 0.3)
         assert np.linalg.norm(short) == pytest.approx(0.25, rel=1e-5)
+        tiny = quasi_newton._move(None, point, 1e-3 * slope, memory, tf.constant([np.inf]), 0.3)
+        np.testing.assert_allclose(tiny, 1e-3 * moved.numpy(), rtol=1e-4, atol=1e-8)
+
+    def test_the_first_move_is_as_long_as_the_first_radius(self):
+        point, slope = tf.zeros((1, 2, 3, 1)), np.full((1, 2, 3, 1), 1e-3, np.float32)
+        memory = quasi_newton._empty_memory(point, slope, 2)
+        radius = quasi_newton._first_radius(point)
+        assert float(radius) == pytest.approx(np.sqrt(6) / 64)
+        for longest in (np.inf, 1e-3):
+            moved = quasi_newton._move(None, point, slope, memory, tf.constant([longest]), 0.0)
+            expected = min(np.sqrt(6) / 64, longest) * slope / np.linalg.norm(slope)
+            np.testing.assert_allclose(moved, -expected, rtol=1e-5)
+
+    def test_a_direction_uphill_is_replaced_by_the_preconditioned_gradient(self):
+        point, slope = tf.zeros((1, 2, 3, 1)), np.zeros((1, 2, 3, 1), np.float32)
+        slope[0, 1, 1] = 1
+        memory = (slope[None], slope[None], tf.constant([[-1.0]]), tf.constant([0.01]))
+        moved = quasi_newton._move(None, point, slope, memory, tf.constant([np.inf]), 0.3)
+        expected = -0.01 * _preconditioned(slope.ravel(), 0.3).ravel()
+        np.testing.assert_allclose(moved.numpy().ravel(), expected, rtol=1e-4, atol=1e-7)
+
+    def test_every_image_is_judged_alone(self):
+        """Better; not by enough; neither better nor sloped; a short step; none."""
+        steps = np.float32([-2, -2, -2, -1e-4, 0])[:, None, None, None]
+        slopes = np.float32([1, 1, 0, 1e-4, 1])[:, None, None, None]
+        changes = np.float32([-0.5, -0.5, 0, -1e-4, 0])[:, None, None, None]
+        values, trial_values = np.ones(5, np.float32), np.float32([0.5, 0.9999, 1, 0, 1])
+        memory = quasi_newton._empty_memory(tf.zeros((5, 1, 1, 1)), tf.constant(slopes), 2)
+        point, _, slope, memory, radius = quasi_newton._judge(
+            None, tf.zeros((5, 1, 1, 1)), values, slopes, memory, tf.fill((5,), 1.5), 1.0,
+            steps, trial_values, slopes + changes,
+        )  # fmt: skip
+        accepted = np.array([True, False, False, True, False])
+        np.testing.assert_array_equal(point.numpy().ravel(), np.where(accepted, steps.ravel(), 0))
+        np.testing.assert_array_equal(slope, slopes + changes * accepted[:, None, None, None])
+        np.testing.assert_allclose(radius, [4, 1, 1, 1.5, 0])
+        np.testing.assert_allclose(memory[2][-1], [1, 1, 0, 1e8, 0], rtol=1e-5)
+        assert np.isfinite(memory[3]).all()
 
     def test_a_failed_step_is_refused_and_halves_the_radius(self):
         point, slope = tf.zeros((2, 1, 1, 1)), tf.ones((2, 1, 1, 1))
@@ -290,6 +388,18 @@ class TestEverySolver:
         first = de.metrics.mse(pixels, tiny_generator.decode(start).numpy())
         np.testing.assert_allclose(trace.mse[0], first, rtol=1e-3)
         assert (result.mse < first).all()
+        assert trace.seconds[-1].sum() <= result.seconds
+
+    def test_stops_where_no_image_improves(self, method, tiny_generator, monkeypatch):
+        calls, update = [], Iterates.update
+
+        def last_of_two(self, *arguments):
+            calls.append(update(self, *arguments))
+            return len(calls) < 2
+
+        monkeypatch.setattr(Iterates, "update", last_of_two)
+        result = de.embed(tiny_generator, make_pixels(1, (16, 16, 1)), method)
+        assert len(calls) == len(result.trace.mse) == 2
 
     def test_evaluations_are_counted(self, method, tiny_generator):
         result = de.embed(tiny_generator, make_pixels(1, (16, 16, 1)), method)
@@ -360,6 +470,8 @@ class TestStarts:
         decoded = tiny_generator.decode(result.latents)
         np.testing.assert_allclose(result.reconstruction, decoded, atol=1e-5)
         np.testing.assert_allclose(result.trace.mse[-1], result.mse, rtol=1e-3)
+        np.testing.assert_array_equal(result.trace.evaluations[-1], result.evaluations)
+        assert result.trace.seconds.shape == result.trace.mse.shape == (3, 2)
 
     def test_start_from_no_given_latents(self, tiny_generator):
         pixels = make_pixels(1, (16, 16, 1))
@@ -439,6 +551,27 @@ class TestHybrid:
         result = de.embed(tiny_generator, pixels, de.Hybrid(first, de.GaussNewton(num_steps=1)))
         np.testing.assert_array_equal(result.evaluations, 1 + 2 * 6 + 9 * 3)
         assert len(result.trace.mse) == 1 + 2 + 1
+
+    @pytest.mark.parametrize("traced", [False, True])
+    def test_costs_are_added(self, traced):
+        def part(seconds, evaluations, rows):
+            image, errors = np.zeros((2, 1, 1, 1)), np.full(2, 0.25)
+            costs = np.full((rows, 2), evaluations)
+            trace = Trace(costs, np.full((rows, 2), seconds / 2), np.full((rows, 2), 0.25))
+            return Embedding(image, image, errors, costs[0], seconds, trace if rows > 1 else None)
+
+        begun, finished = part(6.0, 5.0, 3 if traced else 1), part(2.0, 7.0, 2)
+        joined = hybrid._joined(begun, finished)
+        assert joined.seconds == 8 and joined.evaluations.tolist() == [12, 12]
+        rows = 3 if traced else 1
+        for values, first, last in (
+            (joined.trace.evaluations, 5, 12),
+            (joined.trace.seconds, 3, 4),
+            (joined.trace.mse, 0.25, 0.25),
+        ):
+            np.testing.assert_array_equal(values, [[first] * 2] * rows + [[last] * 2] * 2)
+        untraced = hybrid._joined(begun, part(2.0, 7.0, 1))
+        assert untraced.trace is None and untraced.seconds == 8
 
     def test_invalid_start_or_finish(self):
         with pytest.raises(ValueError, match="goes on from latents"):

@@ -267,6 +267,21 @@ class TestModels:
 
         self.check(make, tmp_path)
 
+    def test_a_model_that_trains_on_is_not_compiled_again(self, tmp_path, monkeypatch):
+        model, traced = make_diffusion(widths=(4,)), []
+        compute = model.compute_losses
+        monkeypatch.setattr(
+            model, "compute_losses", lambda *args: traced.append(args) or compute(*args)
+        )
+        model.compile(keras.optimizers.Adam(1e-3))
+        run(model, 1, tmp_path / "run", lambda step: [make_pixels(3, seed=step)] * 2)
+        assert len(traced) == 1
+        run(model, 3, tmp_path / "run", lambda step: [make_pixels(3, seed=step)] * 2)
+        assert len(traced) == 1
+        model.compile(keras.optimizers.Adam(1e-3))
+        run(model, 1, tmp_path / "other", lambda step: [make_pixels(3, seed=step)])
+        assert len(traced) == 2
+
     def test_an_embedder(self, tmp_path):
         generator = make_generator(image_shape=(8, 8, 1), widths=(4,), num_steps=2)
 

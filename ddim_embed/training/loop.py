@@ -100,7 +100,8 @@ def train(
             # A run that was killed before its first line, and wanted longer then, has none.
             return history or [{"step": step, "seconds": round(seconds_before, 1)}]
 
-        steps = _Steps(model)
+        steps = _steps_of(model)
+        looked_at = False
         started = saved = time.monotonic()
 
         def seconds():
@@ -117,8 +118,9 @@ def train(
         )
         with bar:
             for batch in batches(step):
-                if steps.compile_seconds is None and hasattr(model, "check_batch"):
+                if not looked_at and hasattr(model, "check_batch"):
                     model.check_batch(batch)
+                looked_at = True
                 logs = steps.run(batch)
                 step += 1
                 bar.update()
@@ -159,18 +161,28 @@ def _alone_in(folder):
         ) from error
 
 
+def _steps_of(model):
+    """The compiled steps of a model: those of an earlier run, unless it was compiled anew since."""
+    key = model.optimizer, model.jit_compile
+    steps = vars(model).get("_steps")
+    if steps is None or steps.key != key:
+        model._steps = steps = _Steps(model, key)
+    steps.start()
+    return steps
+
+
 class _Steps:
     """The compiled steps of a model: on JAX the values of its variables pass from one to the next.
 
     Attributes:
+        key: what they were compiled for.
         compile_seconds: None; for the loop to set after the first step.
     """
 
-    def __init__(self, model):
-        self._model, self.compile_seconds = model, None
+    def __init__(self, model, key):
+        self._model, self.key, self.compile_seconds = model, key, None
         own = [*_variables(model), *model.metrics_variables]
         self._variables = [list({id(variable): variable for variable in own}.values())]
-        self._values = None
         if backend.is_tensorflow():
             self._step = backend.compiled(model.train_step, model.jit_compile)
         else:
@@ -180,6 +192,10 @@ class _Steps:
                 ),
                 donate_argnums=0,
             )
+
+    def start(self):
+        """Begins a run with the values of the model's variables."""
+        self._values = None
 
     def run(self, batch):
         """Makes a step; returns the metrics by name, averaged since they were reset."""
