@@ -11,6 +11,7 @@ import platform
 import re
 import signal
 import sys
+import threading
 from typing import Annotated, get_origin
 
 # What to do about errors of the file system; their own words say what is wrong.
@@ -108,10 +109,17 @@ def _signals():
         asked.append(number)
         raise KeyboardInterrupt
 
-    before = {}
+    def unraisable(what, usual=sys.unraisablehook):
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            return usual(what)
+        # It came while Python freed an object, where exceptions are lost: once more in a moment.
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    before, hook = {}, sys.unraisablehook
     with contextlib.suppress(ValueError):  # not the main thread
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+            sys.unraisablehook = unraisable
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         # Only where nobody else decided: `nohup` ignores the end of the terminal.
@@ -125,6 +133,7 @@ def _signals():
             raise KeyboardInterrupt from error
         raise
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

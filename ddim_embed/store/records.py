@@ -70,9 +70,7 @@ def weights_root(root=None):
     inside the package, where a wheel has them; else `weights` beside the package, where a checkout
     has them.
     """
-    return arguments.path(
-        "root", root or os.environ.get(ENVIRONMENT_VARIABLE) or _shipped_root()
-    )
+    return arguments.path("root", root or os.environ.get(ENVIRONMENT_VARIABLE) or _shipped_root())
 
 
 def _shipped_root():
@@ -250,7 +248,9 @@ def as_read(name, value):
     try:
         return json.loads(to_json(value))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"`{name}` must be a JSON value: {error}. Received: {received(value)}") from None
+        raise ValueError(
+            f"`{name}` must be a JSON value: {error}. Received: {received(value)}"
+        ) from None
 
 
 def sha256_of(path):

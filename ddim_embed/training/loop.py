@@ -95,6 +95,7 @@ def train(
         history, seconds_before = [], 0.0
         if (folder / CHECKPOINT).exists():
             seconds_before, history = restore_checkpoint(folder / CHECKPOINT, model, identity)
+            _write_history(folder / HISTORY, history)
         step = int(model.optimizer.iterations)
         if step >= num_steps:
             # A run that was killed before its first line, and wanted longer then, has none.
@@ -110,8 +111,7 @@ def train(
         def save():
             steps.write_back()
             save_checkpoint(folder / CHECKPOINT, model, seconds(), history, identity)
-            with replacing(folder / HISTORY) as temporary:
-                temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+            _write_history(folder / HISTORY, history)
 
         bar = tqdm(
             initial=step, total=num_steps, desc=description, unit="step", disable=not progress
@@ -147,6 +147,14 @@ def train(
                     saved = time.monotonic()
         save()
         return history
+
+
+def _write_history(path, history):
+    """Writes the copy of the history, unless it is there: a kill may have come before it."""
+    text = "".join(json.dumps(line) + "\n" for line in history).encode()
+    if not (path.is_file() and path.read_bytes() == text):
+        with replacing(path) as temporary:
+            temporary.write_bytes(text)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import contextlib
 import warnings
-from pathlib import Path
 
 import numpy as np
 from keras import ops

@@ -1,1 +1,1 @@
-"""Attacks: many bad inputs and many kills, drawn from a seed. `python -m tests.campaigns --help`."""
+"""Attacks: bad inputs and kills, drawn from a seed. `python -m tests.campaigns --help`."""

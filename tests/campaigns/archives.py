@@ -113,7 +113,9 @@ class Archives:
         if words == "path":
             return words, _archive({}, extra={"../images.npy": array, "/etc/images.npy": array})
         if words == "many":
-            return words, _archive({"images": self.images} | {f"a{i}": self.labels for i in range(300)})
+            return words, _archive(
+                {"images": self.images} | {f"a{i}": self.labels for i in range(300)}
+            )
         if words == "bomb":  # half a gigabyte of zeros in a small file
             header = _header_of((2**29 // _SIDE**2, _SIDE, _SIDE))
             return words, _archive(
@@ -154,9 +156,7 @@ def _member(array):
 
 def _header_of(shape):
     contents = io.BytesIO()
-    npy.write_array_header_1_0(
-        contents, {"descr": "|u1", "fortran_order": False, "shape": shape}
-    )
+    npy.write_array_header_1_0(contents, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return contents.getvalue()
 
 

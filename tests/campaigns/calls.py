@@ -20,6 +20,7 @@ _NO_NUMBERS = (
     None, math.nan, math.inf, -math.inf, "", "3", b"3", True, [3], (), {}, 3j, object(), int,
     np.array([3, 4]), np.array("3"), 10**400, "nan",
 )  # fmt: skip
+_FUNCTIONS = (None, 3, "x", math.nan, [])
 _NO_OBJECTS = (None, 3, "mnist", math.nan, object(), np.zeros(3), {}, dict)
 
 
@@ -62,14 +63,25 @@ def _array(values):
         values.astype(str), values[:0], values[..., :0], np.zeros(values.shape, "M8[s]"), [*"abc"],
         iter([1, 2]), np.array(None),
     ]  # fmt: skip
-    same = [values.tolist(), tf.constant(values), values[..., ::-1][..., ::-1], np.asfortranarray(values)]
+    same = [
+        values.tolist(),
+        tf.constant(values),
+        values[..., ::-1][..., ::-1],
+        np.asfortranarray(values),
+    ]
     return bad, same
 
 
 def _images(values):
     """Of a shape that is given."""
     bad, same = _array(values)
-    bad += [values[None, None], values[0], values[:, 1:], values[..., 1:, :], np.concatenate([values] * 2, -1)]
+    bad += [
+        values[None, None],
+        values[0],
+        values[:, 1:],
+        values[..., 1:, :],
+        np.concatenate([values] * 2, -1),
+    ]
     bad += [np.moveaxis(values, -1, 1)]
     return bad, same
 
@@ -81,14 +93,6 @@ def _pixels(values):
         values > 0.5, np.float16(values) * 3,
     ]  # fmt: skip
     return bad, [*same, values.astype(np.float64)]
-
-
-def _objects(*also):
-    return [*_NO_OBJECTS, *also], []
-
-
-def _functions():
-    return [None, 3, "x", math.nan, []], []
 
 
 def _shape(value):
@@ -108,8 +112,40 @@ def _widths(value):
     return bad, [list(value), np.array(value)]
 
 
+# Where an integer can be less than 1, or must be more; numbers that are out of a range.
+_LEAST = {"padding": 0, "start_step": 0, "resamples": 0, "oversampling": 0, "members": 2, "num": 2}
+_LEAST |= {"samples": 2}
+_OUT = {
+    "learning_rate": (0, -1), "penalty": (-1,), "damping": (0, -1, -1e-9), "laplacian": (-1,),
+    "tolerance": (-1,), "mixing": (0, 1.5), "gamma": (0, 1.5), "reach": (0, -1),
+    "strength": (0, -1),
+    "epsilon": (0, 1, -1), "eta": (-1, 2), "ema": (-1, 1), "cell": (0, -1),
+}  # fmt: skip
+_PIXELS = {"pixels", "reconstruction", "pixels_a", "pixels_b"}
+
+
+def _replacements(argument, value):
+    """Bad values of an argument, and other forms of the good one."""
+    if argument == "seed":
+        return _seed(value)
+    if isinstance(value, bool):
+        return _flag(value)
+    if isinstance(value, int):
+        return _count(value, _LEAST.get(argument, 1))
+    if isinstance(value, float):
+        return _number(value, *_OUT.get(argument, ()))
+    if isinstance(value, str):
+        return _name(value)
+    if isinstance(value, tuple):
+        return (_widths if argument == "widths" else _shape)(value)
+    if isinstance(value, np.ndarray):
+        of_images = _pixels if argument in _PIXELS else _images if value.ndim == 4 else _array
+        return of_images(value)
+    return _FUNCTIONS if not isinstance(value, keras.layers.Layer) else _NO_OBJECTS, []
+
+
 class Calls:
-    """One argument of a good call is replaced: a bad one is refused, another form changes nothing."""
+    """One argument of a good call is replaced: a bad one is refused, another form is as good."""
 
     name = "calls"
 
@@ -119,12 +155,8 @@ class Calls:
         self.user.mkdir()
         put(self.user / "file", b"a user's")
         self.bystanders = Bystanders(self.user)
-        self.table = [
-            (f"{words}({argument}=...)", function, options, argument, *values)
-            for words, function, options, kinds in self._calls()
-            for argument, values in kinds.items()
-        ]
-        self.expected = {}
+        self.table, self.expected = [], {}
+        self._fill()
 
     def draw(self, rng):
         words, function, options, argument, bad, same = rng.choice(self.table)
@@ -132,9 +164,7 @@ class Calls:
         value = rng.choice(same if good else bad)
 
         def attempt():
-            result = refused(
-                lambda: function(**(options | {argument: value})), also=(MemoryError,)
-            )
+            result = refused(lambda: function(**(options | {argument: value})), also=(MemoryError,))
             self.bystanders.check()
             if result is None:
                 if good:
@@ -147,353 +177,500 @@ class Calls:
             _same(_flat(result[0]), self.expected[words])
             return DONE
 
-        shown = " ".join(repr(value).split())[:80]
-        kind = type(value).__name__ + str(getattr(value, "dtype", "")) + str(getattr(value, "shape", ""))
-        return f"{words} {kind} {shown}", attempt
+        what = [type(value).__name__, *(getattr(value, name, "") for name in ("dtype", "shape"))]
+        return f"{words} {' '.join(map(str, what))} {' '.join(repr(value).split())[:80]}", attempt
 
-    def _calls(self):
-        """Rows (words, function, good arguments, which arguments are replaced by what)."""
+    def _row(self, function, options, but="", words=None, none=(), **bad):
+        """Enters a good call.
+
+        Args:
+            function, options: of the call.
+            but: names of arguments that are not replaced, with blanks between them.
+            words: name of the function.
+            none: arguments for which None is good.
+            bad: bad values of an argument, in the place of those that fit its good value.
+        """
+        words = words or function.__name__
+        for argument in (options.keys() | bad.keys()) - {*but.split()}:
+            if argument in bad:
+                wrong, same = bad[argument], []
+            else:
+                wrong, same = _replacements(argument, options[argument])
+            if argument in none:
+                wrong = [value for value in wrong if value is not None]
+            self.table.append(
+                (f"{words}({argument}=...)", function, options, argument, wrong, same)
+            )
+        self.table.sort(key=lambda row: row[0])  # sets have no order
+
+    def _fill(self):
         generator = make_generator(image_shape=(8, 8, 1), widths=(4, 8), num_steps=2)
-        pixels = make_pixels(2)
-        latents = generator.latents(2, 1)
-        cloud = np.random.default_rng(0).normal(size=(12, 2, 2, 1)).astype(np.float32)
-        labels = np.arange(12) % 2
-        fitted = de.LatentCloud().fit(cloud)
-        features = cloud[..., 0].reshape(12, 4)
-        classifier = de.FeatureClassifier((8, 8, 1), 2, (4,), 3)
-        classifier.build((None, 8, 8, 1))
-        diffusion = make_diffusion(widths=(4,))
-        embedder = de.build_embedder("conv1", 1)
-        path = self.user / "missing"
         g = {"generator": generator}
-        of_g = {"generator": _objects(generator.network)}
-        identity = {"denoise": lambda images, rates: images, "schedule": de.schedules.linear}
+        embedder = de.build_embedder("conv1", 1)
+        pixels, latents = make_pixels(2), generator.latents(2, 1)
+        self._making(generator, embedder)
+        self._files(embedder)
+        self._embedding(g, pixels, latents)
+        self._metrics(pixels)
+        self._clouds(g, latents)
+        self._process(latents)
+        self._data(pixels)
+        self._training(generator, embedder, pixels)
 
-        def denoise(function):
-            return lambda **options: function(**(identity | options))
-
-        def network_of(**options):
-            network = de.UNet(**options)
-            return [network.channels, network.widths, network.block_depth]
-
-        rows = []
-
-        def row(words, function, good, kinds):
-            rows.append((words, function, good, kinds))
-
-        # Making and loading.
+    def _making(self, generator, embedder):
+        row = self._row
+        shape = {"image_shape": (8, 8, 1)}
+        names = {"schedule": "linear", "num_steps": 2, "last_step": "transfer"}
         row(
-            "build_generator",
             lambda **o: de.build_generator(**o).latents(1),
-            {"image_shape": (8, 8, 1), "widths": (4,), "block_depth": 1, "schedule": "linear",
-             "num_steps": 2, "last_step": "transfer", "precision": "float32", "padding": 1,
-             "prediction": "noise", "attention": None},
-            {"image_shape": _shape((8, 8, 1)), "widths": _widths((4,)), "block_depth": _count(1),
-             "schedule": _name("linear"), "num_steps": _count(2), "last_step": _name("transfer"),
-             "precision": _name("float32"), "padding": _count(1, 0), "prediction": _name("noise")},
-        )  # fmt: skip
+            shape | names | {"widths": (4,), "block_depth": 1, "padding": 1, "prediction": "noise"},
+            words="build_generator",
+        )
+        row(lambda **o: de.Process(**o).levels(2), names | {"prediction": "noise"}, words="Process")
+        unet = {"channels": 1, "widths": (4,), "block_depth": 1}
         row(
-            "UNet",
-            network_of,
-            {"channels": 1, "widths": (4,), "block_depth": 1, "conditioned": True},
-            {"channels": _count(1), "widths": _widths((4,)), "block_depth": _count(1)},
+            lambda **o: _read(de.UNet(**o), unet),
+            unet,
+            words="UNet",
+            attention=_name("nafnet")[0][1:],
         )
         row(
-            "build_embedder",
-            lambda **o: de.build_embedder(**o).get_config()["channels"],
+            lambda **o: _read(de.build_embedder(**o), ["channels"]),
             {"network": "conv1", "channels": 1, "precision": "float32"},
-            {"network": _name("conv1"), "channels": _count(1), "precision": _name("float32")},
+            words="build_embedder",
         )
         row(
-            "Process",
-            lambda **o: de.Process(**o).levels(2),
-            {"schedule": "linear", "num_steps": 2, "last_step": "transfer", "prediction": "noise"},
-            {"schedule": _name("linear"), "num_steps": _count(2), "last_step": _name("transfer"),
-             "prediction": _name("noise")},
-        )  # fmt: skip
-        row(
-            "Generator",
-            lambda **o: de.Generator(**o).image_shape,
-            {"network": generator.network, "normalizer": generator.normalizer,
-             "process": de.Process(num_steps=2), "image_shape": (8, 8, 1), "precision": "float32",
-             "padding": 1},
-            {"network": _objects(), "image_shape": (_shape((8, 8, 1))[0][:-1], []), "padding": _count(1, 0),
-             "precision": _name("float32"),
-             "normalizer": (["x", 3, object()], []), "process": (["linear", 3, object()], [])},
-        )  # fmt: skip
-        for function, good in (
-            (de.load_generator, {"name": "mnist"}),
-            (de.load_embedder, {"name": "mnist", "network": "conv1"}),
-            (de.load_feature_classifier, {"name": "mnist"}),
+            lambda **o: de.Generator(**o).padding,
+            shape | {"network": generator.network, "padding": 1, "precision": "float32"},
+            words="Generator",
+            image_shape=_shape((8, 8, 1))[0][:-1],
+            normalizer=["x", 3, object()],
+            process=["linear", 3, object()],
+        )
+        for method, options in (
+            (generator.decode, {"latents": generator.latents(2, 1)}),
+            (generator.sample, {"n": 2, "seed": 1}),
+            (generator.latents, {"n": 2, "seed": 1}),
+            (generator.check_pixels, {"pixels": make_pixels(2)}),
         ):
-            kinds = {argument: (_name(value)[0], []) for argument, value in good.items()}
-            if function is not de.load_feature_classifier:  # which takes the shipped one
-                kinds["root"] = ([path, str(path), "\0", self.user / "file", "a" * 300], [])
-            row(function.__name__, function, good, kinds)
-        row("load_generator", de.load_generator, {"name": "mnist"},
-            {"num_steps": (_count(2)[0], []), "precision": (_name("float32")[0], []),
-             "last_step": ([v for v in _name("transfer")[0] if v is not None], [])})  # fmt: skip
-        weights = self.folder / "conv1.weights.h5"
-        legacy = self.folder / "legacy.h5"
+            row(method, options, words=f"Generator.{method.__name__}")
+        row(
+            generator.decode,
+            {"latents": generator.latents(2, 1)},
+            "latents",
+            precision=_name("float32")[0][1:],
+        )
+        classifier = shape | {
+            "classes": 2,
+            "widths": (4,),
+            "num_features": 3,
+            "padding": 1,
+            "seed": 1,
+        }
+        row(
+            lambda **o: _read(de.FeatureClassifier(**o), classifier),
+            classifier,
+            words="FeatureClassifier",
+        )
+
+    def _files(self, embedder):
+        row, missing = self._row, self.user / "missing"
+        roots = [missing, str(missing), "\0", self.user / "file", "a" * 300, 3]
+        mnist = {"name": "mnist"}
+        wrong = _name("mnist")[0]
+        row(
+            de.load_generator,
+            mnist | {"num_steps": 2, "precision": "float32"},
+            root=roots,
+            name=wrong,
+            last_step=_name("transfer")[0][1:],
+        )
+        row(de.load_embedder, mnist | {"network": "conv1"}, root=roots, name=wrong)
+        row(de.load_feature_classifier, mnist, name=wrong)
+        paths = ["", "x", missing, self.user, self.user / "file", "\0", None, 3, b"", "a" * 300]
+        weights, legacy = self.folder / "conv1.weights.h5", self.folder / "legacy.h5"
+        de.save_weights(embedder, weights)
         with h5py.File(legacy, "w") as file:
             for name, values in zip(("kernel:0", "bias:0"), embedder.get_weights(), strict=True):
                 file[f"conv2d/conv2d/{name}"] = values
-        for function in (de.save_weights, de.load_weights, de.load_legacy_weights):
-            good = {"model": embedder, "path": legacy if function is de.load_legacy_weights else weights}
-            bad = ["", "x", path, self.user, self.user / "file", "\0", None, 3, b"", self.folder / ("a" * 300)]
-            row(function.__name__, function, good, {"model": _objects(), "path": (bad, [])})
-        de.save_weights(embedder, weights)
-        row("load_weights", de.load_weights, {"model": embedder, "path": weights},
-            {"sha256": ([3, "", "0" * 64, "x", math.nan, b"0" * 64], [None])})  # fmt: skip
-        record = {"root": self.folder / "weights", "dataset": "cats", "name": "conv1",
-                  "model": embedder, "config": {"channels": 1}, "data": "cats", "budget": {},
-                  "errors": {"mse": 0.5}, "half": True}  # fmt: skip
-        no_objects = [None, 3, "x", [], math.nan, {"a": math.nan}, {"a": object()}, {"a": {1, 2}}]
-        plain = [v for v in _name("cats")[0] if not (isinstance(v, str) and v.isalpha())]
+        for function, path in (
+            (de.save_weights, weights),
+            (de.load_weights, weights),
+            (de.load_legacy_weights, legacy),
+        ):
+            row(function, {"model": embedder, "path": path}, path=paths)
         row(
-            "record_weights",
+            de.load_weights,
+            {"model": embedder, "path": weights},
+            "model path",
+            sha256=[3, "", "0" * 64, "x", math.nan, b"0" * 64],
+        )
+        no_json = [
+            math.nan,
+            object(),
+            {1, 2},
+            b"cats",
+            {"a": math.nan},
+            {"a": object()},
+            {1: 2, "1": 3},
+        ]
+        no_json += [{"a": {1, 2}}]
+        plain = [v for v in wrong if not (isinstance(v, str) and v.isalpha())]
+        row(
             de.record_weights,
-            record,
-            {"dataset": (plain, []), "name": (plain, []), "model": _objects(),
-             "config": (no_objects, []), "budget": (no_objects, []),
-             "errors": ([*no_objects, {"a": "x"}, {"a": [1]}, {1: 2, "1": 3}], []),
-             "data": ([math.nan, object(), {1, 2}, b"cats"], []),
-             "root": ([self.user / "file", "\0"], [])},
-        )  # fmt: skip
+            {
+                "root": self.folder / "weights",
+                "dataset": "cats",
+                "name": "conv1",
+                "model": embedder,
+                "config": {"channels": 1},
+                "data": "cats",
+                "budget": {},
+                "errors": {"mse": 0.5},
+            },
+            dataset=plain,
+            name=plain,
+            root=["\0", self.user / "file", 3],
+            data=no_json[:3],
+            config=[None, 3, "x", [], *no_json[:-2]],
+            budget=[None, 3, "x", [], *no_json[:-2]],
+            errors=[None, 3, "x", [], {"a": "x"}, {"a": [1]}, *no_json],
+        )
 
-        # A generator's own.
-        for words, function, good, kinds in (
-            ("decode", generator.decode, {"latents": latents, "precision": "float32"},
-             {"latents": _images(latents), "precision": ([v for v in _name("float32")[0] if v is not None], [])}),
-            ("sample", generator.sample, {"n": 2, "seed": 1}, {"n": _count(2), "seed": _seed(1)}),
-            ("latents", generator.latents, {"n": 2, "seed": 1, "stream": 0},
-             {"n": _count(2), "seed": _seed(1)}),
-            ("check_pixels", generator.check_pixels, {"pixels": pixels}, {"pixels": _pixels(pixels)}),
-        ):  # fmt: skip
-            row(f"Generator.{words}", function, good, kinds)
-
-        # Methods.
+    def _embedding(self, g, pixels, latents):
+        row = self._row
         embed = g | {"pixels": pixels, "method": "ddim_inversion", "seed": 1}
-        row("embed", de.embed, embed,
-            {"pixels": _pixels(pixels), "method": _name("ddim_inversion"), "seed": _seed(1)} | of_g)  # fmt: skip
-        one = de.LBFGS(num_steps=1)
+        row(de.embed, embed)
+        row(embed_in_chunks, embed | {"chunk_size": 1})
         mask = pixels[..., 0] > 0.5
-        wrong_masks = ["", "abc", 3, pixels, mask[:1], mask[None], mask.astype(int), mask[:, :4], [[True]],
-                       object(), mask.astype(object), mask.astype(str), ~np.zeros_like(mask)]  # fmt: skip
-        row("embed", de.embed, embed | {"method": one, "latents": latents, "mask": mask},
-            {"latents": ([v for v in _images(latents)[0] if v is not None] + [latents[:1]], _images(latents)[1]),
-             "mask": (wrong_masks, [mask[..., None], mask.tolist()])})  # fmt: skip
-        row("project", de.project, embed | {"method": one, "mask": mask},
-            {"pixels": (_pixels(pixels)[0], []), "mask": (wrong_masks, []), "method": (_name("lbfgs")[0], []),
-             "seed": (_seed(1)[0], [])} | of_g)  # fmt: skip
-        row("embed_in_chunks", embed_in_chunks, embed | {"chunk_size": 1},
-            {"chunk_size": _count(1), "pixels": (_pixels(pixels)[0], []), "seed": _seed(1)} | of_g)  # fmt: skip
-        for kind, good, kinds in (
-            (de.Descent, {"num_steps": 2, "learning_rate": 0.5, "decay": True, "penalty": 0.5,
-                          "loss": "mean_squared_error", "patience": 2, "starts": 1},
-             {"num_steps": _count(2), "learning_rate": _number(0.5, 0, -1), "decay": _flag(True),
-              "penalty": _number(0.5, -1), "loss": _name("mean_squared_error"), "patience": _count(2),
-              "starts": _count(1)}),
-            (de.LBFGS, {"num_steps": 2, "memory": 2, "patience": 2, "laplacian": 0.5},
-             {"num_steps": _count(2), "memory": _count(2), "patience": _count(2),
-              "laplacian": _number(0.5, -1)}),
-            (de.GaussNewton, {"num_steps": 2, "cg_steps": 2, "damping": 0.5, "patience": 2},
-             {"num_steps": _count(2), "cg_steps": _count(2), "damping": _number(0.5, -1, 0),
-              "patience": _count(2)}),
-            (de.DefectCorrection, {"num_steps": 2, "iterations": 2, "patience": 2},
-             {"num_steps": _count(2), "iterations": _count(2), "patience": _count(2)}),
-            (de.ImplicitInversion, {"iterations": 2, "tolerance": 0.5, "damping": 0.5,
-                                    "acceleration": "anderson"},
-             {"iterations": _count(2), "tolerance": _number(0.5, -1), "damping": _number(0.5, 0, 1.5),
-              "acceleration": _name("anderson")}),
-            (de.EDICT, {"mixing": 0.5}, {"mixing": _number(0.5, 0, 1.5)}),
-            (de.BDIA, {"gamma": 0.5}, {"gamma": _number(0.5, 0, 1.5)}),
-            (de.DDIMInversion, {"num_steps": 2}, {"num_steps": (_count(2)[0][1:], _count(2)[1])}),
-            (de.Network, {"network": "conv1"}, {"network": _name("conv1")}),
-            (de.Hybrid, {"start": "conv1", "finish": "lbfgs"},
-             {"start": _name("conv1"), "finish": _name("lbfgs")}),
-        ):  # fmt: skip
-            if kind is not de.Hybrid:
-                good = good | {"batch_size": 4, "progress": False}
-                kinds = kinds | {"batch_size": _count(4), "progress": _flag(False)}
-            row(kind.__name__, kind, good, kinds)
-        # Metrics.
+        masks = [
+            "",
+            "abc",
+            3,
+            pixels,
+            mask[:1],
+            mask[None],
+            mask.astype(int),
+            mask[:, :4],
+            [[True]],
+            object(),
+            mask.astype(object),
+            mask.astype(str),
+            ~np.zeros_like(mask),
+        ]
+        refined = embed | {"method": de.LBFGS(num_steps=1), "latents": latents, "mask": mask}
+        row(de.embed, refined, "generator pixels seed method", none=("latents",), mask=masks)
+        del refined["latents"]
+        row(de.project, refined, method=_name("lbfgs")[0], mask=masks)
+        for kind, options, none in (
+            (
+                de.Descent,
+                {
+                    "num_steps": 2,
+                    "learning_rate": 0.5,
+                    "decay": True,
+                    "penalty": 0.5,
+                    "loss": "mean_squared_error",
+                    "patience": 2,
+                    "starts": 1,
+                },
+                (),
+            ),
+            (de.LBFGS, {"num_steps": 2, "memory": 2, "patience": 2, "laplacian": 0.5}, ()),
+            (de.GaussNewton, {"num_steps": 2, "cg_steps": 2, "damping": 0.5, "patience": 2}, ()),
+            (de.DefectCorrection, {"num_steps": 2, "iterations": 2, "patience": 2}, ()),
+            (
+                de.ImplicitInversion,
+                {"iterations": 2, "tolerance": 0.5, "damping": 0.5, "acceleration": "anderson"},
+                (),
+            ),
+            (de.EDICT, {"mixing": 0.5}, ()),
+            (de.BDIA, {"gamma": 0.5}, ()),
+            (de.DDIMInversion, {"num_steps": 2}, ("num_steps",)),
+            (de.Network, {"network": "conv1"}, ()),
+        ):
+            row(kind, options | {"batch_size": 4, "progress": False}, none=none)
+        row(de.Hybrid, {"start": "conv1", "finish": "lbfgs"})
+
+    def _metrics(self, pixels):
+        row = self._row
+        big = make_pixels(2, (16, 16, 1))
         for function in (de.metrics.mse, de.metrics.psnr, de.metrics.ssim):
-            big = make_pixels(2, (16, 16, 1))
-            row(function.__name__, function,
-                {"pixels": big, "reconstruction": big[::-1].copy(), "padding": 1},
-                {"pixels": _pixels(big), "reconstruction": (_pixels(big)[0][:22], []),
-                 "padding": _count(1, 0)})  # fmt: skip
-        row("frechet_distance", de.frechet_distance, {"features_a": features, "features_b": features + 1},
-            {"features_a": _array(features), "features_b": _array(features + 1)})  # fmt: skip
-        row("fid", lambda **o: de.fid(**o),
-            {"pixels_a": pixels, "pixels_b": pixels[::-1].copy(), "batch_size": 2,
-             "inception": lambda images: np.reshape(images, (len(images), -1))[:, :2]},
-            {"pixels_a": (_pixels(pixels)[0][:19], []), "pixels_b": (_pixels(pixels)[0][-7:], []),
-             "batch_size": _count(2), "inception": _functions()})  # fmt: skip
-        for name in ("features", "classify_pixels", "class_probabilities"):
-            row(f"FeatureClassifier.{name}", getattr(classifier, name), {"pixels": pixels, "batch_size": 2},
-                {"pixels": (_pixels(pixels)[0], []), "batch_size": _count(2)})  # fmt: skip
-        row("FeatureClassifier", lambda **o: (c := de.FeatureClassifier(**o)) and [c.classes, c.widths],
-            {"image_shape": (8, 8, 1), "classes": 2, "widths": (4,), "num_features": 3, "padding": 1, "seed": 1},
-            {"image_shape": _shape((8, 8, 1)), "classes": _count(2), "widths": _widths((4,)),
-             "num_features": _count(3), "padding": _count(1, 0), "seed": _seed(1)})  # fmt: skip
-        row("train_feature_classifier", de.train_feature_classifier,
-            {"pixels": pixels, "labels": np.array([0, 1]), "batch_size": 2, "epochs": 1, "widths": (4,)},
-            {"pixels": (_pixels(pixels)[0], []),
-             "labels": ([None, "", 3, [0], [0, 1, 2], [0.5, 1], [-1, 0], ["a", "b"], [math.nan, 0], [[0, 1]]], []),
-             "epochs": (_count(1)[0], []), "batch_size": (_count(1)[0], []), "seed": (_seed(1)[0], []),
-             "learning_rate": (_number(0.1, 0, -1)[0], []), "widths": (_widths((4,))[0], []),
-             "num_features": (_count(3)[0], []), "padding": (_count(1, 0)[0], []),
-             "progress": (_flag(False)[0], [])})  # fmt: skip
+            row(function, {"pixels": big, "reconstruction": big[::-1].copy(), "padding": 1})
+        features = np.random.default_rng(1).normal(size=(12, 4))
+        row(de.frechet_distance, {"features_a": features, "features_b": features + 1})
+        images = [*_array(pixels)[0], np.uint8(255 * pixels), 2 * pixels - 1, -pixels]
+        row(
+            de.fid,
+            {
+                "pixels_a": pixels,
+                "pixels_b": pixels[::-1].copy(),
+                "batch_size": 2,
+                "inception": lambda images: np.reshape(images, (len(images), -1))[:, :2],
+            },
+            pixels_a=images,
+            pixels_b=images,
+        )
+        classifier = de.FeatureClassifier((8, 8, 1), 2, (4,), 3)
+        for method in (
+            classifier.features,
+            classifier.classify_pixels,
+            classifier.class_probabilities,
+        ):
+            row(
+                method,
+                {"pixels": pixels, "batch_size": 2},
+                words=f"FeatureClassifier.{method.__name__}",
+            )
+        row(
+            lambda **o: de.train_feature_classifier(**o).widths,
+            {
+                "pixels": pixels,
+                "labels": np.array([0, 1]),
+                "batch_size": 2,
+                "epochs": 1,
+                "widths": (4,),
+                "learning_rate": 0.5,
+                "seed": 1,
+                "num_features": 3,
+                "padding": 1,
+                "progress": False,
+            },
+            words="train_feature_classifier",
+            pixels=_pixels(pixels)[0][-7:],
+            labels=[
+                None,
+                "",
+                3,
+                [0],
+                [0, 1, 2],
+                [0.5, 1],
+                [-1, 0],
+                ["a", "b"],
+                [math.nan, 0],
+                [[0, 1]],
+            ],
+        )
 
-        # Clouds, directions, interpolation.
-        clouds = de.clouds
-        row("spread", clouds.spread, {"latents": cloud, "block": 2}, {"latents": _array(cloud), "block": _count(2)})
-        row("combinations", clouds.combinations, {"latents": cloud, "n": 2, "kind": "convex", "seed": 1, "reach": 0.5},
-            {"latents": _array(cloud), "n": _count(2), "kind": _name("convex"), "seed": _seed(1),
-             "reach": _number(0.5, 0, -1)})  # fmt: skip
-        row("combination_weights", clouds.combination_weights, {"members": 6, "n": 2, "of": 3, "seed": 1},
-            {"members": _count(6, 2), "n": _count(2), "seed": _seed(1)})  # fmt: skip
-        row("distances_to", clouds.distances_to, {"latents": cloud, "point": cloud[0]},
-            {"latents": _array(cloud), "point": ([v for v in _array(cloud[0])[0]], _array(cloud[0])[1])})  # fmt: skip
-        row("centrality", clouds.centrality, {"latents": cloud, "point": cloud[0]},
-            {"latents": (_array(cloud)[0], []), "point": (_array(cloud[0])[0], [])})  # fmt: skip
-        row("marchenko_pastur", clouds.marchenko_pastur, {"members": 6, "dimensions": 3},
-            {"members": _count(6), "dimensions": _count(3)})  # fmt: skip
-        row("running_means", clouds.running_means, {"latents": cloud}, {"latents": _array(cloud)})
-        row("border_quartiles", clouds.border_quartiles,
-            {"distances": np.arange(8.0), "errors": np.arange(8.0)[::-1].copy()},
-            {"distances": _array(np.arange(8.0)), "errors": _array(np.arange(8.0)[::-1].copy())})  # fmt: skip
-        row("decoded_changes", clouds.decoded_changes,
-            g | {"origin": latents[0], "directions": latents, "length": 0.5},
-            {"origin": (_array(latents[0])[0], []), "directions": (_images(latents)[0], []),
-             "length": (["", "x", 0, math.nan, math.inf, None, object()], [])} | of_g)  # fmt: skip
-        row("LatentCloud.fit", lambda **o: de.LatentCloud().fit(**o).components_, {"latents": cloud},
-            {"latents": _array(cloud)})  # fmt: skip
-        row("LatentCloud.sample", fitted.sample, {"n": 2, "seed": 1}, {"n": _count(2), "seed": _seed(1)})
-        row("LatentCloud.mahalanobis", fitted.mahalanobis, {"latents": cloud}, {"latents": _images(cloud)})
-        row("LatentCloud.transform", fitted.transform, {"latents": cloud}, {"latents": _images(cloud)})
-        row("LatentCloud.walk", fitted.walk, {"component": 1, "steps": np.array([0.5, 1.0]), "length": 0.5},
-            {"component": ([None, 1.5, "", 99, -99, math.nan, [1], True], [np.int64(1)]),
-             "steps": ([None, "", "abc", math.nan, object(), {}, [[1], [1, 2]], [math.inf], [1j]], [[0.5, 1]]),
-             "length": ([math.nan, math.inf, "", "1", True, object()], [np.float64(0.5)])})  # fmt: skip
-        row("principal_directions", de.principal_directions, {"latents": cloud, "n": 2},
-            {"latents": _array(cloud), "n": _count(2)})  # fmt: skip
-        row("class_direction", de.class_direction,
+    def _clouds(self, g, latents):
+        row, clouds = self._row, de.clouds
+        cloud = np.random.default_rng(0).normal(size=(12, 2, 2, 1)).astype(np.float32)
+        some, points = {"latents": _array(cloud)[0]}, {"point": _array(cloud[0])[0]}
+        row(clouds.spread, {"latents": cloud, "block": 2}, **some)
+        row(
+            clouds.combinations,
+            {"latents": cloud, "n": 2, "kind": "convex", "seed": 1, "reach": 0.5},
+            **some,
+        )
+        row(clouds.combination_weights, {"members": 6, "n": 2, "seed": 1})
+        row(clouds.distances_to, {"latents": cloud, "point": cloud[0]}, **some, **points)
+        row(clouds.centrality, {"latents": cloud, "point": cloud[0]}, **some, **points)
+        row(
+            clouds.marchenko_pastur,
+            {"members": 6, "dimensions": 3},
+            "members",
+            members=_count(6)[0],
+        )
+        row(clouds.running_means, {"latents": cloud}, **some)
+        values = np.arange(8.0)
+        row(clouds.border_quartiles, {"distances": values, "errors": values[::-1].copy()})
+        row(
+            clouds.decoded_changes,
+            g | {"origin": latents[0], "directions": latents},
+            length=["", "x", 0, math.nan, math.inf, None, object()],
+        )
+        row(
+            lambda **o: de.LatentCloud().fit(**o).components_,
+            {"latents": cloud},
+            words="fit",
+            **some,
+        )
+        fitted = de.LatentCloud().fit(cloud)
+        row(fitted.sample, {"n": 2, "seed": 1}, words="LatentCloud.sample")
+        row(fitted.mahalanobis, {"latents": cloud})
+        row(fitted.transform, {"latents": cloud})
+        numbers = [None, "", "abc", math.nan, object(), {}, [[1], [1, 2]], [math.inf], [1j]]
+        row(
+            fitted.walk,
+            {"component": 1, "steps": np.array([0.5, 1.0]), "length": 0.5},
+            none=("length",),
+            steps=numbers,
+            component=[None, 1.5, "", 99, -99, math.nan, [1], True],
+        )
+        row(de.principal_directions, {"latents": cloud, "n": 2}, **some)
+        labels = np.arange(12) % 2
+        row(
+            de.class_direction,
             {"latents": cloud, "labels": labels, "positive": 1, "strength": 0.5, "seed": 1},
-            {"latents": _array(cloud), "strength": _number(0.5, 0, -1), "seed": _seed(1),
-             "labels": ([None, "", 3, labels[:3], labels * 0, labels[None], labels * math.nan], [labels.tolist()]),
-             "positive": ([7, math.nan, "x", [], [1, 2], object()], [np.int64(1)])})  # fmt: skip
-        row("edit_strip", de.edit_strip,
-            g | {"latents": latents, "direction": latents[0], "steps": np.array([0.5, 1.0])},
-            {"latents": (_images(latents)[0], []), "direction": (_array(latents[0])[0], []),
-             "steps": _array(np.array([0.5, 1.0]))} | of_g)  # fmt: skip
-        row("edit_effect", de.edit_effect,
-            g | {"latents": latents, "direction": latents[0], "length": 0.5, "seed": 1},
-            {"latents": (_images(latents)[0], []), "direction": (_array(latents[0])[0], []),
-             "length": (_number(0.5)[0], []), "seed": (_seed(1)[0], [])} | of_g)  # fmt: skip
-        row("first_layer_directions", de.first_layer_directions, g | {"n": 2}, {"n": (_count(2)[0], [])} | of_g)
-        row("interpolate", de.interpolate,
-            g | {"latents": latents, "other": latents[::-1].copy(), "num": 3, "kind": "spherical"},
-            {"latents": _images(latents), "other": (_images(latents)[0], []), "num": _count(3, 2),
-             "kind": _name("spherical")} | of_g)  # fmt: skip
+            **some,
+            labels=[None, "", 3, labels[:3], labels * 0, labels[None], labels * math.nan],
+            positive=[7, math.nan, "x", [], [1, 2], object()],
+        )
+        one = {"latents": latents, "direction": latents[0]}
+        row(de.edit_strip, g | one | {"steps": np.array([0.5, 1.0])})
+        row(de.edit_effect, g | one | {"length": 0.5, "seed": 1})
+        row(de.first_layer_directions, g | {"n": 2})
+        two = {"latents": latents, "other": latents[::-1].copy()}
+        row(de.interpolate, g | two | {"num": 3, "kind": "spherical"})
+        both = dict.fromkeys(two, _array(latents)[0])
         for function in (de.lerp, de.slerp):
-            row(function.__name__, function, {"latents": latents, "other": latents[::-1].copy(), "fraction": 0.5},
-                {"latents": (_array(latents)[0], []), "other": (_array(latents)[0], []),
-                 "fraction": ([None, "", "x", math.nan, math.inf, object(), [1, 2, 3]], [np.float64(0.5)])})  # fmt: skip
-        row("path_length", de.path_length,
-            g | {"latents": latents, "other": latents[::-1].copy(), "samples": 2, "epsilon": 0.25, "seed": 1},
-            {"latents": (_images(latents)[0], []), "samples": _count(2, 2), "epsilon": _number(0.25, 0, -1, 1),
-             "seed": _seed(1), "kind": (_name("spherical")[0], []),
-             "distance": ([3, "x", math.nan], [])} | of_g)  # fmt: skip
-        row("singular_vectors", de.singular_vectors,
-            g | {"latents": latents[0], "rank": 2, "oversampling": 2, "iterations": 1, "seed": 1, "batch_size": 4},
-            {"latents": (_array(latents[0])[0], []), "rank": (_count(2)[0][1:], []),
-             "oversampling": (_count(2, 0)[0], []), "iterations": (_count(1, 0)[0], []),
-             "seed": (_seed(1)[0], []), "batch_size": (_count(4)[0], [])} | of_g)  # fmt: skip
-        row("principal_angles", de.principal_angles, {"first": features[:2], "second": features[2:4]},
-            {"first": (_array(features[:2])[0], []), "second": (_array(features[:2])[0], [])})  # fmt: skip
-        row("denoising_errors", de.denoising_errors, g | {"pixels": pixels, "seed": 1},
-            {"pixels": (_pixels(pixels)[0], []), "seed": (_seed(1)[0], [])} | of_g)  # fmt: skip
-        row("agreement", de.agreement,
-            {"images": np.stack([pixels, pixels[::-1]]), "padding": 1, "resamples": 3, "seed": 1},
-            {"images": (_array(np.stack([pixels, pixels[::-1]]))[0], []), "padding": _count(1, 0),
-             "resamples": _count(3, 0), "seed": _seed(1)})  # fmt: skip
+            row(
+                function,
+                two | {"fraction": 0.5},
+                **both,
+                fraction=[None, "", "x", math.nan, math.inf, object(), [1, 2, 3]],
+            )
+        row(
+            de.path_length,
+            g | two | {"samples": 2, "epsilon": 0.25, "seed": 1, "kind": "spherical"},
+            distance=[3, "x", math.nan],
+        )
+        row(
+            de.singular_vectors,
+            g | {"latents": latents[0], "rank": 2, "oversampling": 2, "seed": 1, "batch_size": 4},
+            none=("rank",),
+            iterations=_count(1, 0)[0],
+        )
+        bases = np.random.default_rng(2).normal(size=(2, 4))
+        row(de.principal_angles, {"first": bases, "second": bases[::-1].copy()})
+        row(de.denoising_errors, g | {"pixels": make_pixels(2), "seed": 1})
+        pair = np.stack([make_pixels(2), make_pixels(2, seed=1)])
+        row(de.agreement, {"images": pair, "padding": 1, "resamples": 3, "seed": 1})
 
-        # The process.
-        for name in ("linear", "quadratic", "cosine", "continuous_cosine"):
-            times = np.array([0.25, 0.5])
-            row(f"schedules.{name}", getattr(de.schedules, name), {"diffusion_times": times},
-                {"diffusion_times": ([None, "", "x", [math.nan], [1.1], -0.1, math.inf, object(), [1j]],
-                                     [times.tolist()])})  # fmt: skip
-        row("sampling.sample", denoise(de.sampling.sample), {"latents": latents, "num_steps": 2},
-            {"num_steps": _count(2), "denoise": _functions(), "schedule": _functions(),
-             "last_step": (_name("transfer")[0], [])})  # fmt: skip
-        row("sampling.ancestral", denoise(de.sampling.ancestral), {"latents": latents, "num_steps": 2, "eta": 0.5},
-            {"num_steps": _count(2), "eta": _number(0.5, -1, 2), "seed": (_seed(1)[0], []),
-             "denoise": _functions(), "schedule": _functions()})  # fmt: skip
-        row("sampling.invert", denoise(de.sampling.invert), {"images": latents, "num_steps": 2},
-            {"num_steps": _count(2), "denoise": _functions(), "schedule": _functions()})  # fmt: skip
-        row("time_grid", de.sampling.time_grid, {"schedule": de.schedules.linear, "num_steps": 2},
-            {"schedule": _functions(), "num_steps": _count(2)})  # fmt: skip
-        row("EmpiricalDenoiser", lambda **o: [de.EmpiricalDenoiser(**o)(latents, de.Rates(0.5, 0.5))],
-            {"data": pixels, "block_size": 2}, {"data": (_array(pixels)[0], []), "block_size": (_count(2)[0][1:], [])})  # fmt: skip
+    def _process(self, latents):
+        row = self._row
+        for schedule in de.schedules.SCHEDULES.values():
+            row(
+                schedule,
+                {"diffusion_times": np.array([0.25, 0.5])},
+                diffusion_times=[None, "", "x", [math.nan], [1.1], -0.1, math.inf, object(), [1j]],
+            )
+        steps = {"denoise": _no_noise, "schedule": de.schedules.linear, "num_steps": 2}
+        row(de.sampling.sample, steps | {"latents": latents, "last_step": "transfer"}, "latents")
+        row(de.sampling.ancestral, steps | {"latents": latents, "eta": 0.5, "seed": 1}, "latents")
+        row(de.sampling.invert, steps | {"images": latents}, "images")
+        row(de.sampling.time_grid, {"schedule": de.schedules.linear, "num_steps": 2})
+        row(
+            lambda **o: [de.EmpiricalDenoiser(**o)(latents, de.Rates(0.5, 0.5))],
+            {"data": latents, "block_size": 2},
+            words="EmpiricalDenoiser",
+            none=("block_size",),
+            data=_array(latents)[0],
+        )
 
-        # Data and figures.
-        sample = {"name_or_path": "mnist", "split": "test", "source": "sample", "limit": 2, "image_size": 16,
-                  "channels": 1}  # fmt: skip
-        bad_paths = [None, "", "zzz", 3, math.nan, object(), path, "\0", b"mnist", self.user / "file", ["mnist"]]
-        kinds = {"name_or_path": (bad_paths, []), "split": _name("test"), "source": _name("sample"),
-                 "limit": (_count(2)[0][1:], []), "image_size": (_count(16)[0][1:] + [15, 7], _count(16)[1]),
-                 "channels": ([0, 2, 4, -1, 1.5, "", "1", True, math.nan, object()], [])}  # fmt: skip
-        row("load_images", de.load_images, sample, kinds)
-        row("stream_images", lambda **o: next(iter(de.stream_images(**o))),
-            sample | {"batch_size": 2, "seed": 1, "start_step": 0, "mirror": False},
-            {k: (bad, []) for k, (bad, _) in kinds.items()}
-            | {"batch_size": (_count(2)[0] + [3], []), "seed": (_seed(1)[0], []),
-               "start_step": (_count(1, 0)[0], []), "mirror": (_flag(False)[0], [])})  # fmt: skip
-        row("read_image_files", de.read_image_files, {"paths": [], "image_shape": (8, 8, 1), "padding": 1},
-            {"paths": ([None, "", "a.png", 3, path, object(), math.nan], [()]),
-             "image_shape": (_shape((8, 8, 1))[0][:-1] + [(8, 8, 2)], _shape((8, 8, 1))[1]),
-             "padding": _count(1, 0)})  # fmt: skip
-        row("image_grid", lambda **o: len(de.image_grid(**o).axes), {"rows": [pixels], "cell": 1.0},
-            {"rows": ([None, 3, "", "x", [], [None], ["x"], [[]], [pixels[0, 0]], pixels[:0]], []),
-             "labels": (["x", "", 3, [], ["a", "b"], [3], [None], math.nan], []),
-             "cell": (_number(1.0, 0, -1)[0], [])})  # fmt: skip
+    def _data(self, pixels):
+        row = self._row
+        sample = {
+            "name_or_path": "mnist",
+            "split": "test",
+            "source": "sample",
+            "limit": 2,
+            "image_size": 16,
+        }
+        paths = [
+            None,
+            "",
+            "zzz",
+            3,
+            math.nan,
+            object(),
+            self.user / "missing",
+            "\0",
+            b"mnist",
+            self.user / "file",
+            ["mnist"],
+        ]
+        bad = {
+            "channels": [0, 2, 4, -1, 1.5, "", "1", True, math.nan, object()],
+            "name_or_path": paths,
+            "image_size": [*_count(16)[0], 15, 7],
+        }
+        none = ("limit", "image_size")
+        row(de.load_images, sample, none=none, **bad)
+        row(
+            lambda **o: next(iter(de.stream_images(**o))),
+            sample | {"batch_size": 2, "seed": 1, "start_step": 1, "mirror": False},
+            words="stream_images",
+            none=none,
+            **bad,
+        )
+        shapes = [*_shape((8, 8, 1))[0][:-1], (8, 8, 2)]
+        row(
+            de.read_image_files,
+            {"paths": [], "image_shape": (8, 8, 1), "padding": 1},
+            paths=[None, "", "a.png", 3, self.user, object(), math.nan],
+            image_shape=shapes,
+        )
+        row(
+            lambda **o: len(de.image_grid(**o).axes),
+            {"rows": [pixels], "cell": 1.0},
+            words="image_grid",
+            rows=[None, 3, "", "x", [], [None], ["x"], [[]], [pixels[0, 0]], pixels[:0]],
+            labels=["x", "", 3, [], ["a", "b"], [3], [None], math.nan],
+        )
 
-        # Training.
-        model = diffusion
+    def _training(self, generator, embedder, pixels):
+        row = self._row
+        model = make_diffusion(widths=(4,))
         model.compile(keras.optimizers.SGD(0.0))
+        folders = ["\0", self.user / "file", None, 3, math.nan, ""]
+        row(
+            lambda **o: de.train(model, lambda step: [pixels] * 9, progress=False, **o)[-1]["step"],
+            {"num_steps": 1, "folder": self.folder / "run", "log_steps": 1},
+            words="train",
+            folder=folders,
+            checkpoint_seconds=[None, "", "x", math.nan, -1, object(), [1]],
+        )
+        images = [
+            np.uint8(255 * pixels),
+            255 * pixels,
+            2 * pixels - 1,
+            -pixels,
+            np.float16(pixels) * 3,
+        ]
+        images += [pixels[0], pixels[None], pixels[:0], np.where(pixels > 0.9, np.nan, pixels)]
+        row(lambda **o: model.fit(**o, verbose=0) and 1, {"x": pixels}, words="fit", x=images)
+        row(
+            lambda **o: de.DiffusionModel(**o).seed,
+            {
+                "network": generator.network,
+                "schedule": "linear",
+                "ema": 0.5,
+                "seed": 1,
+                "loss": "mean_squared_error",
+                "prediction": "noise",
+            },
+            words="DiffusionModel",
+        )
+        both = {"embedder": embedder, "generator": generator}
+        row(
+            lambda **o: bool(de.EmbedderTrainer(**o)),
+            both | {"loss": "mean_squared_error"},
+            words="EmbedderTrainer",
+        )
+        row(lambda **o: bool(de.LatentRegression(**o)), both, words="LatentRegression")
+        path = self.folder / "pairs.bin"
+        row(
+            lambda **o: de.LatentPairs(**o, progress=False).pixels,
+            {"generator": generator, "count": 64, "path": path, "seed": 1},
+            words="LatentPairs",
+            path=[None, "", 3, "\0", self.user, self.user / "file" / "x"],
+        )
+        pairs = de.LatentPairs(generator, 64, path, 1, progress=False)
+        row(
+            lambda **o: next(pairs.batches(**o)),
+            {"batch_size": 2, "start_step": 1},
+            words="LatentPairs.batches",
+        )
 
-        def train(**options):
-            return de.train(model, lambda step: [pixels] * 9, **({"progress": False} | options))[-1]["step"]
 
-        row("train", train, {"num_steps": 1, "folder": self.folder / "run"},
-            {"num_steps": (_count(1, 1)[0], []), "log_steps": (_count(1)[0], []),
-             "checkpoint_seconds": ([None, "", "x", math.nan, -1, object(), [1]], []),
-             "folder": (["\0", self.user / "file", None, 3, math.nan, ""], [])})  # fmt: skip
-        row("DiffusionModel", lambda **o: de.DiffusionModel(**o).get_config()["ema"],
-            {"network": generator.network, "schedule": "linear", "ema": 0.5, "seed": 1,
-             "loss": "mean_squared_error", "prediction": "noise"},
-            {"network": _objects(), "schedule": _name("linear"), "ema": _number(0.5, -1, 1, 2), "seed": _seed(1),
-             "loss": _name("mean_squared_error"), "prediction": _name("noise")})  # fmt: skip
-        row("EmbedderTrainer", lambda **o: bool(de.EmbedderTrainer(**o)),
-            {"embedder": embedder, "generator": generator, "loss": "mean_squared_error"},
-            {"embedder": _objects(), "loss": _name("mean_squared_error")} | of_g)  # fmt: skip
-        row("LatentRegression", lambda **o: bool(de.LatentRegression(**o)),
-            {"embedder": embedder, "generator": generator}, {"embedder": _objects()} | of_g)  # fmt: skip
-        row("LatentPairs", lambda **o: de.LatentPairs(**o, progress=False).pixels,
-            g | {"count": 64, "path": self.folder / "pairs.bin", "seed": 1},
-            {"count": (_count(64)[0], []), "seed": (_seed(1)[0], []),
-             "path": ([None, "", 3, "\0", self.user, self.user / "file" / "x"], [])} | of_g)  # fmt: skip
-        pairs = de.LatentPairs(generator, 64, self.folder / "pairs.bin", 1, progress=False)
-        row("LatentPairs.batches", lambda **o: next(pairs.batches(**o)), {"batch_size": 2, "start_step": 1},
-            {"batch_size": _count(2), "start_step": _count(1, 0)})  # fmt: skip
-        for words, batch in (("fit", {"x": pixels}),):
-            row(f"DiffusionModel.{words}", lambda **o: model.fit(**o, verbose=0) and 1, batch,
-                {"x": ([v for v in _pixels(pixels)[0] if isinstance(v, np.ndarray) and v.dtype.kind in "fiu" and v.size and v.shape != (2, 7, 8, 1) and v.shape != (2, 8, 7, 1)], [])})  # fmt: skip
-        return rows
+def _no_noise(images, rates):
+    return 0 * images
+
+
+def _read(model, names):
+    """Options of a model."""
+    return [getattr(model, name) for name in names]
 
 
 def _flat(result):
@@ -501,7 +678,11 @@ def _flat(result):
     if hasattr(result, "_asdict"):
         result = result._asdict()
     elif hasattr(result, "__dataclass_fields__"):
-        result = {n: getattr(result, n) for n in result.__dataclass_fields__ if n != "seconds"}
+        result = {
+            n: getattr(result, n)
+            for n in result.__dataclass_fields__
+            if n not in ("seconds", "trace")
+        }
     leaves = keras.tree.flatten(result)
     if len(leaves) == 1 and leaves[0] is result:
         return leaves

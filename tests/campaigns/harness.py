@@ -51,7 +51,9 @@ def run(campaign, seed, numbers, started=lambda number: None):
             if isinstance(error, KeyboardInterrupt):
                 raise
             counts["fault"] += 1
-            faults.append(f"{campaign.name} --seed {seed} --only {number}: {words[:400]}: {_shown(error)}")
+            faults.append(
+                f"{campaign.name} --seed {seed} --only {number}: {words[:400]}: {_shown(error)}"
+            )
     return counts, faults
 
 
@@ -148,9 +150,7 @@ def _limits():
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Threads reserve addresses that they do not use: the limit on those is only the last resort.
-    resource.setrlimit(
-        resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * MEMORY, hard)
-    )
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 8 * MEMORY, hard))
     faulthandler.dump_traceback_later(HANGS, exit=True)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
@@ -186,7 +186,9 @@ class Bystanders:
         if added:
             now = {path: what for path, what in now.items() if path in self._before}
         if now != self._before:
-            differing = [name for name in now | self._before if now.get(name) != self._before.get(name)]
+            differing = [
+                name for name in now | self._before if now.get(name) != self._before.get(name)
+            ]
             self._before = now
             raise Fault(f"changed files: {differing[:3]}")
 
@@ -254,7 +256,18 @@ def remove(path):
 
 
 # What else may lie where a file is expected.
-PLACES = ("empty", "folder", "pipe", "socket", "device", "loop", "dangling", "text", "pickle", "zip")
+PLACES = (
+    "empty",
+    "folder",
+    "pipe",
+    "socket",
+    "device",
+    "loop",
+    "dangling",
+    "text",
+    "pickle",
+    "zip",
+)
 
 
 def place(path, kind):
@@ -290,5 +303,3 @@ _CONTENTS = {
     "pickle": b"cbuiltins\nprint\n(S'unpickled'\ntR.",
     "zip": b"PK\x05\x06" + bytes(18),
 }
-
-

@@ -123,9 +123,9 @@ class Run:
             other = self._folder / path.relative_to(self._before)
             if path.is_file() and not other.is_file() and path.name[0] != ".":
                 raise Fault(f"{other.name} is gone")
-            if path.suffix in (".png", ".txt") and path.parent == self._before:
-                if path.read_bytes() != other.read_bytes():
-                    raise Fault(f"{path.name} is another file")
+            users = path.suffix in (".png", ".txt") and path.parent == self._before
+            if users and path.read_bytes() != other.read_bytes():
+                raise Fault(f"{path.name} is another file")
             if path.name.endswith(".weights.h5"):
                 check_weights(path, other, self._after)
 
@@ -173,30 +173,35 @@ def compare(expected, found):
     if names != others:
         raise Fault(f"other files: {sorted(map(str, names ^ others))[:5]}")
     for name in sorted(names):
-        if (expected / name).is_file() and contents_of(expected / name) != contents_of(found / name):
+        if (expected / name).is_file() and contents_of(expected / name) != contents_of(
+            found / name
+        ):
             raise Fault(f"{name} is another file than that of a run that was not killed")
 
 
-_TIMES = {"seconds", "total_seconds", "seconds_per_image", "created", "date", "compile_seconds"}
+def _is_time(name):
+    return "seconds" in name or name in ("created", "date")
 
 
 def contents_of(path):
     """What must be the same each time: no seconds, and no pictures of them."""
     if path.suffix == ".json":
         return _without_times(json.loads(path.read_text()))
-    if path.suffix == ".jsonl":
+    if path.name == "history.jsonl":
         return [json.loads(line)["step"] for line in path.read_text().splitlines()]
     if path.suffix == ".npz":
         with np.load(io.BytesIO(path.read_bytes())) as file:
-            return {n: file[n].tobytes() for n in file.files if n.rpartition(".")[2] not in _TIMES}
+            return {n: file[n].tobytes() for n in file.files if not _is_time(n)}
     if path.name == "checkpoint.h5":
         arrays = {}
         with h5py.File(path) as file:
-            file.visititems(lambda n, item: arrays.update({n.partition("_")[0]: np.asarray(item[()]).tobytes()}))
+            file.visititems(
+                lambda n, item: arrays.update({n.partition("_")[0]: np.asarray(item[()]).tobytes()})
+            )
         arrays.pop("history")
         return arrays
     if path.suffix == ".csv":
-        return [{k: v for k, v in row.items() if k not in _TIMES} for row in _rows(path)]
+        return [{k: v for k, v in row.items() if not _is_time(k)} for row in _rows(path)]
     if path.suffix in (".html", ".png", ".gif", ".md"):
         return path.stat().st_size > 0 if path.name != "picture.png" else path.read_bytes()
     return path.read_bytes()
@@ -209,7 +214,7 @@ def _rows(path):
 
 def _without_times(value):
     if isinstance(value, dict):
-        return {k: _without_times(v) for k, v in value.items() if k not in _TIMES}
+        return {k: _without_times(v) for k, v in value.items() if not _is_time(k)}
     return [*map(_without_times, value)] if isinstance(value, list) else value
 
 
@@ -231,7 +236,7 @@ def work(command, folder, counted, at, half):
 def _hook(folder, counted, at, half):
     def hook(event, arguments):
         if event == "open":
-            path, mode, flags = arguments
+            path, _, flags = arguments
             if not (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 return
         elif event in _EVENTS:
@@ -260,7 +265,9 @@ def _record(folder, seed):
     model = de.build_embedder("conv3_16", 1)
     model.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in model.get_weights()])
     notes = {"data": "tiny", "budget": {"steps": seed}, "errors": {"test_mse": 0.1}}
-    de.record_weights(folder / "weights", "tiny", "conv3_16", model, config={"channels": 1}, **notes)
+    de.record_weights(
+        folder / "weights", "tiny", "conv3_16", model, config={"channels": 1}, **notes
+    )
 
 
 def _errors(folder):

@@ -125,9 +125,9 @@ class Pictures:
             if picture.mode not in ("L", "RGB") or picture.size != (_SIDE, _SIDE):
                 return
             expected = np.asarray(picture.convert("RGB"))
-        if picture.getexif().get(0x0112, 1) == 1 and not picture.has_transparency_data:
-            if np.abs(pixels * 255 - expected).max() > 1e-3:
-                raise Fault("other pixels than Pillow's")
+        plain = picture.getexif().get(0x0112, 1) == 1 and not picture.has_transparency_data
+        if plain and np.abs(pixels * 255 - expected).max() > 1e-3:
+            raise Fault("other pixels than Pillow's")
 
 
 def _saved(picture, form, **options):
@@ -154,7 +154,7 @@ def _one_colour(rng):
             colour = None
     elif mode == "F":
         picture = Image.fromarray(np.full((_SIDE, _SIDE), share, np.float32))
-        colour = value
+        colour = value if form == "TIFF" else None  # the others store integers
     else:
         source = Image.new("RGB", (_SIDE, _SIDE), (value, value, value))
         if mode == "LAB":
@@ -177,8 +177,8 @@ def _one_colour(rng):
         contents, colour, mode = _saved(picture, form), value, "RGB"
     if form in ("GIF", "ICO") and mode not in ("L", "RGB"):
         colour = None
-    if form in ("JPEG2000", "WEBP") and mode in ("LA", "RGBA"):
-        colour = None  # colours under transparency are lost with these
+    if form not in ("PNG", "TIFF") and mode in ("LA", "RGBA"):
+        colour = None  # others have no transparency, or lose the colours under it
     return f"{form} {mode} {share}", contents, colour
 
 

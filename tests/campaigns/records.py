@@ -17,7 +17,17 @@ _VALUES = (
     "float32", "../../secret", [], [1], [0], [1, 2, 3], [-8, 8, 1], [8, 8], [8, 8, 1.0], [[8]],
     [10**9] * 3, [2] * 1000, {}, {"a": 1}, "a" * 100_000, "\ud800", "\x00", "NaN",
 )  # fmt: skip
-_KEYS = ("evil", "", "../generator", "num_steps", "dtype", "__class__", "previous", "sha256", "\ud800")
+_KEYS = (
+    "evil",
+    "",
+    "../generator",
+    "num_steps",
+    "dtype",
+    "__class__",
+    "previous",
+    "sha256",
+    "\ud800",
+)
 
 
 class Records:
@@ -30,7 +40,11 @@ class Records:
         generator = de.build_generator((8, 8, 1), widths=(4,), block_depth=1, num_steps=2)
         set_random_weights(generator)
         embedder = set_random_weights(de.build_embedder("conv1", 1))
-        notes = {"data": "tiny", "budget": {"steps": 3, "seconds": 0.5}, "errors": {"test_mse": 0.1}}
+        notes = {
+            "data": "tiny",
+            "budget": {"steps": 3, "seconds": 0.5},
+            "errors": {"test_mse": 0.1},
+        }
         self.expected = {}
         for name, model, config in (
             ("generator", generator, generator_config(generator)),
@@ -91,7 +105,8 @@ class Records:
 
             for entry in read_manifest(self.root).values():
                 # What `ddim-embed list` does with them.
-                f"{entry['parameters']:,} {entry['size'] / 1e6:.1f} {entry['errors'].get('test_mse')}"
+                error = entry["errors"].get("test_mse")
+                f"{entry['parameters']:,} {entry['size'] / 1e6:.1f} {error or 0:.6f}"
             return
         if reader == "errors":
             record_errors(self.root, "tiny", name, {"test_mse": 0.25})
@@ -152,7 +167,9 @@ def _changed(contents, rng):
         elif kind == "drop":
             del parent[last]
         elif isinstance(parent, dict):
-            parent[rng.choice(_KEYS)] = parent.pop(last) if kind == "rename" else rng.choice(_VALUES)
+            parent[rng.choice(_KEYS)] = (
+                parent.pop(last) if kind == "rename" else rng.choice(_VALUES)
+            )
         else:
             parent.append(rng.choice(_VALUES))
     return json.dumps(contents)[:300], contents

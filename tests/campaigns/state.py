@@ -12,7 +12,7 @@ from .harness import DONE, PLACES, REFUSED, Bystanders, Fault, damaged, place, p
 
 
 class State:
-    """What a run leaves for the next one: with it the next one ends as it would have, or refuses."""
+    """What a run leaves for the next one, which ends as it would have, or refuses."""
 
     name = "state"
 
@@ -78,7 +78,11 @@ class State:
 
         def attempt():
             self.model.set_weights([np.zeros_like(values) for values in self.weights])
-            use = {CHECKPOINT: self._restore, HISTORY: self._restore, "pairs.bin": self._compare_pairs}
+            use = {
+                CHECKPOINT: self._restore,
+                HISTORY: self._restore,
+                "pairs.bin": self._compare_pairs,
+            }
             result = refused(use.get(name, self._compare_chunks))
             self.bystanders.check()
             return REFUSED if result is None else DONE

@@ -76,7 +76,7 @@ class WeightsFiles:
                     if checksum is not None and self.path.read_bytes() != source.read_bytes():
                         raise Fault("another checksum is taken")
                     with h5py.File(self.path) as file:
-                        expected = [file[name][()] for name in names]
+                        expected = [_named(file, name)[()] for name in names]
                     if not all(map(_equal, expected, loaded)):
                         raise Fault("other values than those of the file")
                     if not all(np.isfinite(values).all() for values in loaded):
@@ -87,6 +87,13 @@ class WeightsFiles:
                 model.set_weights(before)
 
         return f"{'legacy ' * legacy}{words}{', checksum' * (checksum is not None)}", attempt
+
+
+def _named(file, name):
+    """An array; what follows a colon is no part of its name."""
+    group, _, last = name.rpartition("/")
+    found = [key for key in file[group] if key.partition(":")[0] == last.partition(":")[0]]
+    return file[f"{group}/{found[0]}"]
 
 
 def _equal(first, second):
