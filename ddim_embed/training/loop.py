@@ -88,7 +88,7 @@ def train(
     arguments.instance("model", model, keras.Model)
     num_steps = arguments.integer("num_steps", num_steps)
     log_steps = arguments.integer("log_steps", log_steps)
-    checkpoint_seconds = arguments.number("checkpoint_seconds", checkpoint_seconds, at_least=0)
+    checkpoint_seconds = arguments.number("checkpoint_seconds", checkpoint_seconds)
     folder = arguments.path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):

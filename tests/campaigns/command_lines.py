@@ -21,14 +21,12 @@ from .harness import DONE, INTERRUPTED, Bystanders, Fault, command, put
 _NO_NUMBERS = (
     "nan", "inf", "-inf", "x", "None", "True", "[1,2]", "{}", "--", "~", "/", "1e400", "1;2", "-",
     "\udcff", "\n", "\u0663\u066b\u0665", "a" * 5000, "%s", "1_", "0x10", "1 2", "NaN", "-1",
-    "-3.5",     "1e99",
+    "-3.5", "1e99",
 )  # fmt: skip
 _OTHER = (
     "0", "1", "2", "3", "1.5", "9223372036854775807", "9223372036854775808", "4294967296",
-    "100000",
-    "1000000", "1e-300", "conv1", "float32", "fashion_mnist", "..", "/dev/null", "/dev/zero",
-    "/proc",
-    "/proc/nope", "missing", "user", "user/picture.png", "user/notes.txt", "$HOME", "link", "pipe",
+    "100000", "1000000", "1e-300", "conv1", "float32", "fashion_mnist", "..", "/dev/null",
+    "/dev/zero", "/proc", "/proc/nope", "missing", "user", "user/picture.png", "user/notes.txt", "$HOME", "link", "pipe",
     "a" * 250, "-h", "--help", "--smoke",
 )  # fmt: skip
 _NUMBERS = {
