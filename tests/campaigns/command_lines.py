@@ -24,10 +24,10 @@ _NO_NUMBERS = (
     "-3.5", "1e99",
 )  # fmt: skip
 _OTHER = (
-    "0", "1", "2", "3", "1.5", "9223372036854775807", "9223372036854775808", "4294967296",
-    "100000", "1000000", "1e-300", "conv1", "float32", "fashion_mnist", "..", "/dev/null",
-    "/dev/zero", "/proc", "/proc/nope", "missing", "user", "user/picture.png", "user/notes.txt", "$HOME", "link", "pipe",
-    "a" * 250, "-h", "--help", "--smoke",
+    "0", "1", "2", "3", "1.5", "9223372036854775807", "9223372036854775808", "4294967296", "100000",
+    "1000000", "1e-300", "conv1", "float32", "fashion_mnist", "..", "/dev/null", "/dev/zero",
+    "/proc", "/proc/nope", "missing", "user", "user/picture.png", "user/notes.txt", "$HOME", "link",
+    "pipe", "a" * 250, "-h", "--help", "--smoke",
 )  # fmt: skip
 _NUMBERS = {
     "num_steps", "seed", "count", "frames", "image_size", "channels", "padding", "widths",

@@ -1,9 +1,8 @@
-"""A few cases of each campaign, with another seed than those of docs/reliability.md; all of one
-class of campaigns by `python -m tests.campaigns`."""
+"""A few cases of each campaign of bad inputs; a few kills are in test_resume.py."""
 
 import pytest
 
-from . import harness, kills
+from . import harness
 from .archives import Archives
 from .calls import Calls
 from .command_lines import CommandLines
@@ -26,13 +25,6 @@ def test_command_lines(tmp_path):
     counts, faults = harness.run(CommandLines(tmp_path), "short", range(12))
     assert not faults
     assert counts[harness.REFUSED] > 0
-
-
-@pytest.mark.parametrize("run", ["record_weights", "record_errors"])
-def test_kills(run):
-    counts, faults = kills.attack(run, 3)
-    assert not faults
-    assert counts["killed"] == 3
 
 
 class Silent:

@@ -92,7 +92,12 @@ class WeightsFiles:
 def _named(file, name):
     """An array; what follows a colon is no part of its name."""
     group, _, last = name.rpartition("/")
-    found = [key for key in file[group] if key.partition(":")[0] == last.partition(":")[0]]
+    found = [
+        key
+        for key in file[group]
+        if key.partition(":")[0] == last.partition(":")[0]
+        and isinstance(file[group].get(key, getlink=True), h5py.HardLink)
+    ]
     return file[f"{group}/{found[0]}"]
 
 
