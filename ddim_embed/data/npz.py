@@ -10,6 +10,9 @@ from ddim_embed.limits import ExpansionError, check_expansion
 
 _KEYS = ("{split}_images", "{split}_labels"), ("x_{split}", "y_{split}")
 _CHUNK = 2**24  # bytes that are read at a time
+# Bytes of an array that is read to its end although the first images are enough: a small file can
+# expand for hours.
+_MOST_CHECKED = 2**33
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -91,7 +94,7 @@ def _read_array(archive, member, limit, what):
         if limit is not None and shape and not fortran:
             shape = (min(limit, rows), *shape[1:])
         size = math.prod(shape) * dtype.itemsize
-        check_expansion(what, max(size, member.file_size), member.compress_size)
+        check_expansion(what, size, member.compress_size)
         values = np.empty(size, np.uint8)
         for start in range(0, size, _CHUNK):
             part = values[start : start + _CHUNK]
@@ -99,6 +102,7 @@ def _read_array(archive, member, limit, what):
             if len(read) != len(part):
                 raise ValueError(f"{what} is truncated")
             part[:] = np.frombuffer(read, np.uint8)
-        while file.read(_CHUNK):  # at the end its checksum is compared
+        # At the end its checksum is compared.
+        while member.file_size <= _MOST_CHECKED and file.read(_CHUNK):
             pass
         return values.view(dtype).reshape(shape, order="F" if fortran else "C"), rows

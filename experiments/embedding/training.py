@@ -13,6 +13,7 @@ from ddim_embed.backend import fast_precision, is_tensorflow
 from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.store.outputs import require_folder
+from ddim_embed.store.records import changing
 from ddim_embed.store.schema import check, one_of
 from ddim_embed.store.weights import find_weights, load_weights, weights_root
 from ddim_embed.training.loop import CheckpointError, warmup_cosine
@@ -229,7 +230,8 @@ def _recorded_before(config, name, folder):
     mark = _further_folder(folder, str(start)) / _RECORDING
     if start is None or not mark.exists():
         return None
-    mark.unlink()
+    with changing(path):  # and rid of the lock that the kill left
+        mark.unlink()
     print(f"{path}: {in_words(entry['errors'])}")
     return path
 
