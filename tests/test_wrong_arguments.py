@@ -188,7 +188,7 @@ TABLE = [
         )
         for name, values in {
             "model": NO_MODELS,
-            "num_steps": COUNTS,
+            "num_steps": not_from_0(COUNTS[:-1]),
             "log_steps": COUNTS,
             "folder": NO_PATHS,
             "checkpoint_seconds": [None, math.nan, "3", True],

@@ -86,7 +86,7 @@ def train(
         2
     """
     arguments.instance("model", model, keras.Model)
-    num_steps = arguments.integer("num_steps", num_steps)
+    num_steps = arguments.integer("num_steps", num_steps, least=0)
     log_steps = arguments.integer("log_steps", log_steps)
     checkpoint_seconds = arguments.number("checkpoint_seconds", checkpoint_seconds)
     folder = arguments.path("folder", folder)

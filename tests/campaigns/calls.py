@@ -619,6 +619,7 @@ class Calls:
             lambda **o: de.train(model, lambda step: [pixels] * 9, progress=False, **o)[-1]["step"],
             {"num_steps": 1, "folder": self.folder / "run", "log_steps": 1},
             words="train",
+            num_steps=_count(1, 0)[0],
             folder=folders,
             checkpoint_seconds=[None, "", "x", math.nan, object(), [1]],
         )
