@@ -7,7 +7,9 @@ what came. Numbers of NumPy's types are numbers; True and False are none.
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -33,7 +35,8 @@ def integers(
 ) -> tuple[int, ...]:
     """A sequence of integers of at least `least`: `count` of them, or at least `least_count`."""
     try:
-        found = tuple(integer(name, value, least) for value in values)
+        wrong = isinstance(values, (str, bytes, dict))
+        found = None if wrong else tuple(integer(name, value, least) for value in values)
     except (TypeError, ValueError):
         found = None
     if found is None or len(found) < least_count or count not in (None, len(found)):
@@ -59,7 +62,8 @@ def number(name: str, value, *, above=None, at_least=None, below=None, at_most=N
     }
     limits = {words: limit for words, limit in limits.items() if limit[0] is not None}
     try:
-        found = math.nan if isinstance(value, (bool, np.bool_, str, bytes)) else float(value)
+        # Python makes numbers of True, and of words.
+        found = float(value) if np.asarray(value).dtype.kind in "iufO" else math.nan
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not (math.isfinite(found) and all(holds(found, limit) for limit, holds in limits.values())):
@@ -100,6 +104,14 @@ def instance(name: str, value, kind: type):
     if not isinstance(value, kind):
         raise ValueError(f"`{name}` must be a `{kind.__name__}`. Received: {received(value)}")
     return value
+
+
+def path(name: str, value) -> Path:
+    """A path, which may lead nowhere yet."""
+    good = isinstance(value, (str, os.PathLike)) and isinstance(os.fspath(value), str)
+    if not good or os.fspath(value) == "" or "\0" in os.fspath(value):
+        raise ValueError(f"`{name}` must be a path. Received: {received(value)}")
+    return Path(value)
 
 
 def function(name: str, value):

@@ -11,6 +11,7 @@ import platform
 import re
 import signal
 import sys
+import threading
 from typing import Annotated, get_origin
 
 # What to do about errors of the file system; their own words say what is wrong.
@@ -27,6 +28,10 @@ _REMEDIES = {
     errno.EIO: "The disk may be damaged: choose a folder on another one.",
     errno.EFBIG: "Choose a folder on another disk, or raise the limit of file sizes, `ulimit -f`.",
 }
+
+
+# Characters of a message.
+_LONGEST = 2000
 
 
 class UsageError(ValueError):
@@ -61,7 +66,7 @@ def errors_in_a_line(explain=str):
         _discard(sys.stdout, sys.stderr)
         sys.exit(141)
     except KeyboardInterrupt as stop:
-        print(" ".join(("Interrupted.", *map(str, stop.args))), file=sys.stderr)
+        print(_line("Interrupted.", *stop.args), file=sys.stderr)
         sys.exit(128 + getattr(stop, "number", signal.SIGINT))
     except UsageError as error:
         sys.exit(_report(explain(error), code=2))
@@ -95,11 +100,26 @@ def _is_expected(error):
 @contextlib.contextmanager
 def _signals():
     """Turns the signals that end a program into an exception, so that what is open is closed."""
+    asked = []
 
     def stop(number, frame):
         raise Terminated(number)
 
-    before = {}
+    def interrupt(number, frame):
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    def unraisable(what, usual=sys.unraisablehook):
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            return usual(what)
+        # It came while Python freed an object, where exceptions are lost: once more in a moment.
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    before, hook = {}, sys.unraisablehook
+    with contextlib.suppress(ValueError):  # not the main thread
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+            sys.unraisablehook = unraisable
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         # Only where nobody else decided: `nohup` ignores the end of the terminal.
@@ -108,7 +128,12 @@ def _signals():
                 before[number] = signal.signal(number, stop)
     try:
         yield
+    except Exception as error:
+        if asked:  # TensorFlow makes an error of its own of the exception
+            raise KeyboardInterrupt from error
+        raise
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -276,5 +301,12 @@ def _no_stderr():
 
 
 def _report(message, code):
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(_line("error:", message), file=sys.stderr)
     return code
+
+
+def _line(*words):
+    """Words as one line, which is not too long: a file name may have line breaks, and thousands of
+    names may be wrong."""
+    text = " ".join(" ".join(map(str, words)).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

@@ -2,7 +2,9 @@
 
 import decimal
 import math
+import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from ddim_embed import arguments
 
 NO_NUMBERS = [None, math.nan, "3", b"3", True, np.True_, [3], 3j, np.array([3, 4]), object()]
+NO_NUMBERS += [np.array("3")]
 
 
 def refused(words, check, *args, **options):
@@ -40,7 +43,7 @@ class TestInteger:
 
     def test_several(self):
         assert arguments.integers("name", [np.int64(4), 5]) == (4, 5)
-        for values in ((), None, 4, "45", (4, 0), (4, None), (4, 1.5)):
+        for values in ((), None, 4, "45", b"45", {4: 5}, (4, 0), (4, None), (4, 1.5)):
             refused("a sequence of integers of at least 1. Rec", arguments.integers, values)
         refused(r"3 integers of at least 1. Received: \(4, 5\)", arguments.integers, (4, 5), 3)
 
@@ -117,6 +120,13 @@ class TestArrays:
     def test_not_finite(self):
         for value in (np.nan, np.inf, 1e99):  # the last one is not finite in float32
             refused("finite; some values are NaN or infinite", arguments.finite_array, [0, value])
+
+
+def test_paths(tmp_path):
+    for value in ("a", tmp_path, "a" * 5000):
+        assert arguments.path("name", value) == Path(value)
+    for value in (None, 3, "", b"a", os.fsencode(tmp_path), math.nan, "a\0"):
+        refused("a path. Received: ", arguments.path, value)
 
 
 def test_long_arguments_are_shortened():

@@ -178,3 +178,44 @@ def test_wrong_values_take_a_line(words, expected, encoding, monkeypatch):
         console.parse(command, words)
     assert str(error.value).endswith(expected) and "\n" not in str(error.value)
     assert console.parse(command, ["--count", "3"]) == (3, 1.0, "linear")
+
+
+class TestCtrlC:
+    def ended(self, capsys, work):
+        with pytest.raises(SystemExit) as stop, console.errors_in_a_line():
+            work()
+        assert stop.value.code == 130
+        assert capsys.readouterr().err == "Interrupted.\n"
+
+    def test_an_error_that_a_library_makes_of_it(self, capsys):
+        def work():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                raise RuntimeError("a library's own") from None
+
+        self.ended(capsys, work)
+
+    def test_where_an_object_is_freed_and_exceptions_are_lost(self, capsys):
+        class Freed:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+
+        def work():
+            Freed()
+            time.sleep(5)
+
+        began = time.monotonic()
+        self.ended(capsys, work)
+        assert time.monotonic() - began < 4
+
+
+def test_messages_are_one_line_that_is_not_too_long(capsys):
+    for words in (["a\nb"] * 3, ["x" * 10_000]):
+        with pytest.raises(SystemExit), console.errors_in_a_line():
+            raise UsageError(words)
+        with pytest.raises(SystemExit), console.errors_in_a_line():
+            raise KeyboardInterrupt(words)
+        error, interrupted = capsys.readouterr().err.splitlines()
+        assert error.startswith("error: ") and interrupted.startswith("Interrupted. ")
+        assert max(len(error), len(interrupted)) < 2010

@@ -364,6 +364,19 @@ class TestNpzOfAnyone:
         nested = images.replace(b"(2, 8, 8)", b"(" * 9)
         self.refused(archive(tmp_path / "a.npz", nested))
 
+    def test_damage_behind_the_limit_is_found(self, tmp_path):
+        path = archive(tmp_path / "a.npz", npy(noise_images(9, 8, 8)))
+        assert len(data.load_images(path, limit=1)[0]) == 1
+        contents = bytearray(path.read_bytes())
+        contents[-300] ^= 1  # in the last images
+        path.write_bytes(contents)
+        self.refused(path, limit=1)
+
+    def test_labels_beyond_64_bits(self, tmp_path):
+        path = tmp_path / "a.npz"
+        np.savez(path, images=noise_images(2, 8, 8), labels=np.uint64([1, 2**63]))
+        self.refused(path, match="must be below 2\\*\\*63. Received: 9223372036854775808")
+
     def test_every_compression_whole_and_damaged(self, tmp_path):
         images = noise_images(4, 8, 8)
         for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):

@@ -923,3 +923,25 @@ def test_the_command_line_answers_without_tensorflow(arguments):
     assert expected.get(arguments[0], "report") in run.stdout + run.stderr
     # It takes a fifth of a second; importing TensorFlow takes several.
     assert time.perf_counter() - started < 2.5
+
+
+def test_weights_that_a_killed_run_recorded_are_not_trained_further_once_more(tmp_path):
+    config = dataclasses.replace(FASHION_MNIST.shrink(), weights=tmp_path)
+    folder = tmp_path / "runs" / "generator"
+    run = training._further_folder(folder, "ab" * 32)
+    run.mkdir(parents=True)
+
+    def record(budget):
+        model, notes = de.build_embedder("conv1", 1), {"data": "", "errors": {"test_mse": 0.5}}
+        return de.record_weights(
+            tmp_path, config.name, "generator", model, config={}, budget=budget, **notes
+        )[0]
+
+    for budget in ({}, {"before": None}, {"before": {"sha256": 3}}):
+        record(budget)
+        assert training._recorded_before(config, "generator", folder) is None
+    path = record({"before": {"sha256": "ab" * 32}})
+    assert training._recorded_before(config, "generator", folder) is None
+    (run / "recording").touch()
+    assert training._recorded_before(config, "generator", folder) == path
+    assert training._recorded_before(config, "generator", folder) is None

@@ -1,7 +1,6 @@
 """Training that is killed and started again gives the weights of an uninterrupted run."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -10,14 +9,14 @@ import time
 import h5py
 import numpy as np
 import pytest
+from campaigns import kills
 
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 
 # Real processes, each forked from a server that has imported TensorFlow and run nothing: importing
 # it anew for each of them would take minutes.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tensorflow", "ddim_embed", "experiments.embedding.training"])
+PROCESSES = kills.PROCESSES
 
 TIMEOUT = 120
 FLAGS = ["--smoke", "--checkpoint-seconds", "0"]  # as often as there are steps
@@ -153,3 +152,10 @@ def test_a_finished_run_changes_nothing(uninterrupted):
     before = (runs / "generator" / "checkpoint.h5").read_bytes()
     main(FASHION_MNIST, [*TRAIN, "--results", str(uninterrupted)])
     assert (runs / "generator" / "checkpoint.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize("run", ["record_weights", "record_errors"])
+def test_kills_before_file_operations(run):
+    counts, faults = kills.attack(run, 3)
+    assert not faults
+    assert counts == {"killed": 3}

@@ -239,3 +239,16 @@ class TestSealed:
         path.write_bytes(path.read_bytes()[:-1])
         with pytest.warns(UserWarning, match=f"{path} is damaged.*computed again"):
             assert read_arrays(path, "key") is None
+
+    def test_another_kind_of_file_is_found(self, tmp_path):
+        write_sealed(tmp_path / "a.h5", b"contents")
+        (tmp_path / "a.h5").rename(tmp_path / "a.npz")
+        with pytest.raises(DamagedError, match="checksum"):
+            read_sealed(tmp_path / "a.npz")
+
+    def test_what_does_not_end_is_not_read(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "device").symlink_to("/dev/zero")
+        for name in ("pipe", "device"):
+            with pytest.raises(DamagedError, match="not a regular file"):
+                read_sealed(tmp_path / name)

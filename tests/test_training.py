@@ -144,6 +144,14 @@ class TestTrain:
         assert int(model.optimizer.iterations) == 5
         assert (tmp_path / CHECKPOINT).read_bytes() == before
 
+    def test_the_copy_of_the_history_is_written_where_a_kill_came_before_it(self, tmp_path):
+        run(Line(), 5, tmp_path)
+        copy = (tmp_path / HISTORY).read_bytes()
+        for damage in (b"", b"{"):
+            (tmp_path / HISTORY).write_bytes(damage)
+            run(Line(), 5, tmp_path, batches=None)
+            assert (tmp_path / HISTORY).read_bytes() == copy
+
     @pytest.mark.parametrize("checkpoint_seconds", [-1, 1e9])
     def test_a_loss_that_is_not_finite_stops_it(self, tmp_path, checkpoint_seconds):
         """Whenever checkpoints are due, none of them is of a run that failed."""

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import ddim_embed as de
 from ddim_embed import memory
+from ddim_embed.methods.cache import embed_in_chunks
 from ddim_embed.process import coupled, fixed_point, inversion
 from tests.conftest import make_pixels
 
@@ -21,6 +22,11 @@ FLAGS = [None, math.nan, "no", 0, 1.0]
 NAMES = [None, math.nan, "zzz", 3, ["unet"], np.array(["unet", "unet"])]
 ARRAYS = [None, "abc", [[1], [1, 2]], [3j], np.array([{}])]
 
+NO_FUNCTIONS = [None, 3, "x", math.nan]
+NO_MODELS = [None, 3, "mnist", object(), dict]
+NO_PATHS = [None, 3, "", b"x", math.nan, "\0"]
+
+EMBEDDER = de.build_embedder("conv1", 1)
 PIXELS = make_pixels(2, (16, 16, 1))
 LATENTS = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
 CLOUD = np.random.default_rng(1).normal(size=(6, 4, 4, 1))
@@ -142,6 +148,65 @@ TABLE = [
     ("cell", lambda **o: de.image_grid([PIXELS], **o), [*NUMBERS, 0]),
     ("rows", de.image_grid, [None, 3, "x", [], [None], ["x"]]),
     ("labels", lambda **o: de.image_grid([PIXELS], **o), ["x", 3, [], ["a", "b"], [3], math.nan]),
+    ("widths", de.FeatureClassifier, ["", {}, b""]),
+    ("images", de.agreement, [np.zeros((2, 2, 8, 8, 0))]),
+    (
+        "latents",
+        lambda **o: de.class_direction(labels=np.arange(10) % 2, positive=1, **o),
+        [np.zeros((10, 2, 2, 0))],
+    ),
+    ("diffusion_times", de.schedules.linear, [object(), {}]),
+    *[
+        (
+            name,
+            lambda f=f, **o: f(**{"denoise": abs, "schedule": de.schedules.linear} | o),
+            NO_FUNCTIONS,
+        )
+        for name in ("denoise", "schedule")
+        for f in (
+            lambda **o: de.sampling.sample(latents=LATENTS, **o),
+            lambda **o: de.sampling.ancestral(latents=LATENTS, **o),
+            lambda **o: de.sampling.invert(images=LATENTS, **o),
+        )
+    ],
+    # Files and training.
+    *[
+        (name, lambda f=f, **o: f(**{"model": EMBEDDER, "path": "conv1.weights.h5"} | o), values)
+        for f in (de.save_weights, de.load_weights, de.load_legacy_weights)
+        for name, values in (("model", NO_MODELS), ("path", NO_PATHS))
+    ],
+    ("sha256", lambda **o: de.load_weights(EMBEDDER, "conv1.weights.h5", **o), [3, math.nan, b"0"]),
+    ("root", lambda **o: de.load_generator("mnist", **o), [3, b"x", "\0"]),
+    ("last_step", lambda **o: de.load_generator("mnist", **o), NAMES[1:]),
+    *[
+        (
+            name,
+            lambda **o: de.train(
+                **{"model": EMBEDDER, "batches": None, "num_steps": 1, "folder": "run"} | o
+            ),
+            values,
+        )
+        for name, values in {
+            "model": NO_MODELS,
+            "num_steps": not_from_0(COUNTS[:-1]),
+            "log_steps": COUNTS,
+            "folder": NO_PATHS,
+            "checkpoint_seconds": [None, math.nan, "3", True],
+        }.items()
+    ],
+    *[
+        (name, lambda **o: de.DiffusionModel(**{"network": de.UNet(1, (4,), 1)} | o), values)
+        for name, values in {
+            "network": NO_MODELS,
+            "ema": [*NUMBERS, 1],
+            "seed": SEEDS,
+            "loss": NAMES,
+        }.items()
+    ],
+    ("embedder", lambda **o: de.EmbedderTrainer(generator=None, **o), NO_MODELS),
+    ("generator", lambda **o: de.EmbedderTrainer(EMBEDDER, **o), [None, 3, "mnist"]),
+    ("generator", lambda **o: de.LatentRegression(EMBEDDER, **o), [None, 3, "mnist"]),
+    ("generator", lambda **o: de.LatentPairs(count=1, path="pairs.bin", **o), [None, 3, "mnist"]),
     # What all methods and much of the analysis take.
     *[
         ("generator", lambda generator, f=f: f(generator), [None, 3, "mnist"])
@@ -174,6 +239,11 @@ def test_wrong_values_are_named(name, function, values):
 
 # As above, with a generator as the first argument.
 OF_A_GENERATOR = [
+    ("chunk_size", lambda g, **o: embed_in_chunks(g, PIXELS, "implicit", **o), COUNTS),
+    ("seed", lambda g, **o: embed_in_chunks(g, PIXELS, "implicit", **o), SEEDS),
+    ("pixels", lambda g, **o: embed_in_chunks(g, method="implicit", **o), [*ARRAYS, PIXELS[:0]]),
+    ("count", lambda g, **o: de.LatentPairs(g, path="pairs.bin", **o), COUNTS),
+    ("path", lambda g, **o: de.LatentPairs(g, 1, **o), NO_PATHS),
     ("n", lambda g, **o: g.sample(**o), COUNTS),
     ("n", lambda g, **o: g.latents(**o), COUNTS),
     ("seed", lambda g, **o: g.sample(2, **o), SEEDS),
@@ -304,3 +374,13 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_starts(
     monkeypatch.setattr(memory, "available_memory", lambda: 2**26)
     with pytest.raises(MemoryError, match=r"There is not enough memory for .* are available"):
         HUGE[name](tiny_generator)
+
+
+def test_numbers_of_other_types_are_numbers(tiny_generator):
+    classifier = de.FeatureClassifier((8, 8, 1), np.int64(2), (4,), np.int64(3))
+    assert classifier.features(PIXELS[:, :8, :8]).shape == (2, 3)
+    expected = de.clouds.combinations(CLOUD, 2, seed=3)
+    np.testing.assert_array_equal(de.clouds.combinations(CLOUD, 2, seed=np.array(3)), expected)
+    strip = de.edit_strip(tiny_generator, LATENTS, LATENTS[0], [1])
+    same = de.edit_strip(tiny_generator, tf.constant(LATENTS), LATENTS[0], [1])
+    np.testing.assert_array_equal(same, strip)

@@ -66,8 +66,8 @@ def agreement(
     check_pixels("images", images, -np.inf, np.inf)
     images = np.asarray(images)
     resamples = arguments.integer("resamples", resamples, least=0)
-    arguments.seed(seed)
-    if images.ndim != 5 or min(images.shape[:2]) < 2:
+    seed = arguments.seed(seed)
+    if images.ndim != 5 or min(images.shape[:2]) < 2 or 0 in images.shape:
         raise ValueError(
             "`images` must have shape (k, n, height, width, channels), k and n at least 2. "
             f"Received shape: {images.shape}"

@@ -52,7 +52,7 @@ def spread(latents: np.ndarray, block: int = 512) -> Spread:
     Raises:
         ValueError: for fewer than two latents, or another shape.
     """
-    arguments.integer("block", block)
+    block = arguments.integer("block", block)
     rows = _rows(latents, least=2)
     require_memory(
         24 * min(block, len(rows)) * len(rows), f"the distances of `block` {block} members"
@@ -102,8 +102,8 @@ def combination_weights(
     arguments.choice("kind", kind, KINDS)
     members, n = arguments.integer("members", members, least=2), arguments.integer("n", n)
     of = members if of is None else arguments.integer("of", of, 2, members)
-    arguments.number("reach", reach, above=0)
-    arguments.seed(seed)
+    reach = arguments.number("reach", reach, above=0)
+    seed = arguments.seed(seed)
     require_memory(8 * n * members, f"the weights of {n} combinations of {members} members")
     rng = np.random.default_rng(seed)
     weights = np.zeros((n, members))
@@ -410,7 +410,7 @@ class LatentCloud:
         if length is None:
             length = np.sqrt(self.explained_variance_[component])
         else:
-            arguments.number("length", length)
+            length = arguments.number("length", length)
         steps = arguments.finite_array("steps", steps, np.float64).reshape(-1, 1, 1, 1) * length
         return (self.mean_ + steps * self.components_[component]).astype(np.float32)
 

@@ -58,7 +58,7 @@ def denoising_errors(generator: Generator, pixels: np.ndarray, seed: int = 0) ->
         True
     """
     as_generator(generator)
-    arguments.seed(seed)
+    seed = arguments.seed(seed)
     images = generator.normalizer(generator.check_pixels(pixels)).numpy()
     levels, errors = generator.grid[:0:-1], []
     for stream, rates in enumerate(levels):

@@ -123,9 +123,9 @@ def class_direction(
 
     latents = arguments.finite_array("latents", latents, np.float64)
     labels = np.asarray(labels)
-    arguments.number("strength", strength, above=0)
-    arguments.seed(seed)
-    if latents.ndim != 4 or labels.shape != latents.shape[:1]:
+    strength = arguments.number("strength", strength, above=0)
+    seed = arguments.seed(seed)
+    if latents.ndim != 4 or 0 in latents.shape or labels.shape != latents.shape[:1]:
         raise ValueError(
             "`latents` must have shape (m, height, width, channels), `labels` (m,). "
             f"Received shapes: {latents.shape} and {labels.shape}"
@@ -241,7 +241,7 @@ def edit_strip(
         >>> de.edit_strip(generator, generator.latents(2), direction, [-5, 0, 5]).shape
         (2, 3, 32, 32, 1)
     """
-    latents = as_generator(generator).check_latents(latents)
+    latents = np.asarray(as_generator(generator).check_latents(latents))
     direction = _unit(generator, direction)
     steps = arguments.finite_array("steps", steps, np.float64)
     if steps.ndim != 1 or not len(steps):
@@ -294,12 +294,12 @@ def edit_effect(
         >>> bool((effect.mse > random.mse).all())
         True
     """
-    latents = as_generator(generator).check_latents(latents)
+    latents = np.asarray(as_generator(generator).check_latents(latents))
     targeted = classifier is not None and positive is not None
     if targeted:
-        arguments.integer("positive", positive, 0, classifier.classes - 1)
-    arguments.number("length", length)
-    arguments.seed(seed)
+        positive = arguments.integer("positive", positive, 0, classifier.classes - 1)
+    length = arguments.number("length", length)
+    seed = arguments.seed(seed)
     random = np.random.default_rng(seed).normal(size=latents.shape)
     random /= np.sqrt(np.sum(random**2, axis=(1, 2, 3), keepdims=True))
     before = generator.decode(latents).numpy().clip(0, 1)

@@ -174,8 +174,8 @@ def path_length(
         (1,)
     """
     samples = arguments.integer("samples", samples, least=2)
-    arguments.number("epsilon", epsilon, above=0, below=1)
-    arguments.seed(seed)
+    epsilon = arguments.number("epsilon", epsilon, above=0, below=1)
+    seed = arguments.seed(seed)
     if distance is not None:
         arguments.function("distance", distance)
     else:

@@ -86,7 +86,7 @@ def singular_vectors(
     oversampling = arguments.integer("oversampling", oversampling, 0)
     iterations = arguments.integer("iterations", iterations, 0)
     batch_size = arguments.integer("batch_size", batch_size)
-    arguments.seed(seed)
+    seed = arguments.seed(seed)
     columns = min(rank + oversampling, size)
     # The basis, what it is mapped to, and the factors of that.
     require_memory(
@@ -116,7 +116,7 @@ def forecast_variances(values: np.ndarray, tolerance: float) -> np.ndarray:
     For latents that are N(0, I) a priori these are 1 / (1 + (values / tolerance)**2), float64; the
     tolerance e is the standard deviation of a pixel's error.
     """
-    arguments.number("tolerance", tolerance, above=0)
+    tolerance = arguments.number("tolerance", tolerance, above=0)
     return 1 / (1 + (arguments.finite_array("values", values, np.float64) / tolerance) ** 2)
 
 

@@ -171,6 +171,8 @@ def checked_arrays(images, labels, name):
         )
     if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
         raise ValueError(f"The labels of {name} must be integers. Received: {labels.dtype}")
+    if labels.dtype == np.uint64 and labels.max(initial=0) > np.iinfo(np.int64).max:
+        raise ValueError(f"The labels of {name} must be below 2**63. Received: {labels.max()}")
     return images, labels.astype(np.int64)
 
 

@@ -259,9 +259,9 @@ def open_folder(folder, split, image_size, channels, limit):
     """
     from PIL import Image
 
-    root = folder.resolve()
+    root = _real(folder)
     split_folder = _split_folder(root, split)
-    if not split_folder.resolve().is_relative_to(root):
+    if not _real(split_folder).is_relative_to(root):
         raise ValueError(f"{split_folder} is a link out of {folder}; pass the folder it links to")
     found, problems = _walk(split_folder, root)
     paths, sizes, all_grey = [], set(), True
@@ -291,6 +291,11 @@ def open_folder(folder, split, image_size, channels, limit):
     return FileImages(root, paths, labels, image_shape, None, problems, limit or len(paths))
 
 
+def _real(path):
+    """As `Path.resolve`, which raises an error of its own for a circle of links."""
+    return Path(os.path.realpath(path))
+
+
 def _split_folder(folder, split):
     present = {name: folder / name for name in ("train", "validation", "test")}
     if not present["validation"].is_dir():
@@ -312,7 +317,7 @@ def _walk(folder, root):
             path = parent / name
             if name.startswith("."):
                 continue
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if path.is_symlink() and not _real(path).is_relative_to(root):
                 problems.append((path, "a link out of the folder is not followed"))
             else:
                 found.append(path)
@@ -327,9 +332,9 @@ def open_celeba(folder, split, image_size, channels, limit):
     `CELEBA_ATTRIBUTES`. Raises a ValueError if a part of the layout is missing or malformed, or no
     image can be read.
     """
-    root = folder.resolve()
+    root = _real(folder)
     image_folder = root / CELEBA_FOLDER
-    if not image_folder.is_dir() or not image_folder.resolve().is_relative_to(root):
+    if not image_folder.is_dir() or not _real(image_folder).is_relative_to(root):
         raise ValueError(f"{folder} must contain a folder {CELEBA_FOLDER}, not a link out of it")
     names = _celeba_names(root / "list_eval_partition.txt", split)
     with os.scandir(image_folder) as entries:
@@ -339,7 +344,7 @@ def open_celeba(folder, split, image_size, channels, limit):
         path = image_folder / name
         if name not in present:
             problems.append((path, "no such file"))
-        elif present[name] and not path.resolve().is_relative_to(root):
+        elif present[name] and not _real(path).is_relative_to(root):
             problems.append((path, "a link out of the folder is not followed"))
         else:
             paths.append(path)

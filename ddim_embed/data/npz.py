@@ -10,6 +10,9 @@ from ddim_embed.limits import ExpansionError, check_expansion
 
 _KEYS = ("{split}_images", "{split}_labels"), ("x_{split}", "y_{split}")
 _CHUNK = 2**24  # bytes that are read at a time
+# Bytes of an array that is read to its end although the first images are enough: a small file can
+# expand for hours.
+_MOST_CHECKED = 2**33
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -99,4 +102,7 @@ def _read_array(archive, member, limit, what):
             if len(read) != len(part):
                 raise ValueError(f"{what} is truncated")
             part[:] = np.frombuffer(read, np.uint8)
+        # At the end its checksum is compared.
+        while member.file_size <= _MOST_CHECKED and file.read(_CHUNK):
+            pass
         return values.view(dtype).reshape(shape, order="F" if fortran else "C"), rows

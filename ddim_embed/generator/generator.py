@@ -98,6 +98,7 @@ class Generator(keras.Model):
         self.process = Process() if process is None else process
         arguments.instance("process", self.process, Process)
         self.normalizer = normalizer or Normalizer(self.image_shape[-1], name="normalizer")
+        arguments.instance("normalizer", self.normalizer, keras.layers.Layer)
         self.network = network
         if hasattr(network, "check_size"):
             network.check_size((None, *self.image_shape))

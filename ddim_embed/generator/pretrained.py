@@ -121,7 +121,7 @@ def load_generator(
     """
     # What the user asks for first: what is refused then is the record's.
     dtype_policy(precision)
-    Process(num_steps=num_steps, last_step=last_step or LAST_STEPS[0])
+    Process(num_steps=num_steps, last_step=LAST_STEPS[0] if last_step is None else last_step)
     options = {"num_steps": num_steps, "precision": precision}
     if last_step is not None:
         options["last_step"] = last_step

@@ -8,7 +8,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ddim_embed.generator.generator import Generator
+from ddim_embed import arguments
+from ddim_embed.generator.generator import Generator, as_generator
+from ddim_embed.methods import driver
 from ddim_embed.methods.embedding import Embedding, Trace, concatenate
 from ddim_embed.methods.protocol import Method
 from ddim_embed.methods.registry import configured, embed
@@ -37,7 +39,13 @@ def embed_in_chunks(
         callback: called with the number of images after each chunk, such as `tqdm.update`.
         warm_up: a method that embeds the first chunk of each size that is not cached, before it is
             timed, so that `seconds` do not include tracing and compilation.
+
+    Raises:
+        ValueError: as `embed`, before anything is embedded.
     """
+    method, chunk_size = configured(method), arguments.integer("chunk_size", chunk_size)
+    seed = arguments.seed(seed)
+    pixels, latents, _ = driver.check(method, as_generator(generator), pixels, latents)
     parts, warm = [], set()
     for start in range(0, len(pixels), chunk_size):
         chunk = slice(start, start + chunk_size)

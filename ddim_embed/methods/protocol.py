@@ -133,7 +133,7 @@ class Method:
                 not an integer from 0 to 2**63 - 1.
         """
         as_generator(generator)
-        arguments.seed(seed)
+        seed = arguments.seed(seed)
         pixels, latents, held = driver.check(self, generator, pixels, latents, mask)
         return self.run(generator, pixels, seed, latents, held)
 

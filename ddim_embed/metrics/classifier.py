@@ -103,7 +103,7 @@ class FeatureClassifier(keras.Model):
         ]
         # No bias: BatchNorm subtracts it, so that Adam would move it at random.
         self.project = keras.layers.Dense(
-            num_features,
+            self.num_features,
             use_bias=False,
             kernel_initializer=keras.initializers.GlorotUniform(seed + len(self.widths)),
             dtype="float32",
@@ -111,7 +111,7 @@ class FeatureClassifier(keras.Model):
         )
         self.feature_norm = BatchNorm(_MOMENTUM, dtype="float32", name="feature_norm")
         self.classify = keras.layers.Dense(
-            classes,
+            self.classes,
             kernel_initializer=keras.initializers.GlorotUniform(seed + len(self.widths) + 1),
             dtype="float32",
             name="classify",
@@ -278,8 +278,8 @@ def train_feature_classifier(
     pixels, labels = np.asarray(pixels, np.float32), np.asarray(labels)
     _check_shape(pixels, pixels.shape[1:])
     _check_labels(labels, len(pixels))
-    arguments.integer("epochs", epochs)
-    arguments.number("learning_rate", learning_rate, above=0)
+    epochs = arguments.integer("epochs", epochs)
+    learning_rate = arguments.number("learning_rate", learning_rate, above=0)
     arguments.integer("batch_size", batch_size, 1, len(pixels))
     arguments.flag("progress", progress)
     classifier = FeatureClassifier(

@@ -155,7 +155,7 @@ def load_embedder(name: str, network: str, root: str | Path | None = None) -> ke
         >>> network(generator.normalizer(np.zeros((2, 32, 32, 1)))).shape
         TensorShape([2, 32, 32, 1])
     """
-    if network not in NETWORKS:
+    if not isinstance(network, str) or network not in NETWORKS:
         find_weights(name, network, root)  # which names those that there are
     sizes = UNET_SIZES
     if network in CONVOLUTIONS:

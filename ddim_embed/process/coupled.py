@@ -35,7 +35,7 @@ def edict_sample(
     Raises:
         ValueError: if an option is not one of those.
     """
-    arguments.number("mixing", mixing, above=0, at_most=1)
+    mixing = arguments.number("mixing", mixing, above=0, at_most=1)
     x, y = ops.convert_to_tensor(latents), ops.convert_to_tensor(partner)
     for rates, after in itertools.pairwise(sampler_levels(schedule, num_steps, last_step)):
         x = ddim_step(x, denoise(y, rates), rates, after)
@@ -62,7 +62,7 @@ def edict_invert(denoise, schedule, images, num_steps=10, last_step="predicted_i
     Raises:
         ValueError: if an option is not one of those.
     """
-    arguments.number("mixing", mixing, above=0, at_most=1)
+    mixing = arguments.number("mixing", mixing, above=0, at_most=1)
     x = y = ops.convert_to_tensor(images)
     for before, rates in itertools.pairwise(sampler_levels(schedule, num_steps, last_step)[::-1]):
         x, y = y, x
@@ -134,8 +134,8 @@ def bdia_invert(denoise, schedule, images, num_steps=10, last_step="predicted_im
 
 
 def _bdia_levels(schedule, num_steps, last_step, gamma):
-    arguments.number("gamma", gamma, above=0, at_most=1)
-    arguments.integer("num_steps", num_steps, least=2)  # for there to be two states
+    gamma = arguments.number("gamma", gamma, above=0, at_most=1)
+    num_steps = arguments.integer("num_steps", num_steps, least=2)  # for there to be two states
     return sampler_levels(schedule, num_steps, last_step)
 
 

@@ -51,7 +51,7 @@ class EmpiricalDenoiser:
                 f"{data.shape}"
             )
         if block_size is not None:
-            arguments.integer("block_size", block_size)
+            block_size = arguments.integer("block_size", block_size)
         self.image_shape = data.shape[1:]
         self.block_size = block_size
         points = data.reshape(len(data), -1)

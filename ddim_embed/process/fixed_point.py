@@ -108,10 +108,10 @@ def check_options(iterations, tolerance, window, damping):
     Raises:
         ValueError: as `solve`.
     """
-    arguments.integer("iterations", iterations)
-    arguments.number("tolerance", tolerance, at_least=0)
-    arguments.integer("window", window, least=0)
-    arguments.number("damping", damping, above=0, at_most=1)
+    iterations = arguments.integer("iterations", iterations)
+    tolerance = arguments.number("tolerance", tolerance, at_least=0)
+    window = arguments.integer("window", window, least=0)
+    damping = arguments.number("damping", damping, above=0, at_most=1)
 
 
 def _least_squares(steps, changes, f):

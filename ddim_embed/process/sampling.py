@@ -156,6 +156,7 @@ def sample(
         ValueError: if `num_steps` or `last_step` is not one of those, or for a `callback` with
             `scan`, where steps have no values of their own.
     """
+    arguments.function("denoise", denoise)
     images = ops.convert_to_tensor(latents)
     levels = sampler_levels(schedule, num_steps, last_step)
     if scan:
@@ -225,8 +226,9 @@ def ancestral(
     Raises:
         ValueError: if `num_steps`, `last_step`, `seed` or `eta` is not one of those.
     """
-    arguments.number("eta", eta, at_least=0, at_most=1)
-    arguments.seed(seed)
+    eta = arguments.number("eta", eta, at_least=0, at_most=1)
+    seed = arguments.seed(seed)
+    arguments.function("denoise", denoise)
     images = ops.convert_to_tensor(latents)
     levels = sampler_levels(schedule, num_steps, last_step)
     for step, (rates, next_rates) in enumerate(itertools.pairwise(levels), start=1):
@@ -261,6 +263,7 @@ def invert(denoise: Callable, schedule: Callable, images, num_steps: int = 10):
     Raises:
         ValueError: if `num_steps` is not an integer of at least 1.
     """
+    arguments.function("denoise", denoise)
     grid = time_grid(schedule, num_steps)
     images = ops.convert_to_tensor(images)
     for rates, next_rates in itertools.pairwise(grid):
@@ -282,6 +285,7 @@ def time_grid(schedule: Callable, num_steps: int) -> list[Rates]:
         ValueError: if `num_steps` is not an integer of at least 1, or so large that its levels do
             not fit into memory; if the schedule returns anything else than that many finite rates.
     """
+    arguments.function("schedule", schedule)
     num_steps = arguments.integer("num_steps", num_steps)
     require_memory(_LEVEL_BYTES * num_steps, f"`num_steps` {num_steps}")
     rates = np.asarray(schedule(np.linspace(0, 1, num_steps + 1)))

@@ -157,9 +157,7 @@ def schedule_from_config(config, custom_objects=None):
 
 def _as_times(diffusion_times):
     """Floating-point times, and the module that computes with them."""
-    if isinstance(
-        diffusion_times, (np.ndarray, np.generic, float, int, list, tuple, str, type(None))
-    ):
+    if not (ops.is_tensor(diffusion_times) or isinstance(diffusion_times, keras.KerasTensor)):
         times = np.asarray(diffusion_times)
         if not np.issubdtype(times.dtype, np.floating):
             times = arguments.array("diffusion_times", times)

@@ -6,6 +6,7 @@ import re
 
 import keras
 
+from ddim_embed import arguments
 from ddim_embed.store.hdf5 import WeightsError, check_format, find_datasets, open_hdf5, read_array
 
 # Per kind of layer, named as Keras 2 names it: its variables and their ranks.
@@ -47,8 +48,9 @@ def load_legacy_weights(model: keras.Model, path: str | os.PathLike) -> None:
         >>> network.get_weights()[1]
         array([1.], dtype=float32)
     """
+    path = arguments.path("path", path)
     check_format(path)
-    targets = _model_layers(model)
+    targets = _model_layers(arguments.instance("model", model, keras.Model))
     with open_hdf5(path) as file:
         sources = _file_layers(file, path)
         for kind in _KINDS:

@@ -12,6 +12,7 @@ import os
 import re
 from pathlib import Path
 
+from ddim_embed import arguments
 from ddim_embed.arguments import nearest, received
 from ddim_embed.store.atomic import replacing, sync_folder
 from ddim_embed.store.hdf5 import WeightsError
@@ -69,7 +70,7 @@ def weights_root(root=None):
     inside the package, where a wheel has them; else `weights` beside the package, where a checkout
     has them.
     """
-    return Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or _shipped_root())
+    return arguments.path("root", root or os.environ.get(ENVIRONMENT_VARIABLE) or _shipped_root())
 
 
 def _shipped_root():
@@ -240,6 +241,16 @@ def _refuse(constant):
 def to_json(value):
     """JSON with sorted keys; a ValueError or a TypeError for what JSON does not have."""
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+
+
+def as_read(name, value):
+    """A value as a reader of the record will find it; a ValueError for what JSON does not have."""
+    try:
+        return json.loads(to_json(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"`{name}` must be a JSON value: {error}. Received: {received(value)}"
+        ) from None
 
 
 def sha256_of(path):

@@ -22,7 +22,7 @@ def write_sealed(path, *parts):
 
     What reads HDF5, .npz or .npy files reads them with the checksum behind them, too.
     """
-    digest = hashlib.sha256()
+    digest = _digest_for(path)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         for part in parts:
             digest.update(part)
@@ -35,9 +35,13 @@ def read_sealed(path):
 
     Raises a FileNotFoundError if there is no such file, a DamagedError if a bit of it is another.
     """
-    contents = memoryview(Path(path).read_bytes())
-    body = contents[:-_LENGTH]
-    if contents[-_LENGTH:] != _seal(hashlib.sha256(body)):
+    path = Path(path)
+    if path.exists() and not path.is_file():  # reading a pipe, or a device, does not end
+        raise DamagedError(f"{path} is not a regular file.")
+    contents = memoryview(path.read_bytes())
+    body, digest = contents[:-_LENGTH], _digest_for(path)
+    digest.update(body)
+    if contents[-_LENGTH:] != _seal(digest):
         raise DamagedError(f"{path} is damaged, or of an earlier version: its checksum is wrong.")
     return body
 
@@ -66,6 +70,11 @@ def read_arrays(path, key):
         if str(file["key"]) != key:
             return None
         return {name: file[name] for name in file.files if name != "key"}
+
+
+def _digest_for(path):
+    # It begins with the ending of the name: one kind of file is not taken for another.
+    return hashlib.sha256(Path(path).suffix.encode())
 
 
 def _seal(digest):

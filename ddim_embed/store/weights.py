@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ import h5py
 import keras
 import numpy as np
 
+from ddim_embed import arguments
 from ddim_embed.store import records
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.hdf5 import (
@@ -98,6 +98,11 @@ def load_weights(model: keras.Model, path: str | os.PathLike, sha256: str | None
         >>> np.array_equal(model.get_weights()[0], other.get_weights()[0])
         True
     """
+    path = arguments.path("path", path)
+    if sha256 is not None and not isinstance(sha256, str):
+        raise ValueError(
+            f"`sha256` must be hexadecimal digits, or None. Received: {arguments.received(sha256)}"
+        )
     check_format(path)
     path = _check_suffix(path)
     own = _written(model)
@@ -147,8 +152,8 @@ def record_weights(
         `(path, entry)`, as `find_weights` returns them.
 
     Raises:
-        TypeError: if the description has values that JSON has not, before anything is written.
-        ValueError: for other names, numbers that are not finite, or as `save_weights` does.
+        ValueError: for other names, or values that JSON does not have, such as NaN, before
+            anything is written; or as `save_weights` does.
 
     Example:
         >>> path, entry = de.record_weights(
@@ -160,8 +165,7 @@ def record_weights(
     """
     path = records.weights_path(weights_root(root), dataset, name)
     description = {"config": config, "data": data, "budget": budget, "errors": errors}
-    # Through JSON and back, so that the caller sees what a reader will see.
-    description = json.loads(records.to_json(description))
+    description = {key: records.as_read(key, value) for key, value in description.items()}
     contents = _contents(model, half, path)
     entry = description | {
         "sha256": hashlib.sha256(contents).hexdigest(),
@@ -222,6 +226,7 @@ class _Memory(io.BytesIO):
 
 
 def _written(model):
+    arguments.instance("model", model, keras.Model)
     memory = _Memory()
     keras.saving.save_weights(model, memory, objects_to_skip=_optimizers(model))
     return memory
@@ -237,7 +242,7 @@ def _contents(model, half, path):
 
 
 def _check_suffix(path):
-    path = Path(path)
+    path = arguments.path("path", path)
     if not path.name.endswith(SUFFIX):
         raise ValueError(f"The name of a weights file must end in `{SUFFIX}`. Received: {path}")
     return path

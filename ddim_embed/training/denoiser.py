@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ddim_embed import backend
+from ddim_embed import arguments, backend
 from ddim_embed.networks.blocks import Normalizer, register
 from ddim_embed.process import noise
 from ddim_embed.process.predictions import check_prediction, noises_from, targets_of
@@ -63,14 +63,13 @@ class DiffusionModel(TrainedModel):
         prediction="noise",
         **kwargs,
     ):
+        arguments.instance("network", network, keras.layers.Layer)
         super().__init__(network, **kwargs)
-        if not 0 <= ema < 1:
-            raise ValueError(f"`ema` must be in [0, 1). Received: {ema}")
         self._loss = get_loss(loss, DENOISER_LOSSES)
         self.schedule_name = schedule
         self.schedule = get_schedule(schedule)
-        self.ema = ema
-        self.seed = seed
+        self.ema = arguments.number("ema", ema, at_least=0, below=1)
+        self.seed = arguments.seed(seed)
         self.loss_name = loss
         self.prediction = check_prediction(prediction)
         self.normalizer = Normalizer(network.channels, name="normalizer")

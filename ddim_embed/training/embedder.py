@@ -8,7 +8,9 @@ place for the former to start.
 import keras
 from keras import ops
 
+from ddim_embed import arguments
 from ddim_embed.data import crop_padding
+from ddim_embed.generator.generator import as_generator
 from ddim_embed.networks.blocks import BatchNorm
 from ddim_embed.parallel import over_cores
 from ddim_embed.training.batches import check_pixels, look_at, parts_of
@@ -20,10 +22,11 @@ class _EmbedderModel(TrainedModel):
     """What both ways of training an embedding network share: `embedder` is all that they train."""
 
     def __init__(self, embedder, generator, **kwargs):
+        arguments.instance("embedder", embedder, keras.layers.Layer)
         super().__init__(embedder, **kwargs)
         self.embedder = embedder
         # Keras would track its weights as this model's.
-        self._generator = _Untracked(generator)
+        self._generator = _Untracked(as_generator(generator))
         self.loss_tracker = keras.metrics.Mean(name="loss", dtype="float32")
         self.built = True
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from ddim_embed import backend
+from ddim_embed import arguments, backend
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.locks import LockedError, locked
 from ddim_embed.store.sealed import DamagedError, read_sealed, write_sealed
@@ -85,12 +85,17 @@ def train(
         >>> history[-1]["step"]
         2
     """
-    folder = Path(folder)
+    arguments.instance("model", model, keras.Model)
+    num_steps = arguments.integer("num_steps", num_steps, least=0)
+    log_steps = arguments.integer("log_steps", log_steps)
+    checkpoint_seconds = arguments.number("checkpoint_seconds", checkpoint_seconds)
+    folder = arguments.path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(folder):
         history, seconds_before = [], 0.0
         if (folder / CHECKPOINT).exists():
             seconds_before, history = restore_checkpoint(folder / CHECKPOINT, model, identity)
+            _write_history(folder / HISTORY, history)
         step = int(model.optimizer.iterations)
         if step >= num_steps:
             # A run that was killed before its first line, and wanted longer then, has none.
@@ -106,8 +111,7 @@ def train(
         def save():
             steps.write_back()
             save_checkpoint(folder / CHECKPOINT, model, seconds(), history, identity)
-            with replacing(folder / HISTORY) as temporary:
-                temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+            _write_history(folder / HISTORY, history)
 
         bar = tqdm(
             initial=step, total=num_steps, desc=description, unit="step", disable=not progress
@@ -143,6 +147,14 @@ def train(
                     saved = time.monotonic()
         save()
         return history
+
+
+def _write_history(path, history):
+    """Writes the copy of the history, unless it is there: a kill may have come before it."""
+    text = "".join(json.dumps(line) + "\n" for line in history).encode()
+    if not (path.is_file() and path.read_bytes() == text):
+        with replacing(path) as temporary:
+            temporary.write_bytes(text)
 
 
 @contextlib.contextmanager

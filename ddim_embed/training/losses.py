@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from ddim_embed import arguments
+
 # So that an image without an error has a gradient.
 _TINY = 1e-12
 
@@ -24,6 +26,4 @@ def get_loss(name, names=tuple(LOSSES)):
     Raises:
         ValueError: if the name is not one of `names`.
     """
-    if name not in names:
-        raise ValueError(f"`loss` must be one of {tuple(names)}. Received: {name!r}")
-    return LOSSES[name]
+    return LOSSES[arguments.choice("loss", name, names)]

@@ -2,13 +2,13 @@
 
 import contextlib
 import warnings
-from pathlib import Path
 
 import numpy as np
 from keras import ops
 from tqdm import tqdm
 
-from ddim_embed.generator.generator import DECODE_BATCH
+from ddim_embed import arguments
+from ddim_embed.generator.generator import DECODE_BATCH, as_generator
 from ddim_embed.process import noise
 from ddim_embed.store.locks import LockedError, locked
 from ddim_embed.store.sealed import DamagedError, read_sealed, write_sealed
@@ -39,10 +39,10 @@ class LatentPairs:
     """
 
     def __init__(self, generator, count, path, seed=0, progress=True):
-        self._shape = generator.image_shape
-        self._seed = seed
-        self._num_parts = -(-count // DECODE_BATCH)
-        path = Path(path)
+        self._shape = as_generator(generator).image_shape
+        self._seed = arguments.seed(seed)
+        self._num_parts = -(-arguments.integer("count", count) // DECODE_BATCH)
+        path = arguments.path("path", path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone_at(path):
             self.pixels = self._load_or_decode(generator, path, progress)
@@ -68,6 +68,8 @@ class LatentPairs:
         Raises:
             ValueError: if `batch_size` is more than there are pairs.
         """
+        batch_size = arguments.integer("batch_size", batch_size)
+        start_step = arguments.integer("start_step", start_step, 0)
         if len(self) < batch_size:
             raise ValueError(
                 f"`batch_size` must be at most the {len(self)} pairs. Received: {batch_size}"

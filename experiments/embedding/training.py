@@ -13,6 +13,7 @@ from ddim_embed.backend import fast_precision, is_tensorflow
 from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.store.outputs import require_folder
+from ddim_embed.store.records import changing
 from ddim_embed.store.schema import check, one_of
 from ddim_embed.store.weights import find_weights, load_weights, weights_root
 from ddim_embed.training.loop import CheckpointError, warmup_cosine
@@ -25,6 +26,8 @@ from experiments.toolkit.results import finite
 NORMALIZER_IMAGES = 60_000
 # Seconds, and the steps by which the time left is estimated.
 _DAY, _TIMED = 86_400, 2
+# A file that is in the folder of a run while its weights are recorded.
+_RECORDING = "recording"
 
 
 def train(config, command=None):
@@ -33,6 +36,8 @@ def train(config, command=None):
     model = diffusion_model(config)
     folder, key, before = config.run_folder / "generator", run_key(config), {}
     if config.further:
+        if path := _recorded_before(config, "generator", folder):
+            return path
         sizes = {"widths": config.widths, "block_depth": config.block_depth}
         recorded = de.build_generator(config.image_shape, padding=config.padding, **sizes)
         folder, key, before = _go_further(config, "generator", recorded, folder, key)
@@ -67,7 +72,7 @@ def train(config, command=None):
     }
     errors = denoiser_errors(model, test) if is_tensorflow() else {}
     sizes = generator_config(generator)
-    return _record(config, "generator", generator, sizes, budget, errors)
+    return _record(config, "generator", generator, sizes, budget, errors, folder)
 
 
 def diffusion_model(config, attention=None):
@@ -142,6 +147,8 @@ def _train_embedder(config, generator, network, command):
     folder, key = config.run_folder / network, run_key(config, generator)
     test = sources.load(config, "test", limit=config.images)  # fails now rather than after hours
     if config.further:
+        if path := _recorded_before(config, network, folder):
+            return path
         folder, key, before = _go_further(config, network, embedder, folder, key)
     elif config.pairs:
         before = _warm_start(config, generator, network, embedder, folder, key)
@@ -180,7 +187,7 @@ def _train_embedder(config, generator, network, command):
         **before,
     }
     errors = embedder_errors(generator, network, exact, test) if is_tensorflow() else {}
-    return _record(config, network, exact, sizes, budget, errors)
+    return _record(config, network, exact, sizes, budget, errors, folder)
 
 
 def _spent(config, history, command):
@@ -192,9 +199,11 @@ def _spent(config, history, command):
     }
 
 
-def _record(config, name, model, sizes, budget, errors):
+def _record(config, name, model, sizes, budget, errors, folder):
     mirrored = ", mirrored at random" if config.mirror else ""
     data = Path(config.data).name  # the folder is the user's own, and is not published
+    mark = folder / _RECORDING
+    mark.touch()
     path, _ = de.record_weights(
         config.weights,
         config.name,
@@ -205,8 +214,31 @@ def _record(config, name, model, sizes, budget, errors):
         budget=budget,
         errors=errors,
     )
+    mark.unlink()
     print(f"{path}: {in_words(errors)}")
     return path
+
+
+def _recorded_before(config, name, folder):
+    """The path of recorded weights whose run was killed as it recorded them; None for others.
+
+    With `--further` the same command would else begin with them, and train further once more.
+    """
+    path, entry = find_weights(config.name, name, config.weights)
+    before = entry["budget"].get("before")
+    start = before.get("sha256") if isinstance(before, dict) else None
+    mark = _further_folder(folder, str(start)) / _RECORDING
+    if start is None or not mark.exists():
+        return None
+    with changing(path):  # and rid of the lock that the kill left
+        mark.unlink()
+    print(f"{path}: {in_words(entry['errors'])}")
+    return path
+
+
+def _further_folder(folder, sha256):
+    """The folder of the run that goes on from weights."""
+    return folder.with_name(f"{folder.name}-from-{Path(sha256[:12]).name}")
 
 
 def _warm_start(config, generator, network, embedder, folder, key):
@@ -249,7 +281,7 @@ def _go_further(config, name, model, folder, key):
     start = entry["sha256"][:12]
     budget = {key: value for key, value in entry["budget"].items() if key != "generator"}
     before = {"before": budget | {"sha256": entry["sha256"]}}
-    return folder.with_name(f"{folder.name}-from-{start}"), f"{key}, from {start}", before
+    return _further_folder(folder, start), f"{key}, from {start}", before
 
 
 def run_key(config, generator=None):
