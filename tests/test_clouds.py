@@ -130,6 +130,8 @@ class TestBorder:
         assert abs(found.correlation) < 0.1 < found.p_value
         same = clouds.border_quartiles(np.arange(9), np.ones(9))
         assert (same.correlation, same.p_value) == (0, 1)
+        same = clouds.border_quartiles(np.ones(9), np.arange(9))
+        assert (same.correlation, same.p_value) == (0, 1)
 
     def test_bad_input(self):
         with pytest.raises(ValueError, match=r"at least 8 members. Received shapes: \(7,\)"):
