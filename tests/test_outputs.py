@@ -1,6 +1,8 @@
 """Folders of results: what a command replaces, and what it refuses to."""
 
 import os
+import resource
+import signal
 
 import pytest
 
@@ -109,3 +111,27 @@ def test_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as on a disk that is read-only
     with pytest.raises(PermissionError, match="can be written to"):
         Outputs(tmp_path / "new").claim("a")
+
+
+def test_half_a_line_of_a_killed_process_spoils_no_other(tmp_path):
+    write(Outputs(tmp_path), "a.txt", "a")
+    with open(tmp_path / RECORD, "ab") as file:
+        file.write(b'["half", "12')
+    write(Outputs(tmp_path), "b.txt", "b")
+    Outputs(tmp_path).claim("a.txt", "b.txt")
+
+
+def test_a_line_that_the_disk_has_no_room_for_is_an_error(tmp_path):
+    """Else the file would be taken for the user's by the next run."""
+    write(Outputs(tmp_path), "a.txt", "a")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / RECORD).stat().st_size + 9, hard))
+    try:
+        with pytest.raises(OSError, match="b.txt"):
+            write(Outputs(tmp_path), "b.txt", "b")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not (tmp_path / "b.txt").exists()
+    Outputs(tmp_path).claim("a.txt", "b.txt")

@@ -121,12 +121,14 @@ class Outputs:
 
     def _note(self, name, checksum):
         line = json.dumps([name, checksum]).encode() + b"\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = os.open(self / RECORD, flags, 0o666)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        # Closing it writes all of the line, or raises an error where the disk is full.
+        with open(os.open(self / RECORD, flags, 0o666), "rb+") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # half a line, of a process that was killed
+                    line = b"\n" + line
+            file.write(line)
         if self._written is not None:
             self._written.add((name, checksum))
 

@@ -23,6 +23,8 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from ddim_embed.store.outputs import RECORD
+
 from .harness import Fault
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -54,11 +56,17 @@ RUNS = {
         ["embed", "picture.png", "--method", "conv1", "--smoke"],
     ],
     "sample": [_TRAIN, ["sample", "--smoke", "--images", "4"]],
+    # With an embedding network, so that the smoke run does not train all of them first.
     "structure": [
         _TRAIN,
+        ["train-embedders", "conv1", *_SMOKE, *_EMBEDDER],
         ["structure", "--smoke", "--members", "8", "--at-a-time", "4", "--iterations", "1"],
     ],
-    "compare": [_TRAIN, ["compare", "ddim_inversion", "implicit", "--smoke", "--images", "2"]],
+    "compare": [
+        _TRAIN,
+        ["train-embedders", "conv1", *_SMOKE, *_EMBEDDER],
+        ["compare", "ddim_inversion", "implicit", "--smoke", "--images", "2"],
+    ],
 }
 
 
@@ -191,6 +199,8 @@ def contents_of(path):
         return _without_times(json.loads(path.read_text()))
     if path.name == "history.jsonl":
         return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    if path.name == RECORD:  # with half a line of the kill, and what was written before it twice
+        return {line.split('"')[1] for line in path.read_text().splitlines() if line[-1:] == "]"}
     if path.suffix == ".npz":
         with np.load(io.BytesIO(path.read_bytes())) as file:
             return {n: file[n].tobytes() for n in file.files if not _is_time(n)}
