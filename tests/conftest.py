@@ -6,12 +6,26 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The models are tiny, and a test process runs on each core: more threads would only wait.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# What XLA compiles runs a few times: optimizing it would take longer.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import ddim_embed as de
+from ddim_embed.networks import kernels
+
+# XLA compiles these for every shape that there is, which takes a fifth of the suite's time: all
+# tests but those of the kernels themselves (`xla_kernels`) run them without it.
+XLA_KERNELS = {
+    name: getattr(kernels, name)
+    for name in ("_swish_gradient", "_add_swish", "_add_swish_gradient")
+}
+for name, function in XLA_KERNELS.items():
+    setattr(kernels, name, tf.function(function.python_function, autograph=False))
 
 # Tracing makes many objects and few cycles; without this they are all visited again and again.
 gc.freeze()
@@ -103,6 +117,13 @@ def assert_close(actual, expected, rtol):
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape
     np.testing.assert_allclose(actual, expected, rtol=0, atol=rtol * np.abs(expected).max())
+
+
+@pytest.fixture
+def xla_kernels(monkeypatch):
+    """The kernels as they are outside of tests, compiled by XLA."""
+    for name, function in XLA_KERNELS.items():
+        monkeypatch.setattr(kernels, name, function)
 
 
 @pytest.fixture(scope="session")

@@ -121,12 +121,16 @@ class TestBorder:
         np.testing.assert_allclose(found.distances, [2.5, 6.5, 10.5, 14.5])
         assert (np.diff(found.errors) < 0).all()
         assert found.correlation == pytest.approx(-1) and found.p_value < 1e-10
+        small = clouds.border_quartiles(1e-3 * distances, 1e-3 / distances)
+        assert small.correlation == pytest.approx(-1)
 
     def test_no_relation(self):
         rng = np.random.default_rng(0)
         found = clouds.border_quartiles(rng.normal(size=500), rng.normal(size=500))
         assert abs(found.correlation) < 0.1 < found.p_value
         same = clouds.border_quartiles(np.arange(9), np.ones(9))
+        assert (same.correlation, same.p_value) == (0, 1)
+        same = clouds.border_quartiles(np.ones(9), np.arange(9))
         assert (same.correlation, same.p_value) == (0, 1)
 
     def test_bad_input(self):
@@ -145,6 +149,7 @@ class TestCentrality:
         found = clouds.centrality(latents, mean)
         assert found.distance < 1e-9 and found.nearer == 0
         assert found.correlation == pytest.approx(1)
+        assert clouds.centrality(1e-4 * latents, 1e-4 * mean).correlation == pytest.approx(1)
         assert found.correlation_of_members < 0.9
         # The mean of n members is off by sqrt(trace / n), and a member by sqrt(trace).
         assert found.error_of_mean == pytest.approx(np.sqrt(VARIANCES.sum() / 500), rel=0.1)
@@ -232,6 +237,9 @@ class TestLatentCloud:
         squared = cloud.mahalanobis(members) ** 2
         assert squared.mean() == pytest.approx(6, rel=0.01)
         assert squared.var() == pytest.approx(12, rel=0.1)
+        small = 1e-6 * members.astype(np.float64)
+        again = de.LatentCloud().fit(small).mahalanobis(small) ** 2
+        np.testing.assert_allclose(again, squared, rtol=1e-5)
 
     def test_a_walk_goes_through_the_mean(self, members):
         cloud = de.LatentCloud().fit(members)

@@ -92,7 +92,11 @@ def run(code, **options):
 def test_signals_end_with_a_line(name):
     number = getattr(signal, name)
     process = run(
-        "import time\nwith console.errors_in_a_line():\n"
+        # As a shell starts a command; in the background, or under nohup, signals are ignored.
+        "import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"if {number} != signal.SIGINT: signal.signal({number}, signal.SIG_DFL)\n"
+        "with console.errors_in_a_line():\n"
         "    try:\n        print('ready', flush=True); time.sleep(60)\n"
         "    finally:\n        print('closed')"
     )

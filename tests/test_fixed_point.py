@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddim_embed.process.fixed_point import solve
+from ddim_embed.process.fixed_point import _SLOPE, _least_squares, solve
 
 
 def linear(eigenvalues, n=2, size=30, seed=0):
@@ -80,9 +80,17 @@ class TestDamping:
         ],
     )
     def test_halves_where_the_residual_has_more_than_doubled(self, eigenvalue, residuals):
-        found = solve(lambda x: eigenvalue * x + 1, np.zeros((1, 2)), 4, tolerance=0, window=0)
-        np.testing.assert_allclose(found.residuals[:, 0], residuals, rtol=1e-12)
+        scale = 3.0
+        found = solve(lambda x: eigenvalue * x + scale, np.zeros((1, 2)), 4, tolerance=0, window=0)
+        np.testing.assert_allclose(found.residuals[:, 0] / scale, residuals, rtol=1e-12)
         np.testing.assert_array_equal(found.evaluations, 5)
+
+
+def test_a_long_step_is_penalised():
+    """One difference of length 2, whose step is long enough for a penalty of a quarter."""
+    step, change = np.array([[0, 0.5 * 2 / _SLOPE]]), np.array([[2.0, 0]])
+    (found,) = _least_squares([step], [change], np.array([[3.0, 7]]))
+    np.testing.assert_allclose(found, [[3 / 2 / 1.25]], rtol=1e-9)
 
 
 class TestSafety:

@@ -519,3 +519,14 @@ def test_on_a_gpu_the_sampler_is_a_loop(monkeypatch, prediction, remat):
     for found, own in zip(compiled(latents), expected, strict=True):
         # XLA orders float32 sums in its own way, and the first step multiplies that by 30.
         assert_close(found, own, 1e-4)
+
+
+def test_the_mean_of_held_pixels():
+    values, held = make_pixels(3, (4, 5, 2)), np.zeros((3, 4, 5, 2), np.float32)
+    held[:, 1:3, :2] = 1
+    expected = values[:, 1:3, :2].reshape(3, -1).mean(axis=1)
+    found = module.image_means(tf.constant(values), tf.constant(held))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        module.image_means(tf.constant(values)), values.mean(axis=(1, 2, 3)), rtol=1e-6
+    )

@@ -9,6 +9,8 @@ from conftest import assert_close
 from ddim_embed.networks import kernels
 from ddim_embed.networks.blocks import BatchNorm
 
+pytestmark = pytest.mark.usefixtures("xla_kernels")
+
 
 def normal(shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

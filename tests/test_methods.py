@@ -236,3 +236,8 @@ def test_a_hybrid_has_no_own_batch_size_or_progress():
     for options in ({"batch_size": 4}, {"progress": True}):
         with pytest.raises(ValueError, match="must be given to `start` and `finish`"):
             de.Hybrid("unet", "lbfgs", **options)
+
+
+def test_methods_do_not_start_from_the_latents_of_samples(tiny_generator):
+    start = de.Descent().initial_latents(tiny_generator, 2, seed=3)
+    assert np.abs(start - tiny_generator.latents(2, seed=3)).max() > 0.5

@@ -84,9 +84,10 @@ def test_ssim_is_one_for_equals_and_less_for_others(seed):
 
 
 def test_ssim_of_constants_is_its_luminance_term():
-    pixels, other = np.full((1, 12, 12, 1), 0.3), np.full((1, 12, 12, 1), 0.6)
+    # So dark that the constant of Wang et al. (2004), for a range of 1, counts.
+    pixels, other = np.full((1, 12, 12, 1), 0.02), np.full((1, 12, 12, 1), 0.06)
     c = 0.01**2
-    expected = (2 * 0.3 * 0.6 + c) / (0.3**2 + 0.6**2 + c)
+    expected = (2 * 0.02 * 0.06 + c) / (0.02**2 + 0.06**2 + c)
     # The other term divides variances, zero but for float32 rounding, by 9e-4.
     assert metrics.ssim(pixels, other)[0] == pytest.approx(expected, abs=1e-3)
 

@@ -19,10 +19,11 @@ def tensorflow_seed(seed):
 def test_is_that_of_tensorflow(seed, numpy, shape):
     words = noise.seed_words(*seed)
     uniform = noise.uniform(shape, words, numpy)
+    assert isinstance(uniform, np.ndarray) == numpy
     expected = tf.random.stateless_uniform(shape, tensorflow_seed(seed))
     np.testing.assert_array_equal(uniform, expected)
     found, expected = noise.normal(shape, words, numpy), tf.random.stateless_normal(shape, seed)
-    assert found.dtype == np.float32
+    assert found.dtype == np.float32 and isinstance(found, np.ndarray) == numpy
     np.testing.assert_allclose(found, expected, atol=2e-6)  # sines of float32 angles up to 6.3
 
 

@@ -128,7 +128,7 @@ def test_a_line_that_the_disk_has_no_room_for_is_an_error(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / RECORD).stat().st_size + 9, hard))
     try:
-        with pytest.raises(OSError, match="b.txt"):
+        with pytest.raises(OSError, match=r"b\.txt"):
             write(Outputs(tmp_path), "b.txt", "b")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

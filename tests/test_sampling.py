@@ -200,6 +200,17 @@ class TestAncestral:
         drawn = noise.normal((2, 4, 4, 1), noise.seed_words(7, 1), numpy=True)
         np.testing.assert_allclose(found, mean + deviation * drawn, rtol=1e-6)
 
+    def test_eta_is_the_share_of_the_deviation(self):
+        def difference(eta):  # of two seeds: the mean is the same
+            options = {"num_steps": 1, "last_step": "transfer", "eta": eta}
+            first, second = (
+                ancestral(self.denoise, continuous_cosine, np.ones((1, 4, 4, 1)), seed=s, **options)
+                for s in (1, 2)
+            )
+            return np.subtract(first, second)
+
+        np.testing.assert_allclose(difference(0.5), 0.5 * difference(1.0), rtol=1e-9)
+
     def test_many_steps_make_images_of_the_data_s_deviation(self):
         latents = normal((4, 50, 50, 1))
         images = ancestral(self.denoise, continuous_cosine, latents, 500, "transfer")

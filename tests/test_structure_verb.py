@@ -232,7 +232,7 @@ def test_claims_of_the_ledger_are_decided_by_the_numbers(found):
         (["--image", "-1"], "--image must be at least 0"),
         (["--iterations", "0"], "--iterations must be at least 1"),
         (["--at-a-time", "0"], "--at-a-time must be at least 1"),
-        (["--tolerance", "nan"], "--tolerance must be positive. Received: nan"),
+        (["--tolerance", "nan"], "--tolerance must be a finite number. Received: nan"),
         (["--method", "adam"], "descent"),
         (["--image", "1000"], "--image must be less than the 1000 images there are"),
         (["--image", "3", "--tolerance", "1e-9"], "which 0 of 10 reach"),

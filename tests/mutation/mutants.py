@@ -29,6 +29,10 @@ _SKIPPED_ARGUMENTS = {
     "unit_scale",
     "stacklevel",
 }
+# How functions begin that look at arguments and at memory.
+_CHECKS = ("check", "require", "least_size")
+# What `store.schema` expects of the values of a record.
+_KINDS = ("integer", "integers", "one_of")
 
 
 class Assignments(Operator):
@@ -149,12 +153,15 @@ def _around(module, line):
 def _skipped(module):
     """Where nothing is mutated, as pairs of (line, column).
 
-    Annotations, decorators, defaults of options, and checks that only raise are not mathematics.
+    Annotations, decorators, defaults of options, checks of arguments and of memory, and others that
+    only raise are not mathematics.
     """
     skipped = []
     for node in ast.walk(module):
         parts = []
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef) and node.name.strip("_").startswith(_CHECKS):
+            parts = [node]
+        elif isinstance(node, ast.FunctionDef):
             arguments = [one for one in ast.walk(node.args) if hasattr(one, "lineno")]
             parts = [*node.decorator_list, *arguments, *filter(None, [node.returns])]
         elif isinstance(node, ast.ClassDef):
@@ -163,8 +170,10 @@ def _skipped(module):
         elif isinstance(node, ast.If) and all(isinstance(part, ast.Raise) for part in node.body):
             parts = node.body
             skipped.append(((node.lineno, 0), (node.test.end_lineno, node.test.end_col_offset)))
-        elif isinstance(node, ast.Raise) or (
-            isinstance(node, ast.keyword) and node.arg in _SKIPPED_ARGUMENTS
+        elif (
+            (isinstance(node, ast.Call) and _checks(node))
+            or isinstance(node, ast.Raise)
+            or (isinstance(node, ast.keyword) and node.arg in _SKIPPED_ARGUMENTS)
         ):
             parts = [node]
         skipped += [
@@ -172,3 +181,10 @@ def _skipped(module):
             for part in parts
         ]
     return skipped
+
+
+def _checks(call):
+    """Whether a call is one of `arguments`, or of a function that checks."""
+    function = ast.unparse(call.func)
+    name = function.rpartition(".")[2].strip("_")
+    return function.startswith("arguments.") or name.startswith(_CHECKS) or name in _KINDS
