@@ -361,7 +361,7 @@ class Calls:
         ]
         refined = embed | {"method": de.LBFGS(num_steps=1), "latents": latents, "mask": mask}
         row(de.embed, refined, "generator pixels seed method", none=("latents",), mask=masks)
-        del refined["latents"]
+        refined = {name: value for name, value in refined.items() if name != "latents"}
         row(de.project, refined, method=_name("lbfgs")[0], mask=masks)
         for kind, options, none in (
             (
