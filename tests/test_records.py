@@ -1,7 +1,6 @@
 """Records of weights: changed together with them, whatever happens, and checked when read."""
 
 import copy
-import hashlib
 import json
 import os
 import subprocess
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import set_random_weights
+from records_under_attack import entry_of, replace
 
 import ddim_embed as de
 from ddim_embed.generator.pretrained import generator_config
@@ -25,17 +25,6 @@ from ddim_embed.store.weights import (
     read_manifest,
     record_errors,
 )
-
-
-def entry_of(contents, **changes):
-    return {
-        "sha256": hashlib.sha256(contents).hexdigest(), "size": len(contents), "parameters": 1,
-        "config": {}, "data": "", "budget": {}, "errors": {}, "versions": {},
-    } | changes  # fmt: skip
-
-
-def replace(root, contents, name="net"):
-    records.replace(records.weights_path(root, "x", name), entry_of(contents), contents)
 
 
 def whole(root):

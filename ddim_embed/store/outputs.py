@@ -1,13 +1,12 @@
 """Folders that a command writes to, in which it replaces only what was written this way before."""
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ddim_embed.store.atomic import replacing
+from ddim_embed.store.atomic import replacing, sha256_of
 
 RECORD = ".written.jsonl"
 # File systems take names of 255 bytes, some of 143; a temporary name, or a number, is longer.
@@ -71,7 +70,7 @@ class Outputs:
             yield temporary
             if self._is_taken(name):
                 raise FileExistsError(f"{self / name} has appeared, and is not replaced.")
-            self._note(name, _checksum(temporary))
+            self._note(name, sha256_of(temporary))
 
     def remove(self, name: str):
         """Deletes a file that was written before; one of the user's stays."""
@@ -104,7 +103,7 @@ class Outputs:
             return True
         if self._written is None:
             self._written = self._recorded()
-        line = name, _checksum(path)
+        line = name, sha256_of(path)
         return line not in self._written and line not in self._recorded()  # another process's
 
     def _recorded(self):
@@ -155,8 +154,3 @@ def _identity(path):
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _checksum(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ record with the new entry and, as `previous`, that of the weights as they are; t
 then the record without `previous`. Who finds `previous` compares the weights' checksum with both.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from ddim_embed import arguments
 from ddim_embed.arguments import nearest, received
-from ddim_embed.store.atomic import replacing, sync_folder
+from ddim_embed.store.atomic import replacing, sha256_of, sync_folder
 from ddim_embed.store.hdf5 import WeightsError
 from ddim_embed.store.locks import locked
 from ddim_embed.store.schema import Kind, check, integer
@@ -251,12 +250,6 @@ def as_read(name, value):
         raise ValueError(
             f"`{name}` must be a JSON value: {error}. Received: {received(value)}"
         ) from None
-
-
-def sha256_of(path):
-    """The checksum of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _names(root):
