@@ -351,12 +351,25 @@ class TestWeightsThatChange:
         generator = make_generator()
         self.check(generator, lambda: generator.normalizer.mean.assign([0.9]))
 
-    def test_weights_that_stay_are_frozen_once(self):
+    def test_they_reach_a_graph_that_decodes(self):
+        generator = make_generator()
+
+        def change():
+            generator.set_weights(make_generator(seed=7).get_weights())
+            inside.append(tf.function(lambda: generator.decode(generator.latents(2)))())
+
+        inside = []
+        self.check(generator, change)
+        assert_close(inside[0], generator.decode(generator.latents(2)), 1e-6)
+
+    def test_weights_that_stay_are_frozen_and_compiled_once(self):
         generator = make_generator()
         generator.decode(generator.latents(1))
-        denoiser = generator.denoiser()
+        denoiser, functions = generator.denoiser(), dict(generator._snapshot.functions)
+        assert [function.experimental_get_tracing_count() for function in functions.values()] == [1]
         generator.decode(generator.latents(1))
         assert generator.denoiser() is denoiser
+        assert generator._snapshot.functions == functions
 
 
 @keras.saving.register_keras_serializable(package="tests")

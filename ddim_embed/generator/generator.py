@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 import keras
@@ -24,6 +25,8 @@ from ddim_embed.process.schedules import schedule_from_config, schedule_to_confi
 DECODE_BATCH = 64
 # Of TensorFlow's graph of a network, for each of its weights: 24 KiB were measured for a `UNet`.
 _GRAPH_BYTES = 2**14
+# A thread that starts when it is first used.
+_CHECKSUMS = ThreadPoolExecutor(1, "checksums of weights")
 
 
 def image_means(values, held=None):
@@ -261,9 +264,11 @@ class Generator(keras.Model):
             dtype_policy(precision)
         latents = ops.convert_to_tensor(self.check_latents(latents), "float32")
         function = _decode_float32 if precision == "float32" else _decode
+        if len(latents) <= DECODE_BATCH:
+            return self._snapshot.of_present_weights(lambda: self._traced(function)(latents))
         parts = [slice(i, i + DECODE_BATCH) for i in range(0, len(latents), DECODE_BATCH)]
         decoded = [self.take(part).traced(function)(latents[part]) for part in parts]
-        return decoded[0] if len(decoded) == 1 else ops.concatenate(decoded, axis=0)
+        return ops.concatenate(decoded, axis=0)
 
     def traced(self, function):
         """`function(generator, ...)` as a compiled function of its other arguments, tensors all.
@@ -272,7 +277,12 @@ class Generator(keras.Model):
         conditions and calls there are.
         """
         with backend.outside_graphs():
-            found = self._snapshot.current().functions
+            self._snapshot.current()
+        return self._traced(function)
+
+    def _traced(self, function):
+        """`traced` without a look at the weights."""
+        found = self._snapshot.functions
         if function not in found:
 
             def call(condition, *args, **kwargs):
@@ -462,10 +472,26 @@ class _Snapshot:
 
     def current(self):
         """Itself, emptied if the weights have changed."""
-        fingerprint = self._fingerprint_now()
-        if self._fingerprint is None or not _same(fingerprint, self._fingerprint):
-            self._fingerprint, self.denoisers, self.functions = fingerprint, {}, {}
+        self._emptied_unless(self._fingerprint_now())
         return self
+
+    def of_present_weights(self, compute):
+        """`compute()`, begun at once and done again if the weights turn out to have changed.
+
+        The checksum of the weights is taken beside it: a single image takes little longer to
+        decode than all weights to read.
+        """
+        if self._fingerprint is None:  # what is compiled first is compiled once
+            self.current()
+        fingerprint = _CHECKSUMS.submit(self._fingerprint_now)
+        result = compute()
+        return compute() if self._emptied_unless(fingerprint.result()) else result
+
+    def _emptied_unless(self, fingerprint):
+        if self._fingerprint is not None and _same(fingerprint, self._fingerprint):
+            return False
+        self._fingerprint, self.denoisers, self.functions = fingerprint, {}, {}
+        return True
 
 
 def _same(fingerprint, other):
