@@ -79,6 +79,7 @@ def test_cosine_is_that_of_nichol_and_dhariwal():
     [
         ("linear", np.linspace(1e-4, 0.02, 1000)),
         ("quadratic", np.linspace(1e-4**0.5, 0.02**0.5, 1000) ** 2),
+        ("constant", np.full(1000, 0.008)),
     ],
 )
 def test_the_continuous_limit_agrees_with_the_discrete_product(name, betas):
@@ -91,8 +92,19 @@ def test_the_continuous_limit_agrees_with_the_discrete_product(name, betas):
     np.testing.assert_allclose(-2 * np.log(signal[-1]), betas.sum(), rtol=2e-3)
 
 
+def test_constant_is_an_exponential():
+    times = np.linspace(0, 1, 50)
+    np.testing.assert_allclose(rates_at("constant", times)[0] ** 2, np.exp(-8 * times), rtol=1e-12)
+    product = (1 - 0.008) ** np.arange(1001)
+    found = rates_at("constant", np.arange(1001) / 1000)[0] ** 2
+    # (1 - beta)^n is exp(-n beta (1 + beta / 2 + ...)): 3.2 per cent after all thousand steps, and
+    # 1 per cent in the exponent throughout.
+    np.testing.assert_allclose(np.log(found), np.log(product), rtol=0.01)
+
+
 def test_schedules_are_found_by_name():
-    assert set(SCHEDULES) == {"continuous_cosine", "cosine", "linear", "quadratic"}
+    names = {"continuous_cosine", "cosine", "linear", "quadratic", "constant"}
+    assert set(SCHEDULES) == names
     assert get_schedule("cosine") is schedules.cosine
     assert get_schedule(schedules.linear) is schedules.linear
     with pytest.raises(ValueError, match=r"continuous_cosine.*Received: 'cosin'"):

@@ -24,6 +24,7 @@ MIN_SIGNAL_RATE = 0.02  # ... and t=1 not quite pure noise, where dividing by si
 # role.
 _DDPM_STEPS = 1000
 _BETA_START, _BETA_END = 1e-4, 0.02
+_BETA_CONSTANT = 0.008
 
 
 class Rates(NamedTuple):
@@ -102,11 +103,28 @@ def quadratic(diffusion_times) -> Rates:
     return _rates_from_integral(integral, module)
 
 
+def constant(diffusion_times) -> Rates:
+    """Preechakul et al. (2022), for semantic vectors: beta is 0.008 in each of 1000 steps.
+
+    So alpha_bar = exp(-8 t): most of the time there is far more noise than signal, which is where
+    it is decided what a vector is about.
+
+    Args:
+        diffusion_times: float array or tensor in [0, 1], any shape.
+
+    Returns:
+        `Rates` of the same shape and dtype.
+    """
+    times, module = _as_times(diffusion_times)
+    return _rates_from_integral(_BETA_CONSTANT * times, module)
+
+
 SCHEDULES = {
     "continuous_cosine": continuous_cosine,
     "cosine": cosine,
     "linear": linear,
     "quadratic": quadratic,
+    "constant": constant,
 }
 
 

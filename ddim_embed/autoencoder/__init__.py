@@ -1,0 +1,1 @@
+"""Diffusion autoencoders: semantic vectors of images, and the distribution they come from."""
