@@ -17,6 +17,11 @@ from .analysis.interpolation import slerp as slerp
 from .analysis.jacobian import principal_angles as principal_angles
 from .analysis.jacobian import singular_vectors as singular_vectors
 from .analysis.projection import project as project
+from .autoencoder.fitting import fit_prior as fit_prior
+from .autoencoder.gaussian import GaussianPrior as GaussianPrior
+from .autoencoder.prior import SemanticPrior as SemanticPrior
+from .autoencoder.prior import build_prior as build_prior
+from .autoencoder.prior import load_prior as load_prior
 from .data import load_images as load_images
 from .data import read_image_files as read_image_files
 from .data import stream_images as stream_images
@@ -52,6 +57,7 @@ from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
 from .networks.embedders import load_embedder as load_embedder
+from .networks.latent_mlp import LatentMLP as LatentMLP
 from .networks.unet import UNet as UNet
 from .parallel import use_one_core_per_operation as use_one_core_per_operation
 from .process import sampling as sampling
@@ -68,4 +74,5 @@ from .training.embedder import EmbedderTrainer as EmbedderTrainer
 from .training.embedder import LatentRegression as LatentRegression
 from .training.loop import train as train
 from .training.pairs import LatentPairs as LatentPairs
+from .training.prior import PriorModel as PriorModel
 from .version import __version__ as __version__

@@ -15,11 +15,13 @@ import tensorflow as tf
 from conftest import set_random_weights
 
 import ddim_embed
+from ddim_embed.autoencoder import prior
 from ddim_embed.generator import generator, pretrained
 from ddim_embed.metrics import classifier, perceptual
 from ddim_embed.networks import blocks as layers
-from ddim_embed.networks import embedders, unet
+from ddim_embed.networks import embedders, latent_mlp, unet
 from ddim_embed.training import denoiser as diffusion
+from ddim_embed.training import prior as prior_training
 
 ROOT = Path(ddim_embed.__file__).resolve().parent.parent
 
@@ -88,8 +90,11 @@ def test_no_file_names_a_path_of_the_developer_s_machine():
 IMAGES = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
 VARIANCES = np.array([0.2, 0.7], np.float32).reshape(2, 1, 1, 1)
 UNET = {"channels": 8, "widths": (4, 6), "block_depth": 1}
+VECTORS = [IMAGES[:, 0, 0], VARIANCES[:, 0, 0]]
+MLP = {"dims": 8, "hidden": 5, "depth": 3, "seed": 4}
 SERIALISABLE = {
     layers.Normalizer: (lambda: layers.Normalizer(8), IMAGES),
+    layers.VectorNormalizer: (lambda: layers.VectorNormalizer(8), VECTORS[0]),
     layers.SinusoidalEmbedding: (lambda: layers.SinusoidalEmbedding(6, 2.0, 50.0), VARIANCES),
     layers.BatchNorm: (lambda: layers.BatchNorm(momentum=0.8, epsilon=0.1), IMAGES),
     layers.ResidualBlock: (lambda: layers.ResidualBlock(5, attention="nafnet"), IMAGES),
@@ -104,6 +109,12 @@ SERIALISABLE = {
         ),
         [IMAGES, VARIANCES],
     ),
+    latent_mlp.LatentMLP: (lambda: latent_mlp.LatentMLP(**MLP), VECTORS),
+    prior_training.PriorModel: (
+        lambda: prior_training.PriorModel(latent_mlp.LatentMLP(**MLP), ema=0.5),
+        VECTORS,
+    ),
+    prior.SemanticPrior: (lambda: prior.build_prior(8, 5, 3, "linear", num_steps=2), VECTORS[0]),
     generator.Generator: (
         lambda: pretrained.build_generator(
             (4, 4, 8), (4, 6), 1, "spatial", "cosine", 2, "transfer", padding=1

@@ -99,9 +99,7 @@ def fit_prior(
     rows = np.tile(validation_vectors, (-(-_VALIDATION_ROWS // len(validation_vectors)), 1))
 
     network = LatentMLP(vectors.shape[1], hidden, depth, dropout, seed, dtype="float32")
-    model = PriorModel(
-        network, schedule, ema=ema, seed=seed, loss=loss, prediction=prediction
-    )
+    model = PriorModel(network, schedule, ema=ema, seed=seed, loss=loss, prediction=prediction)
     model.normalizer.adapt(vectors)
     model.compile(keras.optimizers.Adam(learning_rate))
     key = _key(
@@ -116,9 +114,7 @@ def fit_prior(
             step += 1
 
     run = _Run.read(path, key)
-    bar = tqdm(
-        initial=run.step, total=num_steps, desc="prior", unit="step", disable=not progress
-    )
+    bar = tqdm(initial=run.step, total=num_steps, desc="prior", unit="step", disable=not progress)
     with bar:
         while run.step < num_steps and run.since_best < patience:
             history = train(
@@ -130,10 +126,15 @@ def fit_prior(
                 log_steps=validation_steps,
                 progress=False,
             )
-            # Beyond the step that was asked for, if the file of the best weights was lost.
             found = model.evaluate(rows, batch_size=len(rows), verbose=0, return_dict=True)
-            line = {name: history[-1][name] for name in ("step", "seconds", "loss")}
-            run = run.with_line(line | {"validation_loss": float(found["loss"])}, model)
+            line = {
+                # Beyond that which was asked for, if the file of the best weights was lost.
+                "step": int(model.optimizer.iterations),
+                "seconds": history[-1]["seconds"],
+                "loss": history[-1].get("loss"),
+                "validation_loss": float(found["loss"]),
+            }
+            run = run.with_line(line, model)
             run.write(path, key)
             bar.update(run.step - bar.n)
             bar.set_postfix(run.lines[-1])

@@ -56,8 +56,8 @@ class GaussianPrior:
 
             # Of standardised vectors: it shrinks towards one variance for all dimensions.
             deviation = np.sqrt(np.diag(self.covariance_))
-            deviation[deviation == 0] = 1
-            shrunk, self.shrinkage_ = ledoit_wolf((vectors - self.mean_) / deviation)
+            scale = np.where(deviation > 0, deviation, 1)
+            shrunk, self.shrinkage_ = ledoit_wolf((vectors - self.mean_) / scale)
             self.covariance_ = shrunk * np.outer(deviation, deviation)
         return self
 

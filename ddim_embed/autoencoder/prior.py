@@ -16,6 +16,7 @@ from ddim_embed.process.predictions import PREDICTIONS, noises_from
 from ddim_embed.process.process import Process
 from ddim_embed.process.schedules import (
     SCHEDULES,
+    by_angle,
     get_schedule,
     schedule_from_config,
     schedule_to_config,
@@ -42,7 +43,8 @@ class SemanticPrior(keras.Model):
     """A DDIM of semantic vectors (Preechakul et al., 2022, Sec. 4).
 
     A `keras.Model` for the sake of its weights file, which holds the statistics that standardise
-    vectors, and the network.
+    vectors, and the network. It is sampled at the levels of `schedules.by_angle`, which takes a
+    tenth of the steps that the published even times take.
 
     Args:
         network: a `LatentMLP`, or any `keras.Model` with `dims` that maps `[noisy_vectors,
@@ -139,17 +141,17 @@ class SemanticPrior(keras.Model):
         ]
         return np.concatenate([ops.convert_to_numpy(part) for part in parts])
 
+    def denoise(self, noisy_vectors, rates):
+        """Predicts the noise in standardised vectors, tensors `(n, dims)`, as samplers take it."""
+        variances = ops.ones_like(noisy_vectors[:, :1]) * rates.noise**2
+        outputs = self.network([noisy_vectors, variances], training=False)
+        return noises_from(self.process.prediction, outputs, noisy_vectors, rates)
+
     def call(self, latents, num_steps=None):
         """Vectors of Gaussian latents `(n, dims)`, as tensors, differentiable."""
-
-        def denoise(noisy, rates):
-            variances = ops.ones_like(noisy[:, :1]) * rates.noise**2
-            outputs = self.network([noisy, variances], training=False)
-            return noises_from(self.process.prediction, outputs, noisy, rates)
-
         vectors = sampling.sample(
-            denoise,
-            self.process.rates,
+            self.denoise,
+            by_angle(self.process.rates),
             latents,
             self.process.num_steps if num_steps is None else num_steps,
             self.process.last_step,
@@ -207,6 +209,13 @@ def build_prior(
 
     Returns:
         A `SemanticPrior`.
+
+    Raises:
+        ValueError: for options that `LatentMLP` or `Process` refuses.
+
+    Example:
+        >>> de.build_prior(dims=4, hidden=8, depth=2).sample(2, num_steps=3).shape
+        (2, 4)
     """
     network = LatentMLP(dims, hidden, depth, dtype="float32")
     return SemanticPrior(network, process=Process(schedule, num_steps, prediction=prediction))
@@ -245,6 +254,16 @@ def load_prior(
     Raises:
         FileNotFoundError: if there are no such weights; says which there are.
         ValueError: if the file is not what its record says.
+
+    Example:
+        >>> from ddim_embed.autoencoder.prior import prior_config
+        >>> prior = de.build_prior(dims=4, hidden=8, depth=2)
+        >>> path, entry = de.record_weights(
+        ...     "my_weights", "cats", "prior", prior,
+        ...     config=prior_config(prior), data="cats", budget={"steps": 0}, errors={},
+        ... )
+        >>> de.load_prior("cats", "my_weights").dims
+        4
     """
     arguments.integer("num_steps", num_steps)
     return load_recorded(

@@ -12,7 +12,7 @@ from ddim_embed.networks.blocks import SinusoidalEmbedding, register
 # Of the noise variance: sines and cosines, and the two layers behind them.
 EMBEDDING_DIMS = 64
 _CONDITION = 512
-# The published initialisations: "Kaiming-normal" in front of an activation, PyTorch's own elsewhere.
+# As published: "Kaiming-normal" in front of an activation, PyTorch's default elsewhere.
 _KAIMING = {"scale": 2.0, "mode": "fan_in", "distribution": "untruncated_normal"}
 _UNIFORM = {"scale": 1 / 3, "mode": "fan_in", "distribution": "uniform"}
 
@@ -34,7 +34,7 @@ class LatentMLP(keras.Model):
         hidden: width of the layers in between.
         depth: number of layers, the last one included; at least 2.
         dropout: share of the hidden units that are left out in training, in [0, 1).
-        seed: integer from 0 to 2**63 - 1, of the initial weights.
+        seed: integer from 0 to 2**63 - 1, of the initial weights and the dropout.
 
     Call: `[vectors, noise_variances]` of shapes `(batch, dims)` and `(batch, 1)`; returns the shape
     of `vectors`, float32 at any `dtype` policy.
@@ -83,7 +83,9 @@ class LatentMLP(keras.Model):
             keras.layers.LayerNormalization(epsilon=1e-5, dtype=self.dtype_policy, name=f"norm{i}")
             for i in layers
         ]
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.drop = None
+        if self.dropout:
+            self.drop = keras.layers.Dropout(dropout, seed=next(seeds), dtype=self.dtype_policy)
         self.output_layer = dense(self.dims, _UNIFORM, "output_layer")
         self.build()
 
