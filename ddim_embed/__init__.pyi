@@ -52,6 +52,8 @@ from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
 from .networks.embedders import load_embedder as load_embedder
+from .networks.modulated_unet import ModulatedUNet as ModulatedUNet
+from .networks.semantic_encoder import SemanticEncoder as SemanticEncoder
 from .networks.unet import UNet as UNet
 from .parallel import use_one_core_per_operation as use_one_core_per_operation
 from .process import sampling as sampling
@@ -63,6 +65,8 @@ from .store.legacy import load_legacy_weights as load_legacy_weights
 from .store.weights import load_weights as load_weights
 from .store.weights import record_weights as record_weights
 from .store.weights import save_weights as save_weights
+from .training.autoencoder import AutoencoderModel as AutoencoderModel
+from .training.autoencoder import AutoencoderNetwork as AutoencoderNetwork
 from .training.denoiser import DiffusionModel as DiffusionModel
 from .training.embedder import EmbedderTrainer as EmbedderTrainer
 from .training.embedder import LatentRegression as LatentRegression
