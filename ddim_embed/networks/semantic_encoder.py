@@ -84,7 +84,7 @@ class SemanticEncoder(keras.Model):
             EncoderBlock(widths[-1], dtype=policy),
         ]
         self.norm = GroupNorm(dtype=policy, name="norm")
-        self.output = keras.layers.Dense(self.dims, dtype="float32", name="output")
+        self.output_dense = keras.layers.Dense(self.dims, dtype="float32", name="output_dense")
         self.build()
 
     def build(self, input_shape=None):
@@ -98,7 +98,7 @@ class SemanticEncoder(keras.Model):
             block.build(shape)
             shape = block.compute_output_shape(shape)
         self.norm.build(shape)
-        self.output.build((None, shape[-1]))
+        self.output_dense.build((None, shape[-1]))
         self.built = True
 
     def call(self, images, training=None):
@@ -107,7 +107,7 @@ class SemanticEncoder(keras.Model):
         for block in self.blocks:
             x = block(x)
         x = swish(self.norm(x))
-        return self.output(ops.mean(ops.cast(x, "float32"), axis=(1, 2)))
+        return self.output_dense(ops.mean(ops.cast(x, "float32"), axis=(1, 2)))
 
     def check_size(self, shape):
         """Raises ValueError for images `(batch, height, width, channels)` that do not fit."""
