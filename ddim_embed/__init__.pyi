@@ -17,6 +17,10 @@ from .analysis.interpolation import slerp as slerp
 from .analysis.jacobian import principal_angles as principal_angles
 from .analysis.jacobian import singular_vectors as singular_vectors
 from .analysis.projection import project as project
+from .autoencoder.autoencoder import Autoencoder as Autoencoder
+from .autoencoder.autoencoder import Code as Code
+from .autoencoder.pretrained import build_autoencoder as build_autoencoder
+from .autoencoder.pretrained import load_autoencoder as load_autoencoder
 from .data import load_images as load_images
 from .data import read_image_files as read_image_files
 from .data import stream_images as stream_images
@@ -71,5 +75,6 @@ from .training.denoiser import DiffusionModel as DiffusionModel
 from .training.embedder import EmbedderTrainer as EmbedderTrainer
 from .training.embedder import LatentRegression as LatentRegression
 from .training.loop import train as train
+from .training.optimizers import PartwiseAdam as PartwiseAdam
 from .training.pairs import LatentPairs as LatentPairs
 from .version import __version__ as __version__
