@@ -28,7 +28,7 @@ XLA_KERNELS = {
         "_add_swish_gradient",
         "_add_swish_modulate",
         "_scale_gradient",
-    )  # fmt: skip
+    )
 }
 for name, function in XLA_KERNELS.items():
     setattr(kernels, name, tf.function(function.python_function, autograph=False))

@@ -204,97 +204,72 @@ class TestModulatedUNet:
             modulated.network.start_from(de.UNet(**SIZES))
 
 
-def make_model(seed=0, rate=1e-2):
+TWO_KINDS = np.repeat([0.2, 0.8], 4)[:, None, None, None] * np.ones((8, 8, 8, 1), np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
     """A tiny autoencoder on top of a random U-Net whose output matters, ready to train."""
-    decoder = de.ModulatedUNet(3, **SIZES)
-    decoder.start_from(set_random_weights(de.UNet(**SIZES), seed=5))
-    keras.utils.set_random_seed(seed)
-    encoder = de.SemanticEncoder(1, (4, 8), 1, 3, 8)
-    network = de.AutoencoderNetwork(encoder, decoder)
+    sizes = SIZES | {"widths": (4,)}
+    decoder = de.ModulatedUNet(3, **sizes)
+    decoder.start_from(set_random_weights(de.UNet(**sizes), seed=5))
+    keras.utils.set_random_seed(0)
+    network = de.AutoencoderNetwork(de.SemanticEncoder(1, (4,), 1, 3, 8), decoder)
     model = de.AutoencoderModel(network, ema=0.5, seed=3, prediction="velocity")
-    model.normalizer.adapt(make_pixels(16))
-    model.compile(de.PartwiseAdam(rate, network.trunk_numbers, 0.1))
+    model.normalizer.adapt(TWO_KINDS)
+    model.compile(de.PartwiseAdam(3e-2, network.trunk_numbers, 0.1))
     return model
 
 
 class TestTraining:
-    def test_the_gradient_reaches_the_encoder_after_one_step_and_not_before(self):
-        model, pixels = make_model(), make_pixels(4)
-        first = [weight.numpy() for weight in model.network.encoder.trainable_variables]
-        statistics = model.network.decoder.blocks[0].norm.moving_mean.numpy()
-        model.train_on_batch(pixels)
-        for weight, before in zip(model.network.encoder.trainable_variables, first, strict=True):
-            assert np.array_equal(weight, before)
-        for layer in model.network.decoder.modulations:
-            assert np.abs(layer.bias).max() > 0
-        model.train_on_batch(pixels)
-        changed = [
-            not np.array_equal(weight, before)
-            for weight, before in zip(model.network.encoder.trainable_variables, first, strict=True)
-        ]
-        assert changed.count(True) > len(changed) // 2
-        assert np.array_equal(model.network.decoder.blocks[0].norm.moving_mean, statistics)
+    """The tests of one model follow one another: compiling it is what takes time."""
 
-    def test_the_trunk_learns_more_slowly(self):
-        model = make_model(rate=1e-3)
-        before = {v.path: v.numpy() for v in model.trained.trainable_variables}
-        model.train_on_batch(make_pixels(4))
-        decoder = model.network.decoder
-        trunk = {variable.path for variable in decoder.trunk_variables}
+    def test_the_gradient_reaches_the_encoder_after_one_step_and_not_before(self, model):
+        encoder, decoder = model.network.encoder, model.network.decoder
+        before = {variable.path: variable.numpy() for variable in model.network.variables}
+
+        def change(variable):
+            return np.abs(variable.numpy() - before[variable.path]).max()
+
+        model.train_on_batch(TWO_KINDS)
+        assert all(change(variable) == 0 for variable in encoder.variables)
         # Adam's first step has the length of the learning rate, whatever the gradient.
-        for variable in decoder.trainable_variables:
-            step = np.abs(variable.numpy() - before[variable.path]).max()
-            if step:
-                assert step == pytest.approx(1e-4 if variable.path in trunk else 1e-3, rel=0.02)
+        assert change(decoder.modulations[0].bias) == pytest.approx(3e-2, rel=0.02)
+        assert change(decoder.output_conv.kernel) == pytest.approx(3e-3, rel=0.02)
+        model.train_on_batch(TWO_KINDS)
+        assert change(encoder.output_dense.kernel) > 0 and change(encoder.input_conv.kernel) > 0
+        assert change(decoder.blocks[0].norm.moving_mean) == 0
+
+    def test_it_learns_to_use_the_vector(self, model):
+        """The own vector of images of two kinds beats the other's after some steps."""
+        for _ in range(100):
+            loss = model.train_on_batch(TWO_KINDS, return_dict=True)["loss"]
+        assert np.isfinite(loss)
+        images = model.normalizer(TWO_KINDS)
+        noises, rates = normal(8, 8, 8, 1), de.Rates(np.sqrt(0.01), np.sqrt(0.99))
+        target = rates.signal * noises - rates.noise * images
+        inputs = [rates.signal * images + rates.noise * noises, np.full((8, 1, 1, 1), 0.99)]
+        for network in (model.network, model.ema_network):  # which averages both parts
+            errors = [
+                float(np.square(network([*inputs, seen]) - target).mean())
+                for seen in (images, images[::-1])
+            ]
+            assert errors[0] < 0.1 * errors[1]
+
+    def test_a_saved_model_goes_on(self, model, tmp_path):
+        model.save(tmp_path / "model.keras")
+        again = keras.models.load_model(tmp_path / "model.keras")
+        logs = [each.train_on_batch(TWO_KINDS, return_dict=True) for each in (model, again)]
+        assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-5)  # of float32
+        for own, other in zip(model.trained.weights, again.trained.weights, strict=True):
+            assert_close(own, other, 1e-5)
 
     def test_the_optimizer_is_restored_with_its_factors(self):
         optimizer = de.PartwiseAdam(0.1, [3, 1], 0.2)
         again = de.PartwiseAdam.from_config(optimizer.get_config())
         assert (again.slow, again.factor) == ({1, 3}, 0.2)
-        with pytest.raises(ValueError, match="numbers below 1, .* Received: 3"):
+        with pytest.raises(ValueError, match=r"numbers below 1, .* Received: 3"):
             again.build([keras.Variable(0.0)])
-
-    def test_it_learns_to_use_the_vector(self):
-        """Images of two kinds: their own vector beats another image's after some steps."""
-        pixels = np.repeat([0.2, 0.8], 4)[:, None, None, None] * np.ones((8, 8, 8, 1), np.float32)
-        model = make_model(rate=3e-2)
-        model.normalizer.adapt(pixels)
-        for _ in range(100):
-            logs = model.train_on_batch(pixels, return_dict=True)
-        assert np.isfinite(logs["loss"])
-        images = model.normalizer(pixels)
-        noisy, variances = normal(8, 8, 8, 1), np.full((8, 1, 1, 1), 0.99, np.float32)
-        rates = de.Rates(np.sqrt(0.01), np.sqrt(0.99))
-        target = rates.signal * noisy - rates.noise * images
-        inputs = [rates.signal * images + rates.noise * noisy, variances]
-        errors = [
-            float(np.square(model.network([*inputs, seen]) - target).mean())
-            for seen in (images, images[::-1])
-        ]
-        assert errors[0] < 0.1 * errors[1]
-
-    def test_the_average_is_of_both(self):
-        model = make_model()
-        for _ in range(3):
-            model.train_on_batch(make_pixels(4))
-        network, average = model.network, model.ema_network
-        for own, other in zip(network.weights, average.weights, strict=True):
-            assert own.shape == other.shape
-        assert not np.array_equal(
-            network.encoder.output_dense.kernel, average.encoder.output_dense.kernel
-        )
-
-    def test_a_saved_model_goes_on(self, tmp_path):
-        model, again = make_model(), None
-        model.train_on_batch(make_pixels(4))
-        model.save(tmp_path / "model.keras")
-        again = keras.models.load_model(tmp_path / "model.keras")
-        logs = [
-            each.train_on_batch(make_pixels(4, seed=1), return_dict=True) for each in (model, again)
-        ]
-        assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-6)
-        for own, other in zip(model.trained.weights, again.trained.weights, strict=True):
-            assert_close(own, other, 1e-6)
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -395,7 +370,7 @@ class TestGaussianData:
         """Naive there and back is better with more steps and with less left to the latents."""
         errors = {}
         for deviation in (1.0, 0.3):
-            for steps in (10, 20, 40):
+            for steps in (10, 20):
                 autoencoder = gaussian(deviation, steps, last_step="transfer")
                 images = deviation * normal(20, 4, 4, 1)
                 images += np.asarray(mean_of(normal(20, 4, seed=1)))
@@ -405,9 +380,8 @@ class TestGaussianData:
                 result = de.embed(bound, pixels, "ddim_inversion")
                 errors[deviation, steps] = result.mse.mean()
         for deviation in (1.0, 0.3):
-            ratios = [errors[deviation, n] / errors[deviation, 2 * n] for n in (10, 20)]
-            assert all(2 < ratio < 5 for ratio in ratios), ratios
-        assert all(errors[0.3, n] < errors[1.0, n] for n in (10, 20, 40))
+            assert 2 < errors[deviation, 10] / errors[deviation, 20] < 5
+        assert all(errors[0.3, n] < errors[1.0, n] for n in (10, 20))
         pixels = np.full((2, 4, 4, 1), 0.55, np.float32)
         code = gaussian(0.3).encode(pixels, method="implicit")
         assert code.embedding.mse.max() < 1e-10
@@ -509,11 +483,10 @@ class TestAutoencoder:
         assert np.array_equal(loaded.decode(code, 0), autoencoder.decode(code, 0))
         with pytest.raises(FileNotFoundError, match="No weights `toy/autoencoder`"):
             de.load_autoencoder("toy", tmp_path)
-        for key in config:
-            broken = {name: value for name, value in config.items() if name != key}
-            de.record_weights(
-                tmp_path, "toys", "autoencoder", autoencoder,
-                config=broken, data="toys", budget={}, errors={}, half=False,
-            )  # fmt: skip
-            with pytest.raises(WeightsError, match=f"lacks `{key}`"):
-                de.load_autoencoder("toys", tmp_path)
+        del config["semantic_dims"]
+        de.record_weights(
+            tmp_path, "toys", "autoencoder", autoencoder,
+            config=config, data="toys", budget={}, errors={}, half=False,
+        )  # fmt: skip
+        with pytest.raises(WeightsError, match="lacks `semantic_dims`"):
+            de.load_autoencoder("toys", tmp_path)
