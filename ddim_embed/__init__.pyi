@@ -19,8 +19,13 @@ from .analysis.jacobian import singular_vectors as singular_vectors
 from .analysis.projection import project as project
 from .autoencoder.autoencoder import Autoencoder as Autoencoder
 from .autoencoder.autoencoder import Code as Code
+from .autoencoder.fitting import fit_prior as fit_prior
+from .autoencoder.gaussian import GaussianPrior as GaussianPrior
 from .autoencoder.pretrained import build_autoencoder as build_autoencoder
 from .autoencoder.pretrained import load_autoencoder as load_autoencoder
+from .autoencoder.prior import SemanticPrior as SemanticPrior
+from .autoencoder.prior import build_prior as build_prior
+from .autoencoder.prior import load_prior as load_prior
 from .data import load_images as load_images
 from .data import read_image_files as read_image_files
 from .data import stream_images as stream_images
@@ -56,6 +61,7 @@ from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
 from .networks.embedders import load_embedder as load_embedder
+from .networks.latent_mlp import LatentMLP as LatentMLP
 from .networks.modulated_unet import ModulatedUNet as ModulatedUNet
 from .networks.semantic_encoder import SemanticEncoder as SemanticEncoder
 from .networks.unet import UNet as UNet
@@ -77,4 +83,5 @@ from .training.embedder import LatentRegression as LatentRegression
 from .training.loop import train as train
 from .training.optimizers import PartwiseAdam as PartwiseAdam
 from .training.pairs import LatentPairs as LatentPairs
+from .training.prior import PriorModel as PriorModel
 from .version import __version__ as __version__
