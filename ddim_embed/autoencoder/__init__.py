@@ -1,0 +1,1 @@
+"""Diffusion autoencoders: images as semantic vectors and latents (Preechakul et al., 2022)."""
