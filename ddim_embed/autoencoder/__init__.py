@@ -1,1 +1,1 @@
-"""Diffusion autoencoders: images as semantic vectors and latents (Preechakul et al., 2022)."""
+"""Diffusion autoencoders: an image as a semantic vector and latents (Preechakul et al., 2022)."""
