@@ -16,7 +16,7 @@ from conftest import set_random_weights
 
 import ddim_embed
 from ddim_embed.generator import generator, pretrained
-from ddim_embed.metrics import classifier, perceptual
+from ddim_embed.metrics import classifier, identity, perceptual
 from ddim_embed.networks import blocks as layers
 from ddim_embed.networks import embedders, unet
 from ddim_embed.training import denoiser as diffusion
@@ -110,6 +110,7 @@ SERIALISABLE = {
         ),
         IMAGES,
     ),
+    identity.FaceIdentity: (lambda: identity.FaceIdentity(size=103), IMAGES[..., :3]),
     perceptual.PerceptualDistance: (
         lambda: perceptual.PerceptualDistance(min_size=40),
         [IMAGES[..., :3], IMAGES[..., 3:6]],

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,7 +146,7 @@ class AttributeClassifier:
 def fit_attribute_classifier(
     vectors: np.ndarray,
     labels: np.ndarray,
-    names: Sequence[str],
+    names: Iterable[str],
     penalty: float = 1.0,
     balanced: bool = False,
     autoencoder: str | None = None,
@@ -518,14 +518,14 @@ def _check_vectors(vectors, dims=None):
 
 
 def _check_names(names):
-    wrong = isinstance(names, (str, bytes)) or not isinstance(names, Sequence)
-    names = () if wrong else tuple(names)
-    if not names or not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
+    wrong = isinstance(names, str) or not isinstance(names, Iterable)
+    found = () if wrong else tuple(names)
+    if not (found and all(isinstance(name, str) for name in found) and len({*found}) == len(found)):
         raise ValueError(
             "`names` must be different strings, at least one. "
             f"Received: {arguments.received(names)}"
         )
-    return names
+    return found
 
 
 def _check_labels(labels, shape):
