@@ -126,7 +126,7 @@ TABLE = [
     # Attributes.
     ("vectors", lambda **o: attributes(**o), [*ARRAYS, FEATURES * math.nan, FEATURES[0]]),
     ("labels", lambda **o: attributes(**o), [*ARRAYS, FEATURES, [0, 1], math.nan]),
-    ("names", lambda **o: attributes(**o), [None, 3, "x", [], [3], ["a", "b"], math.nan]),
+    ("names", lambda **o: attributes(**o), [None, 3, "x", [], [3], ["a", "a"], math.nan]),
     ("penalty", lambda **o: attributes(**o), [*NUMBERS, 0]),
     ("balanced", lambda **o: attributes(**o), FLAGS),
     ("seed", lambda **o: de.fit_few_shot_classifier(FEATURES, HALF, "x", 2, 2, **o), SEEDS),

@@ -69,7 +69,7 @@ class AttributeClassifier:
     Example:
         >>> vectors = np.random.default_rng(0).normal(size=(40, 2))
         >>> classifier = de.fit_attribute_classifier(vectors, vectors > 0, ("left", "up"))
-        >>> classifier.direction("up").round(1).tolist()
+        >>> classifier.direction("up").round().tolist()
         [0.0, 1.0]
         >>> classifier.auroc(vectors, vectors > 0).values.round(1).tolist()
         [1.0, 1.0]
