@@ -17,6 +17,11 @@ from .analysis.interpolation import slerp as slerp
 from .analysis.jacobian import principal_angles as principal_angles
 from .analysis.jacobian import singular_vectors as singular_vectors
 from .analysis.projection import project as project
+from .autoencoder.attributes import AttributeClassifier as AttributeClassifier
+from .autoencoder.attributes import fit_attribute_classifier as fit_attribute_classifier
+from .autoencoder.attributes import fit_few_shot_classifier as fit_few_shot_classifier
+from .autoencoder.attributes import load_attribute_classifier as load_attribute_classifier
+from .autoencoder.attributes import record_attribute_classifier as record_attribute_classifier
 from .autoencoder.autoencoder import Autoencoder as Autoencoder
 from .autoencoder.autoencoder import Code as Code
 from .autoencoder.fitting import fit_prior as fit_prior
@@ -26,6 +31,7 @@ from .autoencoder.pretrained import load_autoencoder as load_autoencoder
 from .autoencoder.prior import SemanticPrior as SemanticPrior
 from .autoencoder.prior import build_prior as build_prior
 from .autoencoder.prior import load_prior as load_prior
+from .data import load_attributes as load_attributes
 from .data import load_images as load_images
 from .data import read_image_files as read_image_files
 from .data import stream_images as stream_images
@@ -54,6 +60,8 @@ from .metrics.classifier import load_feature_classifier as load_feature_classifi
 from .metrics.classifier import train_feature_classifier as train_feature_classifier
 from .metrics.frechet import fid as fid
 from .metrics.frechet import frechet_distance as frechet_distance
+from .metrics.identity import FaceIdentity as FaceIdentity
+from .metrics.identity import load_face_identity as load_face_identity
 from .metrics.perceptual import PerceptualDistance as PerceptualDistance
 from .metrics.perceptual import load_perceptual_distance as load_perceptual_distance
 from .metrics.perceptual import lpips as lpips

@@ -17,7 +17,7 @@ from conftest import set_random_weights
 import ddim_embed
 from ddim_embed.autoencoder import autoencoder, prior
 from ddim_embed.generator import generator, pretrained
-from ddim_embed.metrics import classifier, perceptual
+from ddim_embed.metrics import classifier, identity, perceptual
 from ddim_embed.networks import blocks as layers
 from ddim_embed.networks import (
     embedders,
@@ -161,6 +161,7 @@ SERIALISABLE = {
         ),
         IMAGES,
     ),
+    identity.FaceIdentity: (lambda: identity.FaceIdentity(size=103), IMAGES[..., :3]),
     perceptual.PerceptualDistance: (
         lambda: perceptual.PerceptualDistance(min_size=40),
         [IMAGES[..., :3], IMAGES[..., 3:6]],
