@@ -1,1 +1,1 @@
-"""Diffusion autoencoders: semantic vectors of images, and the distribution they come from."""
+"""Diffusion autoencoders: an image as a semantic vector and latents (Preechakul et al., 2022)."""
