@@ -1,6 +1,8 @@
 """The distribution of semantic vectors, from which new ones are sampled."""
 
+import contextlib
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Self
 
@@ -9,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from ddim_embed import arguments, backend
+from ddim_embed.metrics.frechet import frechet_distance
 from ddim_embed.networks.blocks import VectorNormalizer, register
 from ddim_embed.networks.latent_mlp import LatentMLP
 from ddim_embed.process import noise, sampling
@@ -22,7 +25,7 @@ from ddim_embed.process.schedules import (
     schedule_to_config,
 )
 from ddim_embed.store.schema import integer, one_of
-from ddim_embed.store.weights import load_recorded
+from ddim_embed.store.weights import MissingWeightsError, find_weights, load_recorded
 
 # Vectors that are sampled at a time: larger batches gain nothing, and memory grows with them.
 SAMPLE_BATCH = 1024
@@ -114,6 +117,19 @@ class SemanticPrior(keras.Model):
     def unstandardize(self, vectors) -> np.ndarray:
         """The inverse of `standardize`."""
         return ops.convert_to_numpy(self.normalizer.inverse(self._check(vectors)))
+
+    def distance(self, vectors: np.ndarray, others: np.ndarray) -> float:
+        """The Frechet distance between two sets of vectors, standardised.
+
+        1 is one variance of one dimension. Of samples and vectors of images it says how well means
+        and covariances agree, and nothing else: a `GaussianPrior` has no better rival by it. What
+        is not Gaussian is seen by `energy_distance`.
+
+        Args:
+            vectors, others: float, `(n, dims)`, each with its own n of at least 2; see
+                `frechet_distance` about their number.
+        """
+        return frechet_distance(self.standardize(vectors), self.standardize(others))
 
     def sample(self, n: int, seed: int = 0, num_steps: int | None = None) -> np.ndarray:
         """Samples n vectors, as the encoder makes them of images.
@@ -255,6 +271,10 @@ def load_prior(
         FileNotFoundError: if there are no such weights; says which there are.
         ValueError: if the file is not what its record says.
 
+    Warns:
+        If it was trained on the vectors of another autoencoder than the one that is there now, by
+        the checksum that its record has as `autoencoder` in `budget`.
+
     Example:
         >>> from ddim_embed.autoencoder.prior import prior_config
         >>> prior = de.build_prior(dims=4, hidden=8, depth=2)
@@ -266,14 +286,24 @@ def load_prior(
         4
     """
     arguments.integer("num_steps", num_steps)
-    return load_recorded(
+    prior, path, entry = load_recorded(
         lambda config: build_prior(**config, num_steps=num_steps),
         _CONFIG,
         name,
         "prior",
         root,
         least_size=_least_size,
-    )[0]
+    )
+    trained_on, now = entry["budget"].get("autoencoder"), None
+    with contextlib.suppress(MissingWeightsError):
+        now = find_weights(name, "autoencoder", root)[1]["sha256"]
+    if trained_on and now and trained_on != now:
+        warnings.warn(
+            f"{path} was trained on the vectors of another autoencoder than the one in its folder: "
+            "train it again.",
+            stacklevel=2,
+        )
+    return prior
 
 
 def _least_size(config):
