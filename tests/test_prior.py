@@ -1,7 +1,6 @@
 """Priors of semantic vectors: the network, its training, sampling, fitting, files."""
 
 import inspect
-import warnings
 
 import keras
 import numpy as np
@@ -296,25 +295,6 @@ class TestSemanticPrior:
         with pytest.raises(WeightsError, match="larger network than"):
             de.load_prior("cats", tmp_path)
         assert priors._least_size(config) < path.stat().st_size
-
-    def test_a_prior_of_another_autoencoder_is_noticed(self, tmp_path):
-        prior = de.build_prior(3, 6, 2)
-        options = {"data": "x", "errors": {}}
-        _, entry = de.record_weights(
-            tmp_path, "cats", "autoencoder", prior, config={}, budget={}, **options
-        )
-        config = priors.prior_config(prior)
-        for checksum in (entry["sha256"], "0" * 64):
-            budget = {"autoencoder": checksum}
-            de.record_weights(
-                tmp_path, "cats", "prior", prior, config=config, budget=budget, **options
-            )
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                de.load_prior("cats", tmp_path)
-            words = [str(warning.message) for warning in caught]
-            expected = checksum != entry["sha256"]
-            assert any("another autoencoder" in word for word in words) == expected
 
     def test_the_distance_is_of_standardised_vectors(self):
         prior = de.build_prior(2, 6, 2)

@@ -1,8 +1,6 @@
 """The distribution of semantic vectors, from which new ones are sampled."""
 
-import contextlib
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Self
 
@@ -24,8 +22,8 @@ from ddim_embed.process.schedules import (
     schedule_from_config,
     schedule_to_config,
 )
-from ddim_embed.store.schema import integer, one_of
-from ddim_embed.store.weights import MissingWeightsError, find_weights, load_recorded
+from ddim_embed.store.schema import CHECKSUM, integer, one_of
+from ddim_embed.store.weights import load_recorded
 
 # Vectors that are sampled at a time: larger batches gain nothing, and memory grows with them.
 SAMPLE_BATCH = 1024
@@ -38,6 +36,7 @@ _CONFIG = {
     "depth": integer(2, 2**8),
     "schedule": one_of(SCHEDULES),
     "prediction": one_of(PREDICTIONS),
+    "autoencoder": CHECKSUM,
 }
 
 
@@ -54,6 +53,10 @@ class SemanticPrior(keras.Model):
             noise_variances]`, of shapes `(batch, dims)` and `(batch, 1)`, to predicted noises.
         normalizer: a `VectorNormalizer`; None for one that is not adapted yet.
         process: a `Process`; None for the constant schedule and 100 steps.
+
+    Attributes:
+        autoencoder: checksum of the weights of the autoencoder that makes such vectors; None if it
+            is not known.
 
     Raises:
         ValueError: for other objects.
@@ -82,6 +85,7 @@ class SemanticPrior(keras.Model):
         self.normalizer = normalizer or VectorNormalizer(network.dims, name="normalizer")
         arguments.instance("normalizer", self.normalizer, VectorNormalizer)
         self.network = network
+        self.autoencoder = None
         self.trainable = False
         self.built = True
         self._compiled = backend.compiled(self._sample, static_argnums=2, reduce_retracing=True)
@@ -216,12 +220,14 @@ def build_prior(
     schedule: str = "constant",
     prediction: str = "noise",
     num_steps: int = NUM_STEPS,
+    autoencoder: str | None = None,
 ) -> SemanticPrior:
     """A prior with random weights.
 
     Args:
         dims, hidden, depth: sizes of its `LatentMLP`.
         schedule, prediction, num_steps: as for `Process`.
+        autoencoder: checksum of the weights of the autoencoder that makes such vectors, if known.
 
     Returns:
         A `SemanticPrior`.
@@ -234,7 +240,9 @@ def build_prior(
         (2, 4)
     """
     network = LatentMLP(dims, hidden, depth, dtype="float32")
-    return SemanticPrior(network, process=Process(schedule, num_steps, prediction=prediction))
+    prior = SemanticPrior(network, process=Process(schedule, num_steps, prediction=prediction))
+    prior.autoencoder = autoencoder
+    return prior
 
 
 def prior_config(prior: SemanticPrior) -> dict:
@@ -251,6 +259,7 @@ def prior_config(prior: SemanticPrior) -> dict:
         "depth": network.depth,
         "schedule": schedule,
         "prediction": prior.process.prediction,
+        "autoencoder": prior.autoencoder,
     }
 
 
@@ -271,10 +280,6 @@ def load_prior(
         FileNotFoundError: if there are no such weights; says which there are.
         ValueError: if the file is not what its record says.
 
-    Warns:
-        If it was trained on the vectors of another autoencoder than the one that is there now, by
-        the checksum that its record has as `autoencoder` in `budget`.
-
     Example:
         >>> from ddim_embed.autoencoder.prior import prior_config
         >>> prior = de.build_prior(dims=4, hidden=8, depth=2)
@@ -286,24 +291,14 @@ def load_prior(
         4
     """
     arguments.integer("num_steps", num_steps)
-    prior, path, entry = load_recorded(
+    return load_recorded(
         lambda config: build_prior(**config, num_steps=num_steps),
         _CONFIG,
         name,
         "prior",
         root,
         least_size=_least_size,
-    )
-    trained_on, now = entry["budget"].get("autoencoder"), None
-    with contextlib.suppress(MissingWeightsError):
-        now = find_weights(name, "autoencoder", root)[1]["sha256"]
-    if trained_on and now and trained_on != now:
-        warnings.warn(
-            f"{path} was trained on the vectors of another autoencoder than the one in its folder: "
-            "train it again.",
-            stacklevel=2,
-        )
-    return prior
+    )[0]
 
 
 def _least_size(config):
