@@ -18,6 +18,14 @@ class AutoencoderNetwork(keras.Model):
 
     Call: `[noisy_images, noise_variances, images]` -> what the decoder predicts, told what the
     encoder sees in `images`.
+
+    Example:
+        >>> sizes = {"channels": 1, "widths": (4, 8), "block_depth": 1}
+        >>> encoder, decoder = de.SemanticEncoder(**sizes, dims=3), de.ModulatedUNet(3, **sizes)
+        >>> network = de.AutoencoderNetwork(encoder, decoder)
+        >>> images = np.zeros((2, 8, 8, 1))
+        >>> network([images, np.full((2, 1, 1, 1), 0.5), images]).shape
+        TensorShape([2, 8, 8, 1])
     """
 
     def __init__(self, encoder, decoder, **kwargs):
