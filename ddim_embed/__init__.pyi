@@ -24,8 +24,13 @@ from .autoencoder.attributes import load_attribute_classifier as load_attribute_
 from .autoencoder.attributes import record_attribute_classifier as record_attribute_classifier
 from .autoencoder.autoencoder import Autoencoder as Autoencoder
 from .autoencoder.autoencoder import Code as Code
+from .autoencoder.fitting import fit_prior as fit_prior
+from .autoencoder.gaussian import GaussianPrior as GaussianPrior
 from .autoencoder.pretrained import build_autoencoder as build_autoencoder
 from .autoencoder.pretrained import load_autoencoder as load_autoencoder
+from .autoencoder.prior import SemanticPrior as SemanticPrior
+from .autoencoder.prior import build_prior as build_prior
+from .autoencoder.prior import load_prior as load_prior
 from .data import load_attributes as load_attributes
 from .data import load_images as load_images
 from .data import read_image_files as read_image_files
@@ -64,6 +69,7 @@ from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
 from .networks.embedders import load_embedder as load_embedder
+from .networks.latent_mlp import LatentMLP as LatentMLP
 from .networks.modulated_unet import ModulatedUNet as ModulatedUNet
 from .networks.semantic_encoder import SemanticEncoder as SemanticEncoder
 from .networks.unet import UNet as UNet
@@ -85,4 +91,5 @@ from .training.embedder import LatentRegression as LatentRegression
 from .training.loop import train as train
 from .training.optimizers import PartwiseAdam as PartwiseAdam
 from .training.pairs import LatentPairs as LatentPairs
+from .training.prior import PriorModel as PriorModel
 from .version import __version__ as __version__

@@ -136,8 +136,8 @@ def record_weights(
 
     Args:
         root: see `weights_root`.
-        dataset, name: plain names; `name` is "generator", "features" or that of an embedding
-            network; LPIPS is "lpips", "alexnet".
+        dataset, name: plain names; `name` is "generator", "prior", "features" or that of an
+            embedding network; LPIPS is "lpips", "alexnet".
         model: a built `keras.Model`.
         config: dict, what is needed to build the model again: all options that the weights depend
             on, since those that load them take no defaults.
