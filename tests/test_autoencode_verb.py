@@ -172,6 +172,23 @@ def test_shifted_images_and_the_structure_of_latents(exact, pixels):
     assert np.abs(autoencode.neighbour_correlation(noise)).max() < 0.15  # 5 of 1 / 32
 
 
+def test_lbfgs_follows_the_corrections():
+    *names, last = autoencode._inversions(7)
+    assert names == [*autoencode.INVERSIONS] == [*autoencode._inversions(0)]
+    method = autoencode._inversions(7)[last]
+    assert last == "implicit, correction, lbfgs" and method.finish.num_steps == 7
+    assert method.start == autoencode.INVERSIONS["implicit, correction"]
+
+
+def test_other_images_are_those_of_another_data_set():
+    config = dataclasses.replace(FASHION_MNIST, image_size=16)
+    digits, _ = de.load_images("mnist", "test", 16, source="sample", limit=3)
+    np.testing.assert_array_equal(autoencode.other_images(config, 3), digits)
+    colour = dataclasses.replace(config, data="celeba", channels=3)
+    clothes, _ = de.load_images("fashion_mnist", "test", 16, source="sample", limit=2)
+    np.testing.assert_array_equal(autoencode.other_images(colour, 2), clothes.repeat(3, axis=3))
+
+
 @pytest.fixture(scope="module")
 def small():
     """A configuration, and an autoencoder for its images."""
