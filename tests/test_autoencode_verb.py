@@ -17,6 +17,8 @@ from experiments import runner
 from experiments.autoencoder import autoencode, baseline, claims, training
 from experiments.autoencoder.verbs import Autoencode
 from experiments.fashion_mnist import FASHION_MNIST
+from experiments.paper import ledger, report
+from experiments.paper.__main__ import EXPERIMENTS
 from experiments.runner import main
 from experiments.toolkit.command_line import with_command
 
@@ -425,8 +427,17 @@ def test_claims_fail_by_their_numbers(path, value, statement, verdict):
     assert [*changed.values()] == [verdict]
 
 
-def test_claims_of_a_smoke_run(contents):
+def test_claims_of_a_smoke_run_are_in_the_ledger(contents):
     assert set(verdicts(contents)) == set(verdicts(None))
+    for found, name in (({}, "celeba"), ({"mnist/autoencode": contents}, "mnist")):
+        rows = [dataclasses.asdict(row) for row in ledger.collect(EXPERIMENTS, found, {})]
+        own = [row for row in rows if row["item"].startswith(claims._PAPER)]
+        assert {row["source"] for row in own} == {f"{name}/autoencode"}
+        assert len(own) == len(claims._CLAIMS) + 1
+        assert ({row["verdict"] for row in own} == {"not measured"}) == (not found)
+    assert "Preechakul" in report._summary({"rows": own, "verdicts": {}})
+    others = [row for row in rows if row not in own]
+    assert "Preechakul" not in report._summary({"rows": others, "verdicts": {}})
 
 
 @pytest.mark.parametrize(

@@ -324,8 +324,8 @@ def predicted(models, latents, pixels, count):
         errors[name] = np.stack(
             [metrics.clipped_mse(pixels[some], images, own.padding) for images in paths[name]]
         )
-    first, last = [*models][0], [*models][-1]
-    errors["gain"] = errors[first] - errors[last]
+    first, *_, last = [*errors.values()]
+    errors["gain"] = first - last
     return paths, [
         {"signal": step.rates.signal}
         | {name: results.estimate(each[index]) for name, each in errors.items()}
