@@ -20,7 +20,8 @@ from experiments.fashion_mnist import FASHION_MNIST
 from experiments.paper import ledger, report
 from experiments.paper.__main__ import EXPERIMENTS
 from experiments.runner import main
-from experiments.toolkit.command_line import with_command
+from experiments.toolkit import sources
+from experiments.toolkit.command_line import UsageError, with_command
 
 DEVIATION = 0.02  # of pixels in model space: nothing that is decoded is clipped
 
@@ -308,6 +309,12 @@ def test_page_and_figures(folder, contents):
     for name in Autoencode.sections[0].figures:
         assert (folder / name).read_bytes().startswith(b"\x89PNG") and text.count(name) == 1
     assert "the paper: NVAE" in text and "another&#39;s - own" in text
+
+
+def test_images_must_be_of_the_autoencoders_shape(folder):
+    config = dataclasses.replace(FASHION_MNIST, weights=folder / "weights", image_size=32)
+    with pytest.raises(UsageError, match=r"those of the autoencoder fashion_mnist.*16x16x1"):
+        sources.load_autoencoder(config)
 
 
 def test_smoke_runs_train_an_autoencoder_once(tmp_path, monkeypatch):
