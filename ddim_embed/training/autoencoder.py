@@ -74,6 +74,8 @@ class AutoencoderModel(DiffusionModel):
     Args:
         network: an `AutoencoderNetwork`.
         schedule, ema, seed, loss, prediction: as for `DiffusionModel`.
+        emphasis: in training, times t have the density emphasis * t**(emphasis - 1). Above 1 the
+            noisiest images are seen more often, where the semantic vector says most.
 
     `ema_network` follows both. `fit` and `train` take what a `DiffusionModel` takes.
 
@@ -89,9 +91,13 @@ class AutoencoderModel(DiffusionModel):
         >>> history = model.fit(pixels, batch_size=8, verbose=0)
     """
 
-    def __init__(self, network, *args, **kwargs):
+    def __init__(self, network, *args, emphasis=1.0, **kwargs):
         arguments.instance("network", network, AutoencoderNetwork)
         super().__init__(network, *args, **kwargs)
+        self.emphasis = arguments.number("emphasis", emphasis, above=0)
+
+    def training_times(self, uniform):
+        return uniform ** (1 / self.emphasis)
 
     def call(self, inputs, training=None):
         """The averaged network's prediction; `inputs` as for `AutoencoderNetwork`."""
@@ -99,3 +105,6 @@ class AutoencoderModel(DiffusionModel):
 
     def _inputs(self, images, noisy_images, rates):
         return [*super()._inputs(images, noisy_images, rates), images]
+
+    def get_config(self):
+        return super().get_config() | {"emphasis": self.emphasis}
