@@ -195,11 +195,10 @@ class AdaptiveUNet(keras.Model):
 
     def _runner(self, inputs, training):
         """`run(block, x)`, the output of a block."""
-        time = self.embed_times(inputs[1])
-        semantic = None
+        vectors = [self.embed_times(inputs[1])]
         if self.semantic_dims is not None:
-            semantic = plain_swish(ops.cast(inputs[2], "float32"))
-        return lambda block, x: block(x, time, semantic, training=training)
+            vectors.append(plain_swish(ops.cast(inputs[2], "float32")))
+        return lambda block, x: block([x, *vectors], training=training)
 
     def _output(self, x):
         return ops.cast(self.output_conv(self.norm.swish(x)), "float32")
@@ -300,9 +299,9 @@ class AdaptiveBlock(keras.layers.Layer):
         dropout: share of the activations that is left out in training.
         number: of the block in its network; seeds the dropout.
 
-    Call: `(batch, height, width, any)`, and the swishes of the embedded time step `(batch,
-    time_dims)` and of the semantic vector `(batch, semantic_dims)` or None, both float32 ->
-    `(batch, height, width, self.width)`, resampled.
+    Call: `[x, time, semantic]` of shapes `(batch, height, width, any)`, `(batch, time_dims)` and
+    `(batch, semantic_dims)`, the last one only where the block takes it; the vectors are float32,
+    and swishes of what is embedded. Returns `(batch, height, width, self.width)`, resampled.
     """
 
     def __init__(
@@ -328,6 +327,8 @@ class AdaptiveBlock(keras.layers.Layer):
         self.number = number
 
     def build(self, input_shape):
+        if isinstance(input_shape[0], (list, tuple)):  # of all inputs
+            input_shape = input_shape[0]
         policy, inner_shape = self.dtype_policy, (*input_shape[:-1], self.width)
         self.norm1 = GroupNorm(dtype=policy, name="norm1")
         self.norm1.build(input_shape)
@@ -354,16 +355,17 @@ class AdaptiveBlock(keras.layers.Layer):
             self.attention.build(inner_shape)
         self.built = True
 
-    def call(self, inputs, time, semantic=None, training=None):
-        x = self.norm1.swish(inputs)
+    def call(self, inputs, training=None):
+        residual, *vectors = inputs
+        x = self.norm1.swish(residual)
         if self.resample is not None:
-            inputs, x = (RESAMPLING[self.resample](images) for images in (inputs, x))
-        x = self.norm2.swish(self.conv1(x), *self._adapted(time, semantic))
+            residual, x = (RESAMPLING[self.resample](images) for images in (residual, x))
+        x = self.norm2.swish(self.conv1(x), *self._adapted(*vectors))
         x = self.conv2(self.dropout(x, training=training))
-        x = x + (inputs if self.projection is None else self.projection(inputs))
+        x = x + (residual if self.projection is None else self.projection(residual))
         return x if self.attention is None else self.attention(x)
 
-    def _adapted(self, time, semantic):
+    def _adapted(self, time, semantic=None):
         """Scale and shift of the second normalisation, float32 `(batch, 1, 1, width)`."""
         scale, shift = (vectors[:, None, None] for vectors in self.affine(time))
         if self.semantic is None:
@@ -377,10 +379,10 @@ class AdaptiveBlock(keras.layers.Layer):
         gamma, beta = (ops.cast(w, "float32") for w in (self.norm2.gamma, self.norm2.beta))
         return (1 + scale) * gamma, (1 + scale) * beta + shift
 
-    def compute_output_shape(self, input_shape, *_):
+    def compute_output_shape(self, input_shape):
+        batch, *sizes, _ = input_shape[0]
         factor = {None: 1, "down": 0.5, "up": 2}[self.resample]
-        sizes = (size and int(size * factor) for size in input_shape[1:3])
-        return (input_shape[0], *sizes, self.width)
+        return (batch, *(size and int(size * factor) for size in sizes), self.width)
 
     def get_config(self):
         return super().get_config() | {
