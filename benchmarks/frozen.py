@@ -24,13 +24,17 @@ class Options:
     Attributes:
         size: of networks and images.
         batch: images at a time.
+        steps: of the sampler, each a copy of the network to compile.
         rounds: turns that each contender gets.
+        names: of the networks.
         precision: of the convolutions.
     """
 
     size: str = "32x32x1"
     batch: int = 16
+    steps: int = NUM_STEPS
     rounds: int = 5
+    names: tuple[str, ...] = ("UNet", "ModulatedUNet", "AdaptiveUNet")
     precision: str = "float32"
 
 
@@ -45,15 +49,15 @@ class AsItIs(keras.Model):
         return self.network(inputs, training=training)
 
 
-def networks(size, precision):
-    """Name -> network, and whether it takes a semantic vector."""
+def make(name, size, precision):
+    """A network by its name, and whether it takes a semantic vector."""
     sizes = {"channels": size.channels, "widths": size.widths, "block_depth": size.block_depth}
     sizes["dtype"] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
-    return {
-        "UNet": (de.UNet(**sizes), False),
-        "ModulatedUNet": (de.ModulatedUNet(DIMS, **sizes), True),
-        "AdaptiveUNet": (de.AdaptiveUNet(DIMS, image_size=size.image_size, **sizes), True),
-    }
+    if name == "UNet":
+        return de.UNet(**sizes), False
+    if name == "ModulatedUNet":
+        return de.ModulatedUNet(DIMS, **sizes), True
+    return de.AdaptiveUNet(DIMS, image_size=size.image_size, **sizes), True
 
 
 def seconds_of(network, semantic, size, options):
@@ -62,7 +66,7 @@ def seconds_of(network, semantic, size, options):
     for each in (network, AsItIs(network)):
         generator = de.Generator(
             each,
-            process=de.Process(num_steps=NUM_STEPS),
+            process=de.Process(num_steps=options.steps),
             image_shape=size.image_shape,
             precision=options.precision,
         )
@@ -83,7 +87,8 @@ def main(options):
     """Prints images per second."""
     de.use_one_core_per_operation()
     size = SIZES[options.size]
-    for name, (network, conditional) in networks(size, options.precision).items():
+    for name in options.names:
+        network, conditional = make(name, size, options.precision)
         kernel = network.output_conv.kernel  # zeros would be nothing to normalise
         kernel.assign(0.02 * np.random.default_rng(0).normal(size=kernel.shape))
         semantic = np.random.default_rng(1).normal(size=(options.batch, DIMS)).astype(np.float32)
@@ -91,7 +96,8 @@ def main(options):
         rates = [options.batch / statistics.median(taken) for taken in (frozen, plain)]
         print(
             f"{options.size} {options.precision} {name:14}{rates[0]:7.1f} images/s frozen,"
-            f"{rates[1]:7.1f} as it is: {rates[0] / rates[1]:.2f}"
+            f"{rates[1]:7.1f} as it is: {rates[0] / rates[1]:.2f}",
+            flush=True,
         )
 
 
