@@ -235,7 +235,7 @@ class TestTime:
         assert 1 < float(linear_times(np.float32(1))) < 1.4
 
     def test_is_embedded_as_published(self):
-        network = trained(AdaptiveUNet(3, **SIZES | {"widths": (6,)}))
+        network = trained(AdaptiveUNet(3, **SIZES | {"widths": (7,)}))  # three sines and cosines
         variance = linear(np.array([0.25])).noise[0] ** 2
         found = network.embed_times(np.full((1, 1, 1, 1), variance, np.float32))
         angles = 250 * 10_000.0 ** (-np.arange(3) / 3)
