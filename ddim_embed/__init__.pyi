@@ -52,13 +52,17 @@ from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
 from .networks.embedders import load_embedder as load_embedder
+from .networks.shift import DeltaNetwork as DeltaNetwork
 from .networks.unet import UNet as UNet
 from .parallel import use_one_core_per_operation as use_one_core_per_operation
 from .process import sampling as sampling
 from .process import schedules as schedules
+from .process.asymmetric import asymmetric_sample as asymmetric_sample
 from .process.exact import EmpiricalDenoiser as EmpiricalDenoiser
 from .process.process import Process as Process
 from .process.schedules import Rates as Rates
+from .semantics.direction import SemanticDirection as SemanticDirection
+from .semantics.editor import HSpaceEditor as HSpaceEditor
 from .store.legacy import load_legacy_weights as load_legacy_weights
 from .store.weights import load_weights as load_weights
 from .store.weights import record_weights as record_weights
