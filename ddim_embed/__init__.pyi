@@ -63,6 +63,8 @@ from .process.process import Process as Process
 from .process.schedules import Rates as Rates
 from .semantics.direction import SemanticDirection as SemanticDirection
 from .semantics.editor import HSpaceEditor as HSpaceEditor
+from .semantics.files import load_direction as load_direction
+from .semantics.files import record_direction as record_direction
 from .store.legacy import load_legacy_weights as load_legacy_weights
 from .store.weights import load_weights as load_weights
 from .store.weights import record_weights as record_weights
@@ -72,4 +74,6 @@ from .training.embedder import EmbedderTrainer as EmbedderTrainer
 from .training.embedder import LatentRegression as LatentRegression
 from .training.loop import train as train
 from .training.pairs import LatentPairs as LatentPairs
+from .training.shift import DeltaTrainer as DeltaTrainer
+from .training.shift import class_difference as class_difference
 from .version import __version__ as __version__

@@ -9,6 +9,7 @@ import numpy as np
 
 from ddim_embed import arguments
 from ddim_embed.data.npz import read_arrays
+from ddim_embed.limits import check_expansion
 from ddim_embed.store.atomic import replacing
 
 _SUFFIX = ".npz"
@@ -61,6 +62,12 @@ class SemanticDirection:
     def num_steps(self) -> int:
         """The number of steps of the sampler that it was found for."""
         return len(self.shifts)
+
+    @property
+    def distinct(self) -> np.ndarray:
+        """The shifts, or the first of them alone if all are the same."""
+        first = self.shifts[:1]
+        return first if (self.shifts == first).all() else self.shifts
 
     def __mul__(self, factor: float) -> Self:
         return self._with(self.shifts * arguments.number("factor", factor))
@@ -123,12 +130,10 @@ class SemanticDirection:
     def save(self, path: str | os.PathLike):
         """Writes the direction to an .npz file, replacing `path` in one rename."""
         path = _check_path(path)
-        first = self.shifts[:1]
-        shifts = first if (self.shifts == first).all() else self.shifts
         memory = io.BytesIO()
         np.savez_compressed(
             memory,
-            shifts=shifts,
+            shifts=self.distinct,
             num_steps=self.num_steps,
             **{name: getattr(self, name) for name in ("fingerprint", "strength", "name")},
         )
@@ -148,10 +153,9 @@ class SemanticDirection:
         try:
             words = {name: found[name].item() for name in ("fingerprint", "strength", "name")}
             count, shifts = found["num_steps"].item(), found["shifts"]
-            if len(shifts) == 1:
-                arguments.integer("num_steps", count, most=2**16)
-                shifts = np.broadcast_to(shifts, (count, *shifts.shape[1:]))
-            return cls(shifts, **words)
+            arguments.integer("num_steps", count)
+            check_expansion(f"The direction in {path}", count * shifts[0].nbytes)
+            return cls(np.broadcast_to(shifts, (count, *shifts.shape[1:])), **words)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a file of a direction: {error}") from error
 

@@ -108,7 +108,7 @@ class HSpaceEditor:
                 images have, or none.
         """
         pixels = self.generator.check_pixels(pixels)
-        weights = _contrasts(labels, len(pixels))
+        weights = arguments.contrasts("labels", labels, len(pixels))
         names = [name] * weights.shape[1] if isinstance(name, str) else [*name]
         if len(names) != weights.shape[1]:
             raise ValueError(
@@ -477,24 +477,6 @@ def _linearized(generator, h, skips, noisy_images, rates):
 
     denoise = generator.denoiser()
     return linearize(lambda h: denoise.decode(h, skips, noisy_images, rates), h)
-
-
-def _contrasts(labels, count):
-    """Weights of images whose sum is a mean difference, `(n, k)`."""
-    labels = arguments.array("labels", labels, np.float64)
-    if labels.ndim not in (1, 2) or len(labels) != count or not np.isin(labels, (0, 1)).all():
-        raise ValueError(
-            f"`labels` must be 0 or 1, of shape ({count},) or ({count}, k). "
-            f"Received: {arguments.received(labels)}"
-        )
-    labels = labels.reshape(count, -1)
-    positive, negative = labels.sum(axis=0), (1 - labels).sum(axis=0)
-    if not (positive.all() and negative.all()):
-        raise ValueError(
-            "There must be images with and without each attribute. Received: "
-            f"{positive.astype(int).tolist()} with it, {negative.astype(int).tolist()} without"
-        )
-    return labels / positive - (1 - labels) / negative
 
 
 def _parts(count):
