@@ -18,7 +18,7 @@ import ddim_embed
 from ddim_embed.generator import generator, pretrained
 from ddim_embed.metrics import classifier, perceptual
 from ddim_embed.networks import blocks as layers
-from ddim_embed.networks import embedders, unet
+from ddim_embed.networks import embedders, shift, unet
 from ddim_embed.training import denoiser as diffusion
 
 ROOT = Path(ddim_embed.__file__).resolve().parent.parent
@@ -96,6 +96,10 @@ SERIALISABLE = {
     layers.SpatialAttention: (lambda: layers.SpatialAttention(), IMAGES),
     layers.SqueezeExcitation: (lambda: layers.SqueezeExcitation(ratio=2), IMAGES),
     layers.NAFNetAttention: (lambda: layers.NAFNetAttention(), IMAGES),
+    shift.DeltaNetwork: (
+        lambda: shift.DeltaNetwork(8, num_steps=4, fingerprint="a", dims=6),
+        [IMAGES, VARIANCES],
+    ),
     unet.UNet: (lambda: unet.UNet(**UNET, attention="squeeze_excitation"), [IMAGES, VARIANCES]),
     embedders.ConvEmbedder: (lambda: embedders.ConvEmbedder(8, ((3, 5), (1, None))), IMAGES),
     diffusion.DiffusionModel: (
@@ -177,7 +181,7 @@ class TestSerialisation:
 
     def test_every_layer_and_model_is_registered_or_a_trainer(self):
         """What is registered loads from a file; trainers are made for a run and never saved."""
-        trainers = {"EmbedderTrainer", "LatentRegression", "TrainedModel"}
+        trainers = {"DeltaTrainer", "EmbedderTrainer", "LatentRegression", "TrainedModel"}
         classes = {
             value
             for module in pkgutil.walk_packages(ddim_embed.__path__, "ddim_embed.")

@@ -54,16 +54,19 @@ class DeltaNetwork(keras.Model):
         self.fingerprint = arguments.instance("fingerprint", fingerprint, str)
         self.dims = arguments.integer("dims", dims, 2)
         groups = max(n for n in range(1, _GROUPS + 1) if self.channels % n == 0)
+        policy = self.dtype_policy
 
         def pointwise(name, **options):
             return keras.layers.Conv2D(
-                self.channels, 1, data_format="channels_last", name=name, **options
+                self.channels, 1, data_format="channels_last", dtype=policy, name=name, **options
             )
 
-        self.embedding = SinusoidalEmbedding(self.dims)
+        self.embedding = SinusoidalEmbedding(self.dims, dtype=policy)
         self.input_conv = pointwise("input_conv")
-        self.time = keras.layers.Dense(self.channels, name="time")
-        self.norm = keras.layers.GroupNormalization(groups, epsilon=_EPSILON, name="norm")
+        self.time = keras.layers.Dense(self.channels, dtype=policy, name="time")
+        self.norm = keras.layers.GroupNormalization(
+            groups, epsilon=_EPSILON, dtype=policy, name="norm"
+        )
         self.output_conv = pointwise("output_conv", kernel_initializer="zeros")
         self.build()
 

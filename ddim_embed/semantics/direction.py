@@ -154,9 +154,9 @@ class SemanticDirection:
             words = {name: found[name].item() for name in ("fingerprint", "strength", "name")}
             count, shifts = found["num_steps"].item(), found["shifts"]
             arguments.integer("num_steps", count)
-            check_expansion(f"The direction in {path}", count * shifts[0].nbytes)
+            check_expansion(f"The direction in {path}", count * shifts[:1].nbytes)
             return cls(np.broadcast_to(shifts, (count, *shifts.shape[1:])), **words)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, IndexError) as error:
             raise ValueError(f"{path} is not a file of a direction: {error}") from error
 
     def _with(self, shifts):
