@@ -22,7 +22,13 @@ from ddim_embed.networks import kernels
 # tests but those of the kernels themselves (`xla_kernels`) run them without it.
 XLA_KERNELS = {
     name: getattr(kernels, name)
-    for name in ("_swish_gradient", "_add_swish", "_add_swish_gradient")
+    for name in (
+        "_swish_gradient",
+        "_add_swish",
+        "_add_swish_gradient",
+        "_add_swish_modulate",
+        "_scale_gradient",
+    )
 }
 for name, function in XLA_KERNELS.items():
     setattr(kernels, name, tf.function(function.python_function, autograph=False))

@@ -15,10 +15,19 @@ import tensorflow as tf
 from conftest import set_random_weights
 
 import ddim_embed
+from ddim_embed.autoencoder import autoencoder
 from ddim_embed.generator import generator, pretrained
 from ddim_embed.metrics import classifier, perceptual
 from ddim_embed.networks import blocks as layers
-from ddim_embed.networks import embedders, shift, unet
+from ddim_embed.networks import (
+    embedders,
+    group_normalized,
+    modulated_unet,
+    semantic_encoder,
+    shift,
+    unet,
+)
+from ddim_embed.training import autoencoder as autoencoder_training
 from ddim_embed.training import denoiser as diffusion
 
 ROOT = Path(ddim_embed.__file__).resolve().parent.parent
@@ -88,6 +97,17 @@ def test_no_file_names_a_path_of_the_developer_s_machine():
 IMAGES = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
 VARIANCES = np.array([0.2, 0.7], np.float32).reshape(2, 1, 1, 1)
 UNET = {"channels": 8, "widths": (4, 6), "block_depth": 1}
+SEMANTIC = np.array([[1, -1, 0.5], [0.3, 0, 2]], np.float32)
+
+
+def make_encoder():
+    return semantic_encoder.SemanticEncoder(8, (4, 6), 1, 3, 4, (2,))
+
+
+def make_decoder():
+    return modulated_unet.ModulatedUNet(3, **UNET)
+
+
 SERIALISABLE = {
     layers.Normalizer: (lambda: layers.Normalizer(8), IMAGES),
     layers.SinusoidalEmbedding: (lambda: layers.SinusoidalEmbedding(6, 2.0, 50.0), VARIANCES),
@@ -101,6 +121,27 @@ SERIALISABLE = {
         [IMAGES, VARIANCES],
     ),
     unet.UNet: (lambda: unet.UNet(**UNET, attention="squeeze_excitation"), [IMAGES, VARIANCES]),
+    group_normalized.GroupNorm: (lambda: group_normalized.GroupNorm(), IMAGES),
+    group_normalized.SelfAttention: (lambda: group_normalized.SelfAttention(), IMAGES),
+    semantic_encoder.EncoderBlock: (lambda: semantic_encoder.EncoderBlock(6, down=True), IMAGES),
+    semantic_encoder.SemanticEncoder: (make_encoder, IMAGES),
+    modulated_unet.ModulatedUNet: (make_decoder, [IMAGES, VARIANCES, SEMANTIC]),
+    autoencoder_training.AutoencoderNetwork: (
+        lambda: autoencoder_training.AutoencoderNetwork(make_encoder(), make_decoder()),
+        [IMAGES, VARIANCES, IMAGES[::-1].copy()],
+    ),
+    autoencoder_training.AutoencoderModel: (
+        lambda: autoencoder_training.AutoencoderModel(
+            autoencoder_training.AutoencoderNetwork(make_encoder(), make_decoder()), ema=0.5
+        ),
+        [IMAGES, VARIANCES, IMAGES[::-1].copy()],
+    ),
+    autoencoder.Autoencoder: (
+        lambda: autoencoder.Autoencoder(
+            make_encoder(), generator.Generator(make_decoder(), image_shape=(4, 4, 8))
+        ),
+        IMAGES,
+    ),
     embedders.ConvEmbedder: (lambda: embedders.ConvEmbedder(8, ((3, 5), (1, None))), IMAGES),
     diffusion.DiffusionModel: (
         lambda: diffusion.DiffusionModel(
@@ -176,6 +217,7 @@ class TestSerialisation:
             value
             for name, value in keras.saving.get_custom_objects().items()
             if name.startswith("ddim_embed>") and isinstance(value, type)
+            if issubclass(value, keras.layers.Layer)
         }
         assert registered == SERIALISABLE.keys()
 

@@ -34,6 +34,12 @@ class AutoencoderNetwork(keras.Model):
         semantic = self.encoder(images, training=training)
         return self.decoder([noisy_images, noise_variances, semantic], training=training)
 
+    @property
+    def trunk_numbers(self):
+        """Numbers, in `trainable_variables`, of those that a decoder has from a `UNet`."""
+        trunk = {id(variable) for variable in self.decoder.trunk_variables}
+        return [i for i, variable in enumerate(self.trainable_variables) if id(variable) in trunk]
+
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])
 

@@ -34,7 +34,7 @@ def train_autoencoder(verb):
         model.normalizer.adapt(sources.load(config, "train", limit=_NORMALIZER_IMAGES))
     else:
         model.normalizer.set_weights(generator.normalizer.get_weights())
-        slow = [variable.path for variable in network.decoder.trunk_variables]
+        slow = network.trunk_numbers
         before = {"generator": find_weights(config.name, "generator", config.weights)[1]["sha256"]}
     if config.further:
         if path := runs.recorded_before(config, "autoencoder", folder):
