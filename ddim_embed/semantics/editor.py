@@ -11,7 +11,6 @@ from ddim_embed import arguments
 from ddim_embed.data import crop_padding
 from ddim_embed.generator.generator import DECODE_BATCH, Generator
 from ddim_embed.memory import require_memory
-from ddim_embed.methods.registry import embed
 from ddim_embed.networks.shift import DeltaNetwork
 from ddim_embed.process import noise, sampling
 from ddim_embed.process.asymmetric import asymmetric_sample
@@ -334,7 +333,9 @@ class HSpaceEditor:
         Raises:
             ValueError: for other shapes, or pixels that are not in [0, 1].
         """
-        from ddim_embed.metrics.perceptual import load_perceptual_distance  # needs TensorFlow
+        # Not at the top: they need TensorFlow.
+        from ddim_embed.methods.registry import embed
+        from ddim_embed.metrics.perceptual import load_perceptual_distance
 
         pixels = self.generator.check_pixels(pixels)
         if latents is None:
