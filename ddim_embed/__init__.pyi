@@ -17,10 +17,21 @@ from .analysis.interpolation import slerp as slerp
 from .analysis.jacobian import principal_angles as principal_angles
 from .analysis.jacobian import singular_vectors as singular_vectors
 from .analysis.projection import project as project
+from .autoencoder.attributes import AttributeClassifier as AttributeClassifier
+from .autoencoder.attributes import fit_attribute_classifier as fit_attribute_classifier
+from .autoencoder.attributes import fit_few_shot_classifier as fit_few_shot_classifier
+from .autoencoder.attributes import load_attribute_classifier as load_attribute_classifier
+from .autoencoder.attributes import record_attribute_classifier as record_attribute_classifier
 from .autoencoder.autoencoder import Autoencoder as Autoencoder
 from .autoencoder.autoencoder import Code as Code
+from .autoencoder.fitting import fit_prior as fit_prior
+from .autoencoder.gaussian import GaussianPrior as GaussianPrior
 from .autoencoder.pretrained import build_autoencoder as build_autoencoder
 from .autoencoder.pretrained import load_autoencoder as load_autoencoder
+from .autoencoder.prior import SemanticPrior as SemanticPrior
+from .autoencoder.prior import build_prior as build_prior
+from .autoencoder.prior import load_prior as load_prior
+from .data import load_attributes as load_attributes
 from .data import load_images as load_images
 from .data import read_image_files as read_image_files
 from .data import stream_images as stream_images
@@ -49,6 +60,8 @@ from .metrics.classifier import load_feature_classifier as load_feature_classifi
 from .metrics.classifier import train_feature_classifier as train_feature_classifier
 from .metrics.frechet import fid as fid
 from .metrics.frechet import frechet_distance as frechet_distance
+from .metrics.identity import FaceIdentity as FaceIdentity
+from .metrics.identity import load_face_identity as load_face_identity
 from .metrics.perceptual import PerceptualDistance as PerceptualDistance
 from .metrics.perceptual import load_perceptual_distance as load_perceptual_distance
 from .metrics.perceptual import lpips as lpips
@@ -56,6 +69,7 @@ from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
 from .networks.embedders import load_embedder as load_embedder
+from .networks.latent_mlp import LatentMLP as LatentMLP
 from .networks.modulated_unet import ModulatedUNet as ModulatedUNet
 from .networks.semantic_encoder import SemanticEncoder as SemanticEncoder
 from .networks.shift import DeltaNetwork as DeltaNetwork
@@ -83,6 +97,7 @@ from .training.embedder import LatentRegression as LatentRegression
 from .training.loop import train as train
 from .training.optimizers import PartwiseAdam as PartwiseAdam
 from .training.pairs import LatentPairs as LatentPairs
+from .training.prior import PriorModel as PriorModel
 from .training.shift import DeltaTrainer as DeltaTrainer
 from .training.shift import class_difference as class_difference
 from .version import __version__ as __version__

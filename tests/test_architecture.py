@@ -15,13 +15,14 @@ import tensorflow as tf
 from conftest import set_random_weights
 
 import ddim_embed
-from ddim_embed.autoencoder import autoencoder
+from ddim_embed.autoencoder import autoencoder, prior
 from ddim_embed.generator import generator, pretrained
-from ddim_embed.metrics import classifier, perceptual
+from ddim_embed.metrics import classifier, identity, perceptual
 from ddim_embed.networks import blocks as layers
 from ddim_embed.networks import (
     embedders,
     group_normalized,
+    latent_mlp,
     modulated_unet,
     semantic_encoder,
     shift,
@@ -29,6 +30,7 @@ from ddim_embed.networks import (
 )
 from ddim_embed.training import autoencoder as autoencoder_training
 from ddim_embed.training import denoiser as diffusion
+from ddim_embed.training import prior as prior_training
 
 ROOT = Path(ddim_embed.__file__).resolve().parent.parent
 
@@ -108,8 +110,11 @@ def make_decoder():
     return modulated_unet.ModulatedUNet(3, **UNET)
 
 
+VECTORS = [IMAGES[:, 0, 0], VARIANCES[:, 0, 0]]
+MLP = {"dims": 8, "hidden": 5, "depth": 3, "seed": 4}
 SERIALISABLE = {
     layers.Normalizer: (lambda: layers.Normalizer(8), IMAGES),
+    layers.VectorNormalizer: (lambda: layers.VectorNormalizer(8), VECTORS[0]),
     layers.SinusoidalEmbedding: (lambda: layers.SinusoidalEmbedding(6, 2.0, 50.0), VARIANCES),
     layers.BatchNorm: (lambda: layers.BatchNorm(momentum=0.8, epsilon=0.1), IMAGES),
     layers.ResidualBlock: (lambda: layers.ResidualBlock(5, attention="nafnet"), IMAGES),
@@ -149,12 +154,19 @@ SERIALISABLE = {
         ),
         [IMAGES, VARIANCES],
     ),
+    latent_mlp.LatentMLP: (lambda: latent_mlp.LatentMLP(**MLP), VECTORS),
+    prior_training.PriorModel: (
+        lambda: prior_training.PriorModel(latent_mlp.LatentMLP(**MLP), ema=0.5),
+        VECTORS,
+    ),
+    prior.SemanticPrior: (lambda: prior.build_prior(8, 5, 3, "linear", num_steps=2), VECTORS[0]),
     generator.Generator: (
         lambda: pretrained.build_generator(
             (4, 4, 8), (4, 6), 1, "spatial", "cosine", 2, "transfer", padding=1
         ),
         IMAGES,
     ),
+    identity.FaceIdentity: (lambda: identity.FaceIdentity(size=103), IMAGES[..., :3]),
     perceptual.PerceptualDistance: (
         lambda: perceptual.PerceptualDistance(min_size=40),
         [IMAGES[..., :3], IMAGES[..., 3:6]],

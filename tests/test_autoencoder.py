@@ -490,3 +490,42 @@ class TestAutoencoder:
         )  # fmt: skip
         with pytest.raises(WeightsError, match="lacks `semantic_dims`"):
             de.load_autoencoder("toys", tmp_path)
+
+
+class TestInterpolation:
+    def test_ends_are_the_decoded_codes_and_the_middle_is_of_both_subcodes(self, autoencoder):
+        ends = [
+            de.Code(normal(2, 3, seed=seed), autoencoder.generator.latents(2, seed))
+            for seed in (1, 2)
+        ]
+        found = de.interpolate(autoencoder, *ends, num=3)
+        assert found.shape == (2, 3, 16, 16, 1)
+        for index, end in ((0, ends[0]), (2, ends[1])):
+            assert_close(found[:, index], autoencoder.decode(end), 1e-5)
+        middle = de.Code(
+            (ends[0].semantic + ends[1].semantic) / 2,
+            de.slerp(ends[0].latents, ends[1].latents, 0.5),
+        )
+        assert_close(found[:, 1], autoencoder.decode(middle), 1e-5)
+        cross = de.interpolate(autoencoder, *ends, num=3, kind="pixels")
+        assert_close(cross[:, 1], (cross[:, 0] + cross[:, 2]) / 2, 1e-6)
+
+    def test_codes_without_latents(self, autoencoder):
+        with pytest.raises(ValueError, match="Codes must have latents to be interpolated"):
+            de.interpolate(autoencoder, de.Code(normal(1, 3)), de.Code(normal(1, 3)), num=3)
+
+    def test_the_length_of_a_path(self, autoencoder):
+        """Of the pixels' squared error on a cross-fade: the squared distance of its ends."""
+        ends = [
+            de.Code(normal(2, 3, seed=seed), autoencoder.generator.latents(2, seed))
+            for seed in (1, 2)
+        ]
+        found = de.path_length(
+            autoencoder, *ends, kind="pixels", samples=2, epsilon=0.1, distance=mean_square
+        )
+        first, last = (autoencoder.decode(end).numpy() for end in ends)
+        assert_close(found.each, mean_square(first, last), 1e-3)
+
+
+def mean_square(pixels, other):
+    return np.square(pixels - other).mean(axis=(1, 2, 3))

@@ -90,6 +90,20 @@ def edited():
     return editor.edit(generator.latents(3), direction, strength=0.5, boost=0.6, seed=2)
 
 
+def make_autoencoder():
+    """A semantic encoder and a modulated U-Net, which has modulations from the start."""
+    sizes = {"channels": 1, "widths": (4, 8), "block_depth": 1}
+    encoder = de.SemanticEncoder(**sizes, dims=3, image_size=8)
+    network = de.AutoencoderNetwork(encoder, de.ModulatedUNet(3, **sizes))
+    set_weights(network, seed=4)
+    output = network.decoder.output_conv.kernel
+    output.assign(0.01 * output.value)  # as in `make_denoiser`
+    model = de.AutoencoderModel(network, seed=5, ema=0.9, prediction="velocity")
+    model.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
+    model.compile(de.PartwiseAdam(1e-4, network.trunk_numbers, 0.2, global_clipnorm=1.0))
+    return model
+
+
 def runs():
     """Name -> function that makes a compiled model."""
     made = {
@@ -105,13 +119,14 @@ def runs():
         made[f"embedder/{network}"] = lambda network=network: make_trainer(
             network, remat=True, loss="root_mean_square"
         )
+    made["autoencoder"] = make_autoencoder
     made["embedder/loop"] = lambda: make_trainer("conv3_16", remat=True)
     made["embedder/from_scratch"] = lambda: make_trainer("unet", adapt_statistics=True)
     made["delta"] = make_delta_trainer
     return made
 
 
-RESUMED = ("denoiser/noise", "embedder/unet")
+RESUMED = ("denoiser/noise", "embedder/unet", "autoencoder")
 
 
 def main(out, folder):

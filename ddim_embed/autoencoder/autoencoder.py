@@ -107,6 +107,11 @@ class Autoencoder(keras.Model):
         return self.generator.image_shape
 
     @property
+    def padding(self):
+        """Rows and columns at each border that hold no data."""
+        return self.generator.padding
+
+    @property
     def dims(self):
         """Length of the semantic vectors."""
         return self.encoder.dims

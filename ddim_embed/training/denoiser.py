@@ -72,7 +72,7 @@ class DiffusionModel(TrainedModel):
         self.seed = arguments.seed(seed)
         self.loss_name = loss
         self.prediction = check_prediction(prediction)
-        self.normalizer = Normalizer(network.channels, name="normalizer")
+        self.normalizer = self.make_normalizer(network)
         self.network = network
         self.ema_network = type(network).from_config(network.get_config())
         self.ema_network.set_weights(network.get_weights())
@@ -89,6 +89,10 @@ class DiffusionModel(TrainedModel):
         self.loss_tracker = keras.metrics.Mean(name="loss", dtype="float32")
         self.image_loss_tracker = keras.metrics.Mean(name="image_loss", dtype="float32")
         self.built = True
+
+    def make_normalizer(self, network):
+        """What takes a batch to the space of the network, from its sizes alone."""
+        return Normalizer(network.channels, name="normalizer")
 
     @property
     def trained(self):
@@ -133,10 +137,11 @@ class DiffusionModel(TrainedModel):
         times_seed, noise_seed = noise.split(seed)
         count, *shape = ops.shape(images)
         first, total = backend.rows_of_replica(count)
-        times = noise.uniform((total, 1, 1, 1), times_seed)
+        ones = (1,) * len(shape)
+        times = noise.uniform((total, *ones), times_seed)
         if evenly:
-            numbers = ops.arange(total, dtype="float32")
-            times = (times + ops.reshape(numbers, (-1, 1, 1, 1))) / ops.cast(total, "float32")
+            numbers = ops.reshape(ops.arange(total, dtype="float32"), (-1, *ones))
+            times = (times + numbers) / ops.cast(total, "float32")
         noises = noise.normal((total, *shape), noise_seed)
         if total is not count:
             times, noises = times[first : first + count], noises[first : first + count]

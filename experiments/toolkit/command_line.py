@@ -229,6 +229,9 @@ def with_command(error):
         return str(error)
     if name == "alexnet":
         command = command_of("lpips_weights", ["ARRAYS.npz", "tests/golden/lpips_portraits.npz"])
+    elif name == "resnet29":
+        golden = "tests/golden/identity_portraits.npz"
+        command = command_of("identity_weights", ["ARRAYS.npz", golden])
     elif name == "features":
         command = command_of("features", [error.dataset])
     else:
