@@ -552,6 +552,8 @@ class TestRecords:
                 de.load_direction("faces", name, tmp_path)
         with pytest.raises(ValueError, match="`direction` must be a `SemanticDirection`"):
             de.record_direction(tmp_path, "faces", self.direction.shifts, data=None)
+        with pytest.raises(ValueError, match="not finite"):
+            de.record_direction(tmp_path, "faces", 1e5 * self.direction, data=None)
         record = path.with_name("direction_a.json")
         entry = json.loads(record.read_text())
         for key, value, words in (

@@ -3,32 +3,20 @@
 import math
 from pathlib import Path
 
-import keras
 import numpy as np
-from keras import ops
 
 from ddim_embed import arguments
 from ddim_embed.semantics.direction import SemanticDirection
+from ddim_embed.store.arrays import load_arrays, record_arrays
 from ddim_embed.store.schema import Kind, integer, integers
-from ddim_embed.store.weights import load_recorded, record_weights
+from ddim_embed.store.weights import load_recorded
 
 _CONFIG = {
     "shape": integers(1, 2**15, 4, 4),
-    "num_steps": integer(1, 2**16),
+    "num_steps": integer(1, 2**12),
     "fingerprint": Kind(lambda value: isinstance(value, str), "the key of a generator"),
     "strength": Kind(lambda value: type(value) in (int, float), "a number"),
 }
-
-
-class _Shifts(keras.Model):
-    """The shifts of a direction as what is recorded: the weights of a model."""
-
-    def __init__(self, shape, num_steps):
-        if shape[0] not in (1, num_steps):
-            raise ValueError(f"There must be 1 or {num_steps} shifts. Received: {shape[0]}")
-        super().__init__(dtype="float32")
-        self.shifts = self.add_weight(shape=tuple(shape), name="shifts", initializer="zeros")
-        self.built = True
 
 
 def record_direction(
@@ -56,7 +44,8 @@ def record_direction(
         `(path, entry)`, as `record_weights`.
 
     Raises:
-        ValueError: for names that are not plain, or values that JSON does not have.
+        ValueError: for names that are not plain, values that JSON does not have, or shifts beyond
+            the range of float16.
 
     Example:
         >>> smiling = de.SemanticDirection(np.ones((10, 4, 4, 8)), "mine", 0.7, name="Smiling")
@@ -67,20 +56,20 @@ def record_direction(
         0.7
     """
     arguments.instance("direction", direction, SemanticDirection)
-    rows = direction.distinct
-    model = _Shifts(rows.shape, direction.num_steps)
-    model.shifts.assign(rows)
+    with np.errstate(over="ignore"):  # what is too large for it is refused as not finite
+        rows = np.float16(direction.distinct)
     config = {
-        "shape": rows.shape,
+        "shape": [*rows.shape],
         "num_steps": direction.num_steps,
         "fingerprint": direction.fingerprint,
         "strength": direction.strength,
     }
-    return record_weights(
+    return record_arrays(
         root,
         dataset,
         _name(direction.name),
-        model,
+        {"shifts": rows},
+        ("numpy",),
         config=config,
         data=data,
         budget=budget or {},
@@ -110,17 +99,25 @@ def load_direction(dataset: str, name: str, root: str | Path | None = None) -> S
         ...     print(str(error).partition(" in ")[0])
         No weights `mnist/direction_Smiling`
     """
-    model, _, entry = load_recorded(
-        lambda config: _Shifts(config["shape"], config["num_steps"]),
+    arrays, _, entry = load_recorded(
+        _empty,
         _CONFIG,
         dataset,
         _name(name),
         root,
         least_size=lambda config: 2 * math.prod(config["shape"]),
+        load=load_arrays,
     )
-    config, rows = entry["config"], ops.convert_to_numpy(model.shifts.value)
+    config, rows = entry["config"], arrays["shifts"]
     shifts = np.broadcast_to(rows, (config["num_steps"], *rows.shape[1:]))
     return SemanticDirection(shifts, config["fingerprint"], config["strength"], name)
+
+
+def _empty(config):
+    count, *_ = config["shape"]
+    if count not in (1, config["num_steps"]):
+        raise ValueError(f"There must be 1 or {config['num_steps']} shifts. Received: {count}")
+    return {"shifts": np.empty(config["shape"], np.float32)}
 
 
 def _name(name):
