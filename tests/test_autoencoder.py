@@ -1,5 +1,8 @@
 """Diffusion autoencoders: networks, joint training, codes, and what Gaussian data give exactly."""
 
+import contextlib
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +10,9 @@ import tensorflow as tf
 from conftest import assert_close, make_generator, make_pixels, set_random_weights
 
 import ddim_embed as de
+from ddim_embed.autoencoder.attributes import rejection
 from ddim_embed.autoencoder.pretrained import autoencoder_config
+from ddim_embed.autoencoder.prior import prior_config
 from ddim_embed.networks.group_normalized import GroupNorm, SelfAttention
 from ddim_embed.store.weights import WeightsError
 
@@ -483,6 +488,16 @@ class TestAutoencoder:
         assert np.array_equal(loaded.decode(code, 0), autoencoder.decode(code, 0))
         with pytest.raises(FileNotFoundError, match="No weights `toy/autoencoder`"):
             de.load_autoencoder("toy", tmp_path)
+        assert loaded.prior is None and loaded.checksum
+        for key, left_out in ((loaded.checksum, False), ("b" * 64, True)):
+            prior = de.build_prior(3, 4, 2, autoencoder=key)
+            de.record_weights(
+                tmp_path, "toys", "prior", prior,
+                config=prior_config(prior), data="toys", budget={}, errors={},
+            )  # fmt: skip
+            with contextlib.nullcontext() if not left_out else pytest.warns(match="is left out"):
+                loaded = de.load_autoencoder("toys", tmp_path)
+            assert (loaded.prior is None) == left_out
         del config["semantic_dims"]
         de.record_weights(
             tmp_path, "toys", "autoencoder", autoencoder,
@@ -490,6 +505,91 @@ class TestAutoencoder:
         )  # fmt: skip
         with pytest.raises(WeightsError, match="lacks `semantic_dims`"):
             de.load_autoencoder("toys", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def attributes(autoencoder):
+    """Standardised vectors with known attributes, and their classifier."""
+    autoencoder.standardizer.adapt(2 + 3 * normal(200, 3))
+    vectors = normal(300, 3, seed=1)
+    labels = vectors[:, :2] + 0.3 * normal(300, 2, seed=2) > 0
+    return vectors, de.fit_attribute_classifier(vectors, labels, ("big", "red"))
+
+
+class TestManipulation:
+    def test_vectors_are_standardised_by_the_images_they_are_adapted_to(self, autoencoder):
+        pixels = make_pixels(40, (16, 16, 1))
+        own = de.Autoencoder(autoencoder.encoder, autoencoder.generator)
+        own.adapt(pixels)
+        vectors = own.standardize(own.encode(pixels).semantic)
+        assert_close(vectors.mean(axis=0) + 1, np.ones(3), 1e-4)
+        assert_close(vectors.std(axis=0, ddof=1), np.ones(3), 1e-4)
+        assert_close(own.unstandardize(vectors), own.encode(pixels).semantic, 1e-5)
+
+    def test_a_step_of_a_strength(self, autoencoder, attributes):
+        _, classifier = attributes
+        code = de.Code(normal(2, 3), autoencoder.generator.latents(2))
+        direction = classifier.direction("red")
+        moved = autoencoder.manipulate(code, direction, strength=0.3)
+        change = autoencoder.standardize(moved.semantic) - autoencoder.standardize(code.semantic)
+        assert_close(change, np.tile(0.3 * np.sqrt(3) * np.asarray(direction), (2, 1)), 1e-5)
+        assert np.array_equal(moved.latents, code.latents)
+        assert type(2 * direction) is np.ndarray
+
+    @pytest.mark.parametrize("target, sign", [("median", 1), ("negative_median", -1)])
+    def test_a_step_to_the_median(self, autoencoder, attributes, target, sign):
+        vectors, classifier = attributes
+        code = de.Code(autoencoder.unstandardize(vectors[:5]))
+        moved = autoencoder.manipulate(code, classifier.direction("red"), target=target)
+        logits = classifier.logits(autoencoder.standardize(moved.semantic))[:, 1]
+        all_logits = classifier.logits(vectors)[:, 1]
+        positive = vectors[:, 1] + 0.3 * normal(300, 2, seed=2)[:, 1] > 0
+        median = np.median(all_logits[positive if sign > 0 else ~positive])
+        assert_close(logits, np.full(5, median), 1e-5)
+
+    def test_what_belongs_to_another_autoencoder(self, autoencoder, attributes):
+        _, classifier = attributes
+        own = de.Autoencoder(autoencoder.encoder, autoencoder.generator)
+        own.checksum = "a" * 64
+        foreign = dataclasses.replace(classifier, autoencoder="b" * 64)
+        with pytest.raises(ValueError, match="The classifier is of another autoencoder"):
+            own.manipulate(normal(1, 3), foreign.direction("red"))
+        with pytest.raises(ValueError, match=r"The code is of another .* bbbbbbbbbbbb, these aaaa"):
+            own.decode(de.Code(normal(1, 3), autoencoder="b" * 64), seed=0)
+        prior = de.build_prior(3, 4, 2, autoencoder="b" * 64)
+        with pytest.raises(ValueError, match="The prior is of another autoencoder"):
+            own.prior = prior
+        with pytest.raises(ValueError, match=r"must be of vectors of 3 numbers. Received: 4"):
+            own.prior = de.build_prior(4, 4, 2)
+        with pytest.raises(ValueError, match="`direction` must be that of a classifier"):
+            own.manipulate(normal(1, 3), np.ones(3), target="median")
+        with pytest.raises(ValueError, match="`target` must be one of"):
+            own.manipulate(normal(1, 3), np.ones(3), target="medium")
+
+
+class TestSamples:
+    def test_images_of_the_prior_s_vectors(self, autoencoder, attributes):
+        own = de.Autoencoder(autoencoder.encoder, autoencoder.generator)
+        own.standardizer.set_weights(autoencoder.standardizer.get_weights())
+        with pytest.raises(ValueError, match="no prior of its semantic vectors"):
+            own.sample(1)
+        own.prior = de.build_prior(3, 4, 2)
+        own.prior.normalizer.set_weights(own.standardizer.get_weights())
+        found = own.sample(3, seed=2, prior_steps=4)
+        vectors = own.prior.sample(3, 2, 4)
+        assert_close(found, own.decode(vectors, seed=2), 1e-6)
+        one = own.sample(3, seed=2, num_steps=1, prior_steps=4)
+        assert_close(one, own.with_steps(1).decode(vectors, seed=2), 1e-6)
+
+        _, classifier = attributes
+        pixels = own.sample_class(4, classifier, "red", threshold=0.9, seed=1, prior_steps=4)
+        accepted = rejection(
+            lambda count, seed: own.prior.sample(count, seed, 4),
+            lambda vectors: classifier.probabilities(own.standardize(vectors))[:, 1],
+            4, threshold=0.9, seed=1,
+        ).vectors  # fmt: skip
+        assert classifier.probabilities(own.standardize(accepted))[:, 1].min() >= 0.9
+        assert_close(pixels, own.decode(accepted, seed=1), 1e-6)
 
 
 class TestInterpolation:

@@ -7,7 +7,6 @@ images, as `Autoencoder.standardize` makes them: a step of one length then means
 import dataclasses
 import math
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,17 +18,13 @@ from ddim_embed import arguments
 from ddim_embed.metrics import ranking
 from ddim_embed.metrics.ranking import Ranking
 from ddim_embed.store.arrays import load_arrays, record_arrays
-from ddim_embed.store.schema import Kind, integer
+from ddim_embed.store.schema import CHECKSUM, Kind, integer
 from ddim_embed.store.weights import load_recorded
 
 NAME = "classifier"  # of the weights file
 # Of the mean loss: the sum of 8,000 images then has a gradient of at most 1e-8.
 _TOLERANCE = 1e-12
 _BATCH = 256
-
-
-def _is_key(value):
-    return value is None or (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value))
 
 
 # What a record says of a classifier.
@@ -45,7 +40,7 @@ _CONFIG = {
     ),
     "dims": integer(1, 2**20),
     "penalty": Kind(lambda value: type(value) in (int, float) and value > 0, "a positive number"),
-    "autoencoder": Kind(_is_key, "64 hexadecimal digits, or null"),
+    "autoencoder": CHECKSUM,
 }
 
 
@@ -92,10 +87,12 @@ class AttributeClassifier:
         """The column of an attribute; a ValueError, with the nearest name, if there is none."""
         return self.names.index(arguments.choice("name", name, self.names))
 
-    def direction(self, name: str) -> np.ndarray:
+    def direction(self, name: str) -> "AttributeDirection":
         """The unit vector `(d,)` along which the logit of an attribute grows."""
         weights = self.weights[self.index(name)]
-        return weights / np.linalg.norm(weights)
+        direction = (weights / np.linalg.norm(weights)).view(AttributeDirection)
+        direction.classifier, direction.name = self, name
+        return direction
 
     def logits(self, vectors: np.ndarray) -> np.ndarray:
         """Logits of the attributes, float64 `(n, k)`; above 0 an attribute is likely.
@@ -141,6 +138,21 @@ class AttributeClassifier:
         logits = self.logits(vectors)
         labels = _check_labels(labels, (len(logits), len(self.names)))
         return ranking.rank(measure, logits, labels, self.names, **options)
+
+
+class AttributeDirection(np.ndarray):
+    """A direction of vectors that knows its attribute; what is computed of it is an array.
+
+    Attributes:
+        classifier: the `AttributeClassifier`, or None.
+        name: the attribute, or None.
+    """
+
+    classifier = None
+    name = None
+
+    def __array_wrap__(self, values, context=None, return_scalar=False):
+        return np.asarray(values)[()] if return_scalar else np.asarray(values)
 
 
 def fit_attribute_classifier(
@@ -189,7 +201,7 @@ def fit_attribute_classifier(
     labels = _check_labels(labels, (len(vectors), len(names)))
     penalty = arguments.number("penalty", penalty, above=0)
     weighting = "balanced" if arguments.flag("balanced", balanced) else None
-    if not _is_key(autoencoder):
+    if not CHECKSUM.holds(autoencoder):
         raise ValueError(
             "`autoencoder` must be a sha256, 64 hexadecimal digits, or None. "
             f"Received: {arguments.received(autoencoder)}"

@@ -1,10 +1,13 @@
 """Autoencoders built from plain options, and loaded by name."""
 
+import contextlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from ddim_embed import arguments
 from ddim_embed.autoencoder.autoencoder import Autoencoder
+from ddim_embed.autoencoder.prior import load_prior
 from ddim_embed.generator.generator import Generator
 from ddim_embed.generator.pretrained import generator_config, generator_kinds
 from ddim_embed.networks.blocks import dtype_policy
@@ -13,7 +16,7 @@ from ddim_embed.networks.semantic_encoder import SemanticEncoder
 from ddim_embed.process.process import Process
 from ddim_embed.process.sampling import LAST_STEPS
 from ddim_embed.store.schema import integer, integers, one_of
-from ddim_embed.store.weights import load_recorded
+from ddim_embed.store.weights import MissingWeightsError, load_recorded
 
 DECODERS = ("modulated",)
 _CONFIG = generator_kinds() | {
@@ -117,7 +120,7 @@ def load_autoencoder(
         name, root, num_steps, precision, last_step: as for `load_generator`.
 
     Returns:
-        An `Autoencoder`.
+        An `Autoencoder`, with its prior if that was trained.
 
     Raises:
         FileNotFoundError: if there are no such weights; says which there are.
@@ -129,7 +132,18 @@ def load_autoencoder(
     options = {"num_steps": num_steps, "precision": precision}
     if last_step is not None:
         options["last_step"] = last_step
-    autoencoder, _, _ = load_recorded(
+    autoencoder, _, entry = load_recorded(
         lambda config: build_autoencoder(**config | options), _CONFIG, name, "autoencoder", root
     )
+    autoencoder.checksum = entry["sha256"]
+    with contextlib.suppress(MissingWeightsError):
+        prior = load_prior(name, root)
+        if prior.autoencoder in (None, autoencoder.checksum):
+            autoencoder.prior = prior
+        else:
+            warnings.warn(
+                f"The prior {name}/prior is left out: it is of other weights of the autoencoder, "
+                "before they were trained again.",
+                stacklevel=2,
+            )
     return autoencoder

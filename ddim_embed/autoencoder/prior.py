@@ -21,7 +21,7 @@ from ddim_embed.process.schedules import (
     schedule_from_config,
     schedule_to_config,
 )
-from ddim_embed.store.schema import integer, one_of
+from ddim_embed.store.schema import CHECKSUM, integer, one_of
 from ddim_embed.store.weights import load_recorded
 
 # Vectors that are sampled at a time: larger batches gain nothing, and memory grows with them.
@@ -35,6 +35,7 @@ _CONFIG = {
     "depth": integer(2, 2**8),
     "schedule": one_of(SCHEDULES),
     "prediction": one_of(PREDICTIONS),
+    "autoencoder": CHECKSUM,
 }
 
 
@@ -51,6 +52,10 @@ class SemanticPrior(keras.Model):
             noise_variances]`, of shapes `(batch, dims)` and `(batch, 1)`, to predicted noises.
         normalizer: a `VectorNormalizer`; None for one that is not adapted yet.
         process: a `Process`; None for the constant schedule and 100 steps.
+
+    Attributes:
+        autoencoder: checksum of the weights of the autoencoder that makes such vectors; None if it
+            is not known.
 
     Raises:
         ValueError: for other objects.
@@ -79,6 +84,7 @@ class SemanticPrior(keras.Model):
         self.normalizer = normalizer or VectorNormalizer(network.dims, name="normalizer")
         arguments.instance("normalizer", self.normalizer, VectorNormalizer)
         self.network = network
+        self.autoencoder = None
         self.trainable = False
         self.built = True
         self._compiled = backend.compiled(self._sample, static_argnums=2, reduce_retracing=True)
@@ -200,12 +206,14 @@ def build_prior(
     schedule: str = "constant",
     prediction: str = "noise",
     num_steps: int = NUM_STEPS,
+    autoencoder: str | None = None,
 ) -> SemanticPrior:
     """A prior with random weights.
 
     Args:
         dims, hidden, depth: sizes of its `LatentMLP`.
         schedule, prediction, num_steps: as for `Process`.
+        autoencoder: checksum of the weights of the autoencoder that makes such vectors, if known.
 
     Returns:
         A `SemanticPrior`.
@@ -218,7 +226,9 @@ def build_prior(
         (2, 4)
     """
     network = LatentMLP(dims, hidden, depth, dtype="float32")
-    return SemanticPrior(network, process=Process(schedule, num_steps, prediction=prediction))
+    prior = SemanticPrior(network, process=Process(schedule, num_steps, prediction=prediction))
+    prior.autoencoder = autoencoder
+    return prior
 
 
 def prior_config(prior: SemanticPrior) -> dict:
@@ -235,6 +245,7 @@ def prior_config(prior: SemanticPrior) -> dict:
         "depth": network.depth,
         "schedule": schedule,
         "prediction": prior.process.prediction,
+        "autoencoder": prior.autoencoder,
     }
 
 
