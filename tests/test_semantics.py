@@ -207,7 +207,7 @@ class TestFit:
                 expected = h[0].numpy()[with_it].mean(axis=0) - h[0].numpy()[~with_it].mean(axis=0)
                 assert_close(each.shifts[step], expected, 1e-4)  # float32
         single = editor.fit(self.pixels, self.labels[:, 1].astype(bool), seed=7)
-        np.testing.assert_array_equal(single.shifts, found[1].shifts)
+        assert_close(single.shifts, found[1].shifts, 1e-5)  # float32, summed in another order
         assert single.strength == 1 and single.fingerprint == generator.denoiser_fingerprint()
         other = editor.fit(self.pixels, self.labels[:, 1], seed=8)
         assert np.abs(other.shifts - single.shifts).max() > 1e-3
