@@ -60,13 +60,13 @@ class HSpaceEditor:
         ValueError: for anything else.
 
     Example:
-        >>> generator = de.load_generator("fashion_mnist", num_steps=2)
-        >>> pixels, labels = de.load_images("fashion_mnist", "test", limit=8, source="sample")
+        >>> generator = de.build_generator((16, 16, 1), widths=(4, 8), block_depth=1, num_steps=2)
         >>> editor = de.HSpaceEditor(generator)
-        >>> trousers = editor.fit(pixels, labels == 1)
-        >>> latents = de.embed(generator, pixels[:2], "unet").latents
-        >>> editor.edit(latents, trousers, strength=0.5).shape
-        (2, 32, 32, 1)
+        >>> pixels, labels = generator.sample(8).clip(0, 1), np.arange(8) % 2
+        >>> direction = editor.fit(pixels, labels)
+        >>> latents = de.embed(generator, pixels[:2], "ddim_inversion").latents
+        >>> editor.edit(latents, direction, strength=0.5).shape
+        (2, 16, 16, 1)
     """
 
     def __init__(self, generator: Generator):
