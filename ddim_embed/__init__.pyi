@@ -58,6 +58,7 @@ from .methods.registry import embed as embed
 from .metrics.classifier import FeatureClassifier as FeatureClassifier
 from .metrics.classifier import load_feature_classifier as load_feature_classifier
 from .metrics.classifier import train_feature_classifier as train_feature_classifier
+from .metrics.energy import energy_distance as energy_distance
 from .metrics.frechet import fid as fid
 from .metrics.frechet import frechet_distance as frechet_distance
 from .metrics.identity import FaceIdentity as FaceIdentity
