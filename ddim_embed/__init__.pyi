@@ -66,6 +66,7 @@ from .metrics.identity import load_face_identity as load_face_identity
 from .metrics.perceptual import PerceptualDistance as PerceptualDistance
 from .metrics.perceptual import load_perceptual_distance as load_perceptual_distance
 from .metrics.perceptual import lpips as lpips
+from .networks.adaptive_unet import AdaptiveUNet as AdaptiveUNet
 from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
