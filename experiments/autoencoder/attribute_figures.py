@@ -8,7 +8,7 @@ from experiments.toolkit.results import tidy
 
 def attributes(contents):
     """Draws the AUROC of each attribute, with its interval, and that of other representations."""
-    rows = [row for row in contents["attributes"] if np.isfinite(row["auroc"]["value"])]
+    rows = [row for row in contents["attributes"] if row["auroc"]["value"] is not None]
     rows.sort(key=lambda row: row["auroc"]["value"])
     figure = Figure((8, 1.5 + 0.22 * len(rows)), layout="constrained")
     axes, places = figure.subplots(), np.arange(len(rows))
@@ -18,7 +18,8 @@ def attributes(contents):
         values, places, xerr=[values - low, high - values], fmt="o", label="semantic vector"
     )
     for name in contents["attributes"][0]["others"]:
-        axes.plot([row["others"][name] for row in rows], places, ".", label=f"{name} images")
+        others = [np.nan if row["others"][name] is None else row["others"][name] for row in rows]
+        axes.plot(others, places, ".", label=f"{name} images")
     axes.set(yticks=places, yticklabels=[row["name"] for row in rows], xlabel="AUROC")
     axes.axvline(0.5, color="grey", linestyle=":")
     axes.legend(frameon=False, fontsize="small")
@@ -62,7 +63,11 @@ def detection(contents):
         )
         axes.errorbar(steps, means, errors, fmt="o-", capsize=3, label=kind)
     axes.axhline(0.5, color="grey", linestyle=":", label="chance")
-    axes.set(xscale="log", xlabel="steps", ylabel="accuracy of the detector", ylim=(0.4, 1.02))
+    ticks = sorted({row["num_steps"] for row in contents["rows"]})
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, ticks)
+    axes.minorticks_off()
+    axes.set(xlabel="steps", ylabel="accuracy of the detector", ylim=(0.4, 1.02))
     axes.legend(frameon=False)
     tidy(axes)
     return figure

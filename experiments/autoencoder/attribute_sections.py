@@ -46,7 +46,8 @@ def attributes_tables(contents):
             (
                 row["name"] + ("" if row["counted"] else " *"),
                 number(row["positives"], 0),
-                *(bounds(row[measure], 2) for measure in _MEASURES),
+                *(bounds(row[measure], 2) for measure in _MEASURES[:2]),
+                number(row["balanced_accuracy"]["value"], 2),
                 number(published.TABLE8.get(row["name"]), 2),
                 *(number(row["others"][name], 2) for name in others),
             )

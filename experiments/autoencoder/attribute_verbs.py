@@ -201,7 +201,7 @@ class InterpolateCodes(OfAutoencoder):
 
     files: Positional[tuple[Path, ...]] = ()
     frames: int = 9
-    ways: int = 50
+    ways: int = 60
 
     @property
     def inputs(self):

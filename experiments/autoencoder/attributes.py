@@ -30,10 +30,11 @@ def run(verb):
     fitted = fit(verb)
     rankings = {(SEMANTIC, len(fitted.vectors)): fitted.rankings}
     for name, few, vectors, of_test in representations(verb, fitted):
-        classifier = de.fit_attribute_classifier(
-            vectors, fitted.labels[:few], fitted.names, verb.penalty
-        )
-        rankings[name, few] = _measure(verb, classifier, of_test, fitted.test_labels)
+        labels = fitted.labels[:few]
+        known = _both(labels)  # fewer images may lack a rare attribute
+        names = tuple(np.array(fitted.names)[known].tolist())
+        classifier = de.fit_attribute_classifier(vectors, labels[:, known], names, verb.penalty)
+        rankings[name, few] = _measure(verb, classifier, of_test, fitted.test_labels[:, known])
     contents = {
         "dataset": config.name,
         "images": len(fitted.test),
@@ -98,9 +99,13 @@ def _measure(verb, classifier, vectors, labels):
     return {name: getattr(classifier, name)(vectors, labels, **options) for name in MEASURES}
 
 
+def _both(labels):
+    return labels.any(axis=0) & ~labels.all(axis=0)
+
+
 def _with_both(names, labels, test_labels):
     """Leaves out attributes that no training image has, or that all have."""
-    known = labels.any(axis=0) & ~labels.all(axis=0)
+    known = _both(labels)
     if not known.all():
         lacking = [name for name, fine in zip(names, known, strict=True) if not fine]
         print(f"Left out: {', '.join(lacking)}, without positives or negatives in training.")
@@ -185,7 +190,10 @@ def summary(rankings):
     weights = ranking.positives * known
     weighted = np.sum(weights * np.where(known, ranking.values, 0)) / max(weights.sum(), 1)
     return {
-        measure: {"macro": one.macro, "interval": [*one.macro_interval]}
+        measure: {
+            "macro": results.finite(one.macro),
+            "interval": [*map(results.finite, one.macro_interval)],
+        }
         for measure, one in rankings.items()
     } | {"weighted_auroc": float(weighted) if weights.any() else None}
 
@@ -201,10 +209,18 @@ def each(rankings, names):
             "counted": bool(of_vector["auroc"].counted[i]),
         }
         for measure, ranking in of_vector.items():
-            values = {"value": ranking.values[i], "interval": ranking.intervals[i].tolist()}
-            row[measure] = {key: np.asarray(value).tolist() for key, value in values.items()}
+            row[measure] = {
+                "value": results.finite(ranking.values[i]),
+                "interval": [*map(results.finite, ranking.intervals[i])],
+            }
         row["others"] = {
-            f"{other}, {few}": float(found["auroc"].values[i]) for (other, few), found in others
+            f"{other}, {few}": _value(found["auroc"], name) for (other, few), found in others
         }
         rows.append(row)
     return rows
+
+
+def _value(ranking, name):
+    if name not in ranking.names:
+        return None
+    return results.finite(ranking.values[ranking.names.index(name)])

@@ -168,8 +168,8 @@ def judged(network, pixels, labels, names, shown, seed):
     )
     known = np.isfinite(found.values)
     return {
-        "macro": found.macro,
-        "interval": [*found.macro_interval],
+        "macro": results.finite(found.macro),
+        "interval": [*map(results.finite, found.macro_interval)],
         "auroc": {
             name: float(found.values[i])
             for i, name in enumerate(names)
