@@ -1,6 +1,7 @@
 """The verbs of attributes, edits and codes. Each imports its implementation when it runs."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import ClassVar
 
@@ -134,7 +135,8 @@ class Manipulate(OfClassifier):
     def check(self):
         super().check()
         require_at_least(self, judge_steps=1)
-        require(self, "strength", len(self.strength) > 0, "numbers")
+        finite = self.strength and all(map(math.isfinite, self.strength))
+        require(self, "strength", finite, "finite numbers")
         require_at_least(self.config, images=2)
         require(self, "train_images", (self.train_images or 10) >= 10, "at least 10")
 
@@ -156,7 +158,7 @@ class Neighbours(OfAutoencoder):
     """
 
     uses: ClassVar = WEIGHTS | REPORTED | {"images", "shown", "runs"}
-    tiny: ClassVar = {"train_images": 60}
+    tiny: ClassVar = {"train_images": 16}
     sections: ClassVar = (sections.NEIGHBOURS,)
 
     train_images: int | None = None
