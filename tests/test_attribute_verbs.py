@@ -469,7 +469,7 @@ def stopped(capsys, *arguments):
     [
         (["attributes", "--penalty", "0"], "--penalty must be positive"),
         (["attributes", "--train-images", "3"], "--train-images must be at least 10"),
-        (["attributes", "--compared", "3"], "--compared must be at least 10"),
+        (["attributes", "--compared", "3"], "--compared must be 0, or at least 10"),
         (["manipulate", "--median"], "--median does nothing without files"),
         (["manipulate", "a.png", "--median", "--strength", "1"], "--strength does nothing with"),
         (["manipulate", "a.png", "--images", "9"], "--images does nothing with files"),

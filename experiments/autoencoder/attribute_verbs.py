@@ -50,7 +50,8 @@ class Attributes(OfAutoencoder):
     Attributes:
         penalty: of the classifiers' squared weights.
         train_images: training images at most; None for all.
-        compared: training images at most of the classifiers on latents, and of others beside them.
+        compared: training images at most of the classifiers on latents, and of others beside them;
+            0 leaves latents out.
         least: positives, and negatives, in the test images that an attribute needs to count in a
             macro average.
     """
@@ -68,7 +69,8 @@ class Attributes(OfAutoencoder):
     def check(self):
         super().check()
         require_positive(self, "penalty")
-        require_at_least(self, compared=10, least=1)
+        require_at_least(self, least=1)
+        require(self, "compared", self.compared == 0 or self.compared >= 10, "0, or at least 10")
         require(self, "train_images", (self.train_images or 10) >= 10, "at least 10")
 
     def run(self):
