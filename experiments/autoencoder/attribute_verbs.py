@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from experiments.autoencoder import attribute_sections as sections
 from experiments.autoencoder.verbs import OfAutoencoder
-from experiments.configuration import REPORTED, WEIGHTS
+from experiments.configuration import IMAGES, REPORTED, WEIGHTS
 from experiments.toolkit.command_line import (
     UsageError,
     require,
@@ -21,7 +21,7 @@ _RESUMES = "The same command goes on from what is in the folder --runs."
 # Where test images come from.
 _OF_TEST_IMAGES = "data", "source", "report_source", "images", "shown"
 # What trains, or reads images to train on.
-_TRAINS = {"runs", "precision", "checkpoint_seconds", "padding", "mirror"}
+_TRAINS = {"runs", "checkpoint_seconds", "padding", "mirror"}
 # Images that codes are found of unless --images is given.
 _IMAGES = 200
 
@@ -246,7 +246,7 @@ class Detect(OfClassifier):
         detector_steps: training steps of each detector.
     """
 
-    uses: ClassVar = WEIGHTS | REPORTED | _TRAINS
+    uses: ClassVar = WEIGHTS | IMAGES | _TRAINS | {"results"}
     after_interrupt: ClassVar = _RESUMES
     tiny: ClassVar = {"steps": (1, 2), "fakes": 10, "detector_steps": 2}
     sections: ClassVar = (sections.DETECTION,)
