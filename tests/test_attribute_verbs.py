@@ -286,7 +286,7 @@ def folder(tmp_path_factory):
     files = [root / "shirt.png", root / "boot.png"]
     for path, image in zip(files, pixels, strict=True):
         Image.fromarray(np.round(255 * image[..., 0]).astype(np.uint8)).save(path)
-    own = ["--attribute", "T-shirt/top", "Bag", "--strength", "0.3", "0", *flags]
+    own = ["--attribute", "T-shirt/top", "Bag", "--strength", "3", "0", *flags]
     main(FASHION_MNIST, ["manipulate", *files, *own])
     main(FASHION_MNIST, ["neighbours", *flags])
     main(FASHION_MNIST, ["interpolate-codes", *flags])
@@ -386,11 +386,11 @@ def test_edits_move_by_the_strength_or_to_the_median(folder, made):
 
 def test_own_images_become_strips(folder, made):
     contents = read(folder, "manipulate_files")
-    assert contents["attributes"] == ["T-shirt/top", "Bag"] and contents["steps"] == [0.3, 0.0]
+    assert contents["attributes"] == ["T-shirt/top", "Bag"] and contents["steps"] == [3.0, 0.0]
     logits = made.classifier.logits(made.vectors[:2])[:, [0, 8]]
     np.testing.assert_allclose(contents["logits"], logits, atol=1e-2)  # of 8 bits
     direction = made.classifier.direction("Bag")
-    edited = made.autoencoder.decode(made.autoencoder.manipulate(made.code, direction, 0.3))
+    edited = made.autoencoder.decode(made.autoencoder.manipulate(made.code, direction, 3.0))
     strip = np.asarray(Image.open(folder / "boot-Bag.png")) / 255
     assert strip.shape == (16, 48)
     np.testing.assert_allclose(strip[:, :16], made.images[1, ..., 0], atol=0.003)
