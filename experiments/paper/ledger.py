@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+from experiments.autoencoder import sampling_claims
 from experiments.autoencoder.claims import autoencode_claims
 from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
@@ -22,7 +23,6 @@ def collect(experiments, results, parameters, earlier=()):
     known = {source.partition("/")[0] for source in sources}
     grey = next((name for name in ("fashion_mnist", "mnist") if name in known), "fashion_mnist")
     edited = _edited(experiments, results, earlier)
-    encoded = [one.name for one in experiments if f"{one.name}/autoencode" in sources]
 
     def of(source, claims, *arguments, items=""):
         old = [c for c in earlier if c.source == source and c.item.startswith(items)]
@@ -35,6 +35,11 @@ def collect(experiments, results, parameters, earlier=()):
 
     def tables(item, claims):
         each = [of(f"{one.name}/report", claims, one, items=item) for one in experiments]
+        return itertools.chain(*each)
+
+    def autoencoded(result, claims):
+        names = [one.name for one in experiments if f"{one.name}/{result}" in sources]
+        each = [of(f"{name}/{result}", claims, name) for name in names or ["celeba"]]
         return itertools.chain(*each)
 
     return [
@@ -50,9 +55,10 @@ def collect(experiments, results, parameters, earlier=()):
         *tables("Table 2", embedding.table2_claims),
         *of(f"{grey}/compare", refinement_claims, grey),
         *of(f"{grey}/interpolate", embedding.interpolation_claims, grey),
-        *itertools.chain(
-            *(of(f"{name}/autoencode", autoencode_claims, name) for name in encoded or ["celeba"])
-        ),
+        *autoencoded("autoencode", autoencode_claims),
+        *autoencoded("train-prior", sampling_claims.prior_claims),
+        *autoencoded("sample-semantic", sampling_claims.sample_claims),
+        *autoencoded("sample-classes", sampling_claims.class_claims),
     ]
 
 

@@ -18,6 +18,7 @@ from experiments.toy.__main__ import Toy
 # Verbs whose results are read: those that take minutes, and those that take hours.
 _QUICK = ("report", "interpolate", "project")
 _SLOW = ("compare", "structure", "invariance", "autoencode")
+_SLOW += ("train-prior", "sample-semantic", "sample-classes")
 # The result of `project` with files: portraits, for the paper's Fig. 4.
 _OF_FILES = "project_files"
 _RESULTS = (*_QUICK, *_SLOW, _OF_FILES)

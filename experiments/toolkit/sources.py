@@ -57,6 +57,14 @@ def load_labelled(config, split, limit=None):
         )
 
 
+def load_attributes(config, split, limit=None):
+    """Loads names of attributes, or of classes, and which of them each image has."""
+    with _usage_errors():
+        return de.load_attributes(
+            config.data, part(config, split), config.image_size, config.source, limit
+        )
+
+
 def reported(config):
     """Returns the configuration whose `source` is that of the images of a report."""
     return dataclasses.replace(config, source=config.report_source or config.source)
