@@ -112,6 +112,20 @@ class PerceptualDistance(keras.Model):
             distances += tf.reduce_mean(head(squares), axis=(1, 2, 3))
         return distances
 
+    def coordinates(self, pixels):
+        """Vectors `(batch, d)` whose squared Euclidean distances are LPIPS, for many comparisons.
+
+        Args:
+            pixels: float `(batch, height, width, 1 or 3)` in [0, 1]; nothing is clipped.
+        """
+        check_floating("pixels", pixels.dtype.name)
+        parts = []
+        for tap, head in zip(self._taps(tf.cast(pixels, tf.float32)), self.heads, strict=True):
+            positions = tap.shape[1] * tap.shape[2]
+            weighted = _unit_length(tap) * tf.sqrt(head.kernel[0, 0, :, 0] / positions)
+            parts.append(tf.reshape(weighted, (-1, positions * tap.shape[3])))
+        return tf.concat(parts, axis=1)
+
     def features(self, pixels):
         """What AlexNet's last convolution says of images: its means over positions.
 

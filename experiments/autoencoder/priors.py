@@ -77,7 +77,6 @@ def _record(verb, prior, vectors, history, best, found, folder):
             "test_vectors_frechet": results.finite(found["prior"]["mean"]),
             "test_vectors_frechet_of_a_gaussian": results.finite(found["gaussian"]["mean"]),
             "test_vectors_frechet_of_training": results.finite(found["training"]["mean"]),
-            "nearest_training_vector": results.finite(found["nearest"]["prior"]),
             "test_images": len(vectors.test),
         }
     budget = {
@@ -194,6 +193,7 @@ def distances(prior, vectors, samples, seed=0):
         "nearest": {
             name: float(nearest(drawn[name][: len(test)], training).mean() / scale)
             for name in ("prior", "gaussian")
+            if scale  # not where test images are among those of the training
         }
     }
 

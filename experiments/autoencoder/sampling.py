@@ -8,9 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 import ddim_embed as de
-from ddim_embed import metrics
 from ddim_embed.autoencoder.attributes import rejection
 from ddim_embed.methods.cache import cache_key
+from ddim_embed.metrics.ranking import auroc
 from ddim_embed.store.sealed import read_arrays, write_arrays
 from experiments.autoencoder import distances, sampling_figures
 from experiments.autoencoder.autoencode import decode
@@ -160,7 +160,7 @@ def sample_classes(verb):
                 {
                     "frechet": de.frechet_distance(features(images), reference),
                     "acceptance": accepted.accepted / accepted.drawn,
-                    "auroc": float(metrics.auroc(scores, held_members)),
+                    "auroc": float(auroc(scores, held_members)),
                 }
             )
         all_classes = [de.frechet_distance(each, reference) for each in naive]
@@ -207,8 +207,7 @@ class _Labelled(NamedTuple):
 
     @classmethod
     def load(cls, config, autoencoder, split, limit):
-        names, labels = sources.load_attributes(config, split, limit)
-        pixels = sources.load(config, split, limit)
+        pixels, names, labels = sources.load_with_attributes(config, split, limit)
         vectors = autoencoder.standardize(encode(config, autoencoder, pixels, split))
         return cls(pixels, vectors, names, labels)
 

@@ -58,7 +58,9 @@ def _gaussian(contents):
 
 
 def _by_heart(contents):
-    ratio = contents["distances"]["nearest"]["prior"]
+    ratio = contents["distances"]["nearest"].get("prior")
+    if ratio is None:
+        return None
     words = f"distance from the nearest training vector {number(ratio, 3)} of a test image's"
     return words, Verdict.of(ratio >= _NEW)
 
@@ -233,3 +235,9 @@ _CLASSES = (
         _of_scenario("positive-unlabelled"),
     ),
 )
+
+CLAIMS = {
+    "train-prior": prior_claims,
+    "sample-semantic": sample_claims,
+    "sample-classes": class_claims,
+}

@@ -14,11 +14,11 @@ def prior_tables(contents):
             f"Semantic vectors: distance from those of {contents['test_images']} test images",
             ("vectors", "Frechet distance", "nearest training vector"),
             [
-                ("samples of the prior", interval(found["prior"], 3), number(near["prior"], 3)),
+                ("samples of the prior", interval(found["prior"], 3), number(near.get("prior"), 3)),
                 (
                     "samples of a fitted Gaussian",
                     interval(found["gaussian"], 3),
-                    number(near["gaussian"], 3),
+                    number(near.get("gaussian"), 3),
                 ),
                 ("training images", interval(found["training"], 3), "0"),
                 ("test images", "0", "1"),

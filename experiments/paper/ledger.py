@@ -3,8 +3,9 @@
 import dataclasses
 import itertools
 
-from experiments.autoencoder import sampling_claims
+from experiments.autoencoder.attribute_claims import CLAIMS
 from experiments.autoencoder.claims import autoencode_claims
+from experiments.autoencoder.sampling_claims import CLAIMS as SAMPLING
 from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
 from experiments.schedules.claims import schedule_claims
@@ -37,11 +38,6 @@ def collect(experiments, results, parameters, earlier=()):
         each = [of(f"{one.name}/report", claims, one, items=item) for one in experiments]
         return itertools.chain(*each)
 
-    def autoencoded(result, claims):
-        names = [one.name for one in experiments if f"{one.name}/{result}" in sources]
-        each = [of(f"{name}/{result}", claims, name) for name in names or ["celeba"]]
-        return itertools.chain(*each)
-
     return [
         *of(f"{grey}/report", embedding.no_embedding_claims, grey, items=("Fig. 1", "Fig. 2")),
         *of("celeba/project_files", embedding.portrait_claims),
@@ -55,11 +51,22 @@ def collect(experiments, results, parameters, earlier=()):
         *tables("Table 2", embedding.table2_claims),
         *of(f"{grey}/compare", refinement_claims, grey),
         *of(f"{grey}/interpolate", embedding.interpolation_claims, grey),
-        *autoencoded("autoencode", autoencode_claims),
-        *autoencoded("train-prior", sampling_claims.prior_claims),
-        *autoencoded("sample-semantic", sampling_claims.sample_claims),
-        *autoencoded("sample-classes", sampling_claims.class_claims),
+        *itertools.chain(
+            *(
+                of(f"{name}/{result}", claims, name)
+                for result, claims in (
+                    {"autoencode": autoencode_claims} | CLAIMS | SAMPLING
+                ).items()
+                for name in _with(experiments, sources, result)
+            )
+        ),
     ]
+
+
+def _with(experiments, sources, result):
+    """Returns the experiments that have a result of diffusion autoencoders; CelebA if none has."""
+    names = [one.name for one in experiments if f"{one.name}/{result}" in sources]
+    return names or ["celeba"]
 
 
 def _edited(experiments, results, earlier):

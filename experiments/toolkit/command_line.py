@@ -235,8 +235,13 @@ def with_command(error):
     elif name == "features":
         command = command_of("features", [error.dataset])
     else:
-        verbs = {"generator": "train", "autoencoder": "train-autoencoder", "prior": "train-prior"}
-        words = [verbs[name]] if name in verbs else ["train-embedders", name]
+        verbs = {
+            "generator": ["train"],
+            "autoencoder": ["train-autoencoder"],
+            "classifier": ["attributes"],
+            "prior": ["train-prior"],
+        }
+        words = verbs.get(name, ["train-embedders", name])
         beside = _beside.get()
         command = command_of(error.dataset, words) if beside is None else beside(words)
     return f"{error} Make them with `{command}`."

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 
 import ddim_embed as de
+from ddim_embed.data.attributes import name_attributes
+from ddim_embed.data.loading import resolve
 from experiments.toolkit.command_line import UsageError, with_command
 
 
@@ -57,12 +59,12 @@ def load_labelled(config, split, limit=None):
         )
 
 
-def load_attributes(config, split, limit=None):
-    """Loads names of attributes, or of classes, and which of them each image has."""
+def load_with_attributes(config, split, limit=None):
+    """Loads pixels of the experiment's data, names of attributes, and labels, bool `(n, k)`."""
+    pixels, labels = load_labelled(config, split, limit)
     with _usage_errors():
-        return de.load_attributes(
-            config.data, part(config, split), config.image_size, config.source, limit
-        )
+        source, where = resolve(config.data, part(config, split), config.source)
+        return pixels, *name_attributes(labels, source, where)
 
 
 def reported(config):
