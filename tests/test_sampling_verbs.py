@@ -470,7 +470,7 @@ def test_a_missing_prior_is_trained_by_its_verb(folder, tmp_path):
         (["train-prior", "--train-images", "1"], "--train-images must be at least 2"),
         (["train-prior", "--shown", "3"], "--shown"),
         (["sample-semantic", "--steps", "10", "0"], "--steps must be positive"),
-        (["sample-semantic", "--prior-steps", "0"], "--prior-steps must be positive"),
+        (["sample-semantic", "--prior-steps", "0"], "--prior-steps must be at least 1"),
         (["sample-semantic", "--images", "1"], "--images must be at least 2"),
         (["sample-classes", "--threshold", "1"], "--threshold must be from 0"),
         (["sample-classes", "--repeats", "0"], "--repeats must be at least 1"),

@@ -89,7 +89,9 @@ def _record(verb, prior, vectors, history, best, found, folder):
         "precision": "float32",
         "autoencoder": prior.autoencoder,
     }
-    return runs.record(config, "prior", prior, prior_config(prior), budget, errors, folder)
+    return runs.record(
+        config, "prior", prior, prior_config(prior), budget, errors, folder, "and mirrored"
+    )
 
 
 def _folder(config, autoencoder):

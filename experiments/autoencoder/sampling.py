@@ -133,7 +133,7 @@ def sample_classes(verb):
     )
     classes = verb.classes or _default_classes(training.names)
     name, features = distances.image_features(config, autoencoder.padding)
-    of_training, of_held = features(training.pixels), features(held.pixels)
+    of_held = features(held.pixels)
     seeds = range(config.seed, config.seed + verb.repeats)
     naive, prior = [], autoencoder.prior
     for seed in seeds:
@@ -172,7 +172,9 @@ def sample_classes(verb):
                 "held": len(reference),
                 **{key: results.estimate([each[key] for each in found]) for key in found[0]},
                 "naive": results.estimate(all_classes),
-                "training": distances.frechet(of_training[members][: config.images], reference),
+                "training": distances.frechet(
+                    features(training.pixels[members][: config.images]), reference
+                ),
             }
         )
     contents = {
