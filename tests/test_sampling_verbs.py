@@ -4,7 +4,6 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 from conftest import make_generator, record_autoencoder
@@ -13,6 +12,7 @@ from keras import ops
 import ddim_embed as de
 from ddim_embed.autoencoder.prior import prior_config
 from ddim_embed.metrics.ranking import auroc
+from ddim_embed.training.loop import CheckpointError
 from experiments.autoencoder import (
     distances,
     priors,
@@ -83,9 +83,7 @@ def test_features_are_those_of_the_images_network(tmp_path):
     assert np.abs(features(pixels[:, ::-1]) - found).max() > 1e-3
 
 
-def test_alexnet_s_features_are_what_lpips_compares():
-    """Its last layer: features of an image of one colour are those of its taps, at each place."""
-    network = de.load_perceptual_distance()
+def test_alexnet_s_features_are_means_of_its_last_layer(network):
     pixels = ops.convert_to_tensor(RNG.uniform(size=(2, 64, 64, 3)).astype(np.float32))
     last = network._taps(pixels)[-1].numpy()
     np.testing.assert_allclose(network.features(pixels), last.mean(axis=(1, 2)), rtol=1e-5)
@@ -182,6 +180,31 @@ def test_a_prior_that_knows_its_vectors_by_heart():
     assert found["prior"]["mean"] == pytest.approx(found["training"]["mean"])
 
 
+def test_the_options_reach_the_fit(monkeypatch, tmp_path):
+    given = {"hidden": 3, "depth": 4, "dropout": 0.1, "schedule": "linear"}
+    given |= {"validation_steps": 7, "patience": 2}
+    of_config = {"loss": "mean_squared_error", "prediction": "velocity", "seed": 5}
+    of_config |= {"batch_size": 6, "learning_rate": 0.1}
+    config = configured(tmp_path, train_steps=11, **of_config)
+    verb, vectors = TrainPrior(config=config, **given), priors.Vectors(*RNG.normal(size=(3, 4, 2)))
+    found = []
+
+    def fit_prior(training, validation, **options):
+        found.append(options)
+        np.testing.assert_array_equal([training, validation], vectors[:2])
+        if len(found) == 2:
+            raise CheckpointError("another run")
+
+    monkeypatch.setattr(de, "fit_prior", fit_prior)
+    priors.fit(verb, vectors, tmp_path)
+    with pytest.raises(UsageError, match="another run"):
+        priors.fit(verb, vectors, tmp_path, num_steps=3)
+    expected = (
+        given | of_config | {"num_steps": 11, "folder": tmp_path, "progress": config.progress}
+    )
+    assert found == [expected, expected | {"num_steps": 3}]
+
+
 def test_nearest_is_the_least_distance(monkeypatch):
     monkeypatch.setattr(priors, "_BLOCK", 3)
     vectors, others = RNG.normal(size=(7, 4)), RNG.normal(size=(9, 4))
@@ -250,7 +273,9 @@ def folder(tmp_path_factory):
     flags = ["--smoke", "--results", root]
     main(FASHION_MNIST, ["train-prior", *flags])
     main(FASHION_MNIST, ["sample-semantic", *flags, "--shown", "2"])
-    main(FASHION_MNIST, ["sample-classes", *flags, "--shown", "2", "--images", "24"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "_CHUNK", 8)
+        main(FASHION_MNIST, ["sample-classes", *flags, "--shown", "2", "--images", "24"])
     return folder
 
 
@@ -258,13 +283,19 @@ def results(folder, section):
     return json.loads((folder / section.file).read_text())
 
 
-def loaded(folder, num_steps=2):
-    return de.load_autoencoder(NAME, folder / "weights", num_steps=num_steps)
+@pytest.fixture(scope="module")
+def autoencoder(folder):
+    return de.load_autoencoder(NAME, folder / "weights", num_steps=2)
 
 
-def test_train_prior_records_what_it_measured(folder):
-    prior, autoencoder = de.load_prior(NAME, folder / "weights"), loaded(folder)
-    assert prior.autoencoder == autoencoder.checksum and autoencoder.prior is not None
+@pytest.fixture(scope="module")
+def network():
+    return de.load_perceptual_distance()
+
+
+def test_train_prior_records_what_it_measured(folder, autoencoder):
+    prior = autoencoder.prior
+    assert prior.autoencoder == autoencoder.checksum
     assert prior_config(prior)["hidden"] == 8
     contents = results(folder, PRIOR)
     entry = json.loads((folder / "weights" / NAME / "prior.json").read_text())
@@ -287,16 +318,15 @@ def test_train_prior_records_what_it_measured(folder):
     assert entry["errors"]["validation_loss"] == min(losses)
 
 
-def test_samples_are_those_of_the_autoencoder(folder):
-    contents, autoencoder = results(folder, SAMPLES), loaded(folder)
+def test_samples_are_those_of_the_autoencoder(folder, autoencoder, network):
+    contents = results(folder, SAMPLES)
     rows = {(row["model"], row["num_steps"]): row for row in contents["rows"]}
     assert [*rows] == [
         *((model, steps) for steps in (1, 2) for model in ("DDIM", "ours", "+ autoencoding")),
-        ("ours, Gaussian prior", 2),
+        ("ours, Gaussian prior", 1),
     ]  # fmt: skip
     assert contents["features"] == "AlexNet (LPIPS)" and contents["images"] == 8
     pixels, _ = de.load_images(NAME, "test", 16, source="sample", limit=32)
-    network = de.load_perceptual_distance()
     reference = network.features(ops.convert_to_tensor(pixels)).numpy()
     generator = de.load_generator(NAME, folder / "weights", num_steps=2)
     semantic = autoencoder.encode(pixels).semantic
@@ -306,7 +336,7 @@ def test_samples_are_those_of_the_autoencoder(folder):
         ("ours", 2): autoencoder.sample(8, 0, prior_steps=2),
         ("ours", 1): autoencoder.sample(8, 0, num_steps=1, prior_steps=1),
         ("+ autoencoding", 2): autoencoder.decode(semantic[:8], 0).numpy(),
-        ("ours, Gaussian prior", 2): autoencoder.decode(gaussian, 0).numpy(),
+        ("ours, Gaussian prior", 1): autoencoder.with_steps(1).decode(gaussian, 0).numpy(),
     }
     for key, each in images.items():
         rounded = np.rint(255 * each.clip(0, 1)) / 255
@@ -332,15 +362,8 @@ def test_samples_are_cached(tmp_path, tiny_generator, monkeypatch):
     monkeypatch.setattr(sampling, "decode", lambda *_: pytest.fail("decoded again"))
     again = sampling.decoded(config, tiny_generator, latents, "DDIM, T = 2")
     np.testing.assert_array_equal(again, found)
-
-
-class Shades(keras.Model):
-    """In place of an encoder: the mean of the image."""
-
-    dims = 1
-
-    def call(self, images):
-        return ops.mean(images, axis=(1, 2))
+    with pytest.raises(pytest.fail.Exception):
+        sampling.decoded(config, tiny_generator.with_steps(1), latents, "DDIM, T = 2")
 
 
 class Even(SimpleNamespace):
@@ -398,8 +421,8 @@ def test_classes_and_their_complements():
     assert sampling._default_classes(("Trouser", "Bag", "Coat")) == ("Trouser", "Bag")
 
 
-def test_samples_of_classes_are_those_of_the_autoencoder(folder):
-    contents, autoencoder = results(folder, CLASSES), loaded(folder)
+def test_samples_of_classes_are_those_of_the_autoencoder(folder, autoencoder, network):
+    contents = results(folder, CLASSES)
     rows = contents["rows"]
     assert [(row["scenario"], row["class"]) for row in rows] == [
         (scenario, name)
@@ -412,7 +435,6 @@ def test_samples_of_classes_are_those_of_the_autoencoder(folder):
     row, members = rows[3], labels[:, names.index("Trouser")]
     assert (row["held"], row["share"]) == (members.sum(), pytest.approx(members.mean()))
     vectors = autoencoder.standardize(autoencoder.encode(pixels).semantic)
-    network = de.load_perceptual_distance()
 
     def features(images):
         rounded = np.float32(np.rint(255 * np.clip(images, 0, 1)) / 255)

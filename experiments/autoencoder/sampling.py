@@ -100,7 +100,7 @@ def sample_semantic(verb):
         measure(DDIM, steps, None, None)
         measure(OURS, steps, prior_steps, prior.sample(count, config.seed, prior_steps))
         measure(AUTOENCODING, steps, None, inferred)
-    measure(GAUSSIAN, max(verb.steps), None, gaussian.sample(count, config.seed))
+    measure(GAUSSIAN, min(verb.steps), None, gaussian.sample(count, config.seed))
     contents = {
         "dataset": config.name,
         "images": count,
