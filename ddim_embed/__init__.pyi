@@ -58,6 +58,7 @@ from .methods.registry import embed as embed
 from .metrics.classifier import FeatureClassifier as FeatureClassifier
 from .metrics.classifier import load_feature_classifier as load_feature_classifier
 from .metrics.classifier import train_feature_classifier as train_feature_classifier
+from .metrics.energy import energy_distance as energy_distance
 from .metrics.frechet import fid as fid
 from .metrics.frechet import frechet_distance as frechet_distance
 from .metrics.identity import FaceIdentity as FaceIdentity
@@ -65,6 +66,7 @@ from .metrics.identity import load_face_identity as load_face_identity
 from .metrics.perceptual import PerceptualDistance as PerceptualDistance
 from .metrics.perceptual import load_perceptual_distance as load_perceptual_distance
 from .metrics.perceptual import lpips as lpips
+from .networks.adaptive_unet import AdaptiveUNet as AdaptiveUNet
 from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder

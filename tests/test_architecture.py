@@ -18,8 +18,8 @@ import ddim_embed
 from ddim_embed.autoencoder import autoencoder, prior
 from ddim_embed.generator import generator, pretrained
 from ddim_embed.metrics import classifier, identity, perceptual
-from ddim_embed.networks import blocks as layers
 from ddim_embed.networks import (
+    adaptive_unet,
     embedders,
     group_normalized,
     latent_mlp,
@@ -27,6 +27,7 @@ from ddim_embed.networks import (
     semantic_encoder,
     unet,
 )
+from ddim_embed.networks import blocks as layers
 from ddim_embed.training import autoencoder as autoencoder_training
 from ddim_embed.training import denoiser as diffusion
 from ddim_embed.training import prior as prior_training
@@ -125,6 +126,16 @@ SERIALISABLE = {
     group_normalized.SelfAttention: (lambda: group_normalized.SelfAttention(), IMAGES),
     semantic_encoder.EncoderBlock: (lambda: semantic_encoder.EncoderBlock(6, down=True), IMAGES),
     semantic_encoder.SemanticEncoder: (make_encoder, IMAGES),
+    adaptive_unet.AdaptiveBlock: (
+        lambda: adaptive_unet.AdaptiveBlock(
+            6, "down", True, time_dims=2, semantic_dims=3, dropout=0.2, number=1
+        ),
+        [IMAGES, VARIANCES[:, 0, 0] * [1, -1], SEMANTIC],
+    ),
+    adaptive_unet.AdaptiveUNet: (
+        lambda: adaptive_unet.AdaptiveUNet(3, **UNET, image_size=4, attention_resolutions=(4,)),
+        [IMAGES, VARIANCES, SEMANTIC],
+    ),
     modulated_unet.ModulatedUNet: (make_decoder, [IMAGES, VARIANCES, SEMANTIC]),
     autoencoder_training.AutoencoderNetwork: (
         lambda: autoencoder_training.AutoencoderNetwork(make_encoder(), make_decoder()),

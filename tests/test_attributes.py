@@ -181,6 +181,21 @@ class TestRanking:
         found = measure(self.scores, self.labels, np.stack([self.labels, np.ones(200)]))
         assert np.isnan(found).tolist() == [True, False]
 
+    def test_average_precision_by_hand(self):
+        scores, labels = np.array([3.0, 2.0, 1.0]), np.array([True, False, True])
+        found = ranking.average_precision(scores, labels)
+        assert found == pytest.approx((1 + 2 / 3) / 2, abs=1e-12)
+
+    def test_draws_without_the_only_positive(self):
+        """They say nothing of its attribute; all others do."""
+        labels = np.stack([np.arange(30) < count for count in (1, 15)], axis=1)
+        scores = -np.arange(30.0)[:, None] * [1, 1]  # each attribute is ranked perfectly
+        found = ranking.rank(ranking.auroc, scores, labels, "ab", least=1, resamples=50)
+        assert found.intervals.tolist() == [[1, 1]] * 2
+        assert (found.macro, found.macro_interval) == (1, (1, 1))
+        low, high = ranking.rank(ranking.auroc, scores, labels, "ab", resamples=1).intervals[1]
+        assert low == high == 1
+
     def test_intervals_are_those_of_two_proportions(self):
         """Accuracy .8 on 100 positives and .6 on 300 negatives: the deviation is known."""
         scores = np.concatenate([np.repeat([1, -1], [80, 20]), np.repeat([-1, 1], [180, 120])])
@@ -325,6 +340,13 @@ class TestRejection:
         found = rejection(gaussian, lambda z: np.ones(len(z)), 700).vectors
         assert len(np.unique(found)) == 700
 
+    def test_a_probability_at_the_threshold_is_enough(self):
+        found = rejection(gaussian, lambda z: np.full(len(z), 0.5), 1000)
+        assert found.accepted / found.drawn == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(2000))
+
+    def test_no_more_is_drawn_than_is_wanted(self):
+        assert rejection(gaussian, lambda z: np.ones(len(z)), 256).drawn == 256
+
     def test_nothing_is_accepted(self):
         drawn = []
 
@@ -337,6 +359,8 @@ class TestRejection:
         assert sum(drawn) == 300
         with pytest.raises(ValueError, match=r"0 of 10000: "):
             rejection(gaussian, lambda z: np.zeros(len(z)), 5, threshold=0)
+        with pytest.raises(ValueError, match=r"0 of 20000: "):
+            rejection(gaussian, lambda z: np.zeros(len(z)), 200)
 
     def test_less_is_accepted_than_wanted(self):
         with pytest.raises(ValueError, match=r"`n` must be at most .* 40 of 40: .*Received: 41"):
@@ -445,6 +469,17 @@ class TestRecord:
         for name in ("weights", "biases", "positive_medians", "negative_medians"):
             np.testing.assert_array_equal(getattr(loaded, name), getattr(original, name))
 
+    @pytest.mark.parametrize("count", [1, 40])
+    def test_of_one_attribute_and_of_many(self, tmp_path, count):
+        names, vector = tuple(map(str, range(count))), np.arange(count, dtype=float)
+        original = de.AttributeClassifier(
+            names, np.outer(vector, [1, 2]), vector, vector + 1, vector - 1, penalty=1.0
+        )
+        de.record_attribute_classifier(tmp_path, "faces", original, **self.about)
+        loaded = de.load_attribute_classifier("faces", tmp_path)
+        assert loaded.names == names
+        np.testing.assert_array_equal(loaded.weights, original.weights)
+
     def test_a_later_one_takes_its_place(self, tmp_path):
         self.record(tmp_path)
         later, _, _ = self.record(tmp_path, penalty=50)
@@ -467,7 +502,7 @@ class TestRecord:
             ({"dims": 5}, r"other arrays.*\(3, 5\).*\(3, 6\)"),
             ({"dims": 2**20}, "larger network"),
             ({"dims": 0}, "`dims` must be an integer"),
-            ({"penalty": -1}, "`penalty` must be a positive number"),
+            ({"penalty": 0}, "`penalty` must be a positive number"),
             ({"penalty": True}, "`penalty` must be a positive number"),
             ({"autoencoder": "abc"}, "`autoencoder` must be 64 hexadecimal digits, or null"),
             ({"evil": 1}, "evil"),

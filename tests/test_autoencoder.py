@@ -269,6 +269,20 @@ class TestTraining:
         for own, other in zip(model.trained.weights, again.trained.weights, strict=True):
             assert_close(own, other, 1e-5)
 
+    def test_noisy_images_are_emphasised(self):
+        network = de.AutoencoderNetwork(
+            de.SemanticEncoder(**SIZES, dims=3), de.ModulatedUNet(3, **SIZES)
+        )
+        model = de.AutoencoderModel(network, emphasis=3)
+        times = model.training_times(np.linspace(0, 1, 10_001))
+        assert times.mean() == pytest.approx(3 / 4, rel=1e-3)  # of the density 3 t**2
+        assert np.mean(times > 0.9) == pytest.approx(1 - 0.9**3, rel=1e-2)
+        again = de.AutoencoderModel.from_config(model.get_config())
+        assert again.emphasis == 3
+        rates = [model._draw(np.zeros((500, 1, 1, 1)), [1, 2, 3, 4], even)[1] for even in (0, 1)]
+        angles = [np.arctan2(rate.noise, rate.signal).mean() for rate in rates]
+        assert angles[0] - angles[1] == pytest.approx(THETA / 4, rel=0.1)  # the noisier half
+
     def test_the_optimizer_is_restored_with_its_factors(self):
         optimizer = de.PartwiseAdam(0.1, [3, 1], 0.2)
         again = de.PartwiseAdam.from_config(optimizer.get_config())

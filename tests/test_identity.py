@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -85,6 +86,11 @@ class TestDescriptor:
         expected = published.descriptors(golden[0][:1])
         resized = tf.image.resize(golden[0][:1], (150, 150), "bilinear").numpy()
         np.testing.assert_allclose(published.descriptors(resized), expected, atol=1e-6)
+
+    def test_its_options_and_output_shape(self, published):
+        config = FaceIdentity(size=110).get_config()
+        assert FaceIdentity.from_config(config).size == 110
+        assert published(keras.Input((64, 64, 3))).shape == (None, 128)
 
     def test_the_smallest_size(self):
         pixels = make_pixels(1, (16, 16, 3))

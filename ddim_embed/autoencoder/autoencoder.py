@@ -223,8 +223,8 @@ class Autoencoder(keras.Model):
         Example:
             >>> autoencoder = de.build_autoencoder((16, 16, 1), widths=(4, 8), semantic_dims=3)
             >>> code = de.Code(np.zeros((1, 3)))
-            >>> autoencoder.manipulate(code, np.array([1, 0, 0]), 0.5).semantic.round(3).tolist()
-            [[0.866, 0.0, 0.0]]
+            >>> autoencoder.manipulate(code, np.array([0, 1, 0]), strength=2).semantic.round(2)
+            array([[0.  , 3.46, 0.  ]], dtype=float32)
         """
         code = self.check_code(code)
         classifier = getattr(direction, "classifier", None)

@@ -126,6 +126,16 @@ def load_autoencoder(
         FileNotFoundError: if there are no such weights; says which there are.
         ValueError: if the file is not what its record says, or for options that `Generator`
             refuses.
+
+    Example:
+        >>> from ddim_embed.autoencoder.pretrained import autoencoder_config
+        >>> autoencoder = de.build_autoencoder((16, 16, 1), widths=(4, 8), semantic_dims=3)
+        >>> path, entry = de.record_weights(
+        ...     "my_weights", "cats", "autoencoder", autoencoder,
+        ...     config=autoencoder_config(autoencoder), data="cats", budget={}, errors={},
+        ... )
+        >>> de.load_autoencoder("cats", "my_weights").dims
+        3
     """
     dtype_policy(precision)
     Process(num_steps=num_steps, last_step=LAST_STEPS[0] if last_step is None else last_step)

@@ -10,6 +10,7 @@ from keras import ops
 
 from ddim_embed import arguments, backend
 from ddim_embed.autoencoder.gaussian import STREAM
+from ddim_embed.metrics.frechet import frechet_distance
 from ddim_embed.networks.blocks import VectorNormalizer, register
 from ddim_embed.networks.latent_mlp import LatentMLP
 from ddim_embed.process import noise, sampling
@@ -121,6 +122,19 @@ class SemanticPrior(keras.Model):
     def unstandardize(self, vectors) -> np.ndarray:
         """The inverse of `standardize`."""
         return ops.convert_to_numpy(self.normalizer.inverse(self._check(vectors)))
+
+    def distance(self, vectors: np.ndarray, others: np.ndarray) -> float:
+        """The Frechet distance between two sets of vectors, standardised.
+
+        1 is one variance of one dimension. Of samples and vectors of images it says how well means
+        and covariances agree, and nothing else: a `GaussianPrior` has no better rival by it. What
+        is not Gaussian is seen by `energy_distance`.
+
+        Args:
+            vectors, others: float, `(n, dims)`, each with its own n of at least 2; see
+                `frechet_distance` about their number.
+        """
+        return frechet_distance(self.standardize(vectors), self.standardize(others))
 
     def sample(self, n: int, seed: int = 0, num_steps: int | None = None) -> np.ndarray:
         """Samples n vectors, as the encoder makes them of images.

@@ -86,6 +86,21 @@ def linear(diffusion_times) -> Rates:
     return _rates_from_integral(integral, module)
 
 
+def linear_times(noise_variances):
+    """The inverse of `linear`: the diffusion times at which it has the given noise variances.
+
+    Args:
+        noise_variances: float array or tensor of `rates.noise**2`, any shape.
+
+    Returns:
+        float32 tensor of the same shape, from 0 for no noise to 1; up to 1.3 for noise alone.
+    """
+    variances = ops.minimum(ops.cast(noise_variances, "float32"), 1 - 1e-7)  # the logarithm of 0
+    integral = -ops.log1p(-variances) / _DDPM_STEPS
+    slope = _BETA_END - _BETA_START
+    return 2 * integral / (_BETA_START + ops.sqrt(_BETA_START**2 + 2 * slope * integral))
+
+
 def quadratic(diffusion_times) -> Rates:
     """sqrt(beta) grows linearly from sqrt(1e-4) to sqrt(0.02) over 1000 steps.
 

@@ -129,8 +129,12 @@ class DiffusionModel(TrainedModel):
         """What the network is called on."""
         return [noisy_images, rates.noise**2]
 
+    def training_times(self, uniform):
+        """The diffusion times of training, of numbers that are uniform in [0, 1)."""
+        return uniform
+
     def _draw(self, images, seed, evenly):
-        """Noises of the images' shape, and the rates of one uniform diffusion time per image.
+        """Noises of the images' shape, and the rates of one diffusion time per image.
 
         `evenly` spreads a batch's times over [0, 1): validation draws the same for every batch.
         """
@@ -142,6 +146,8 @@ class DiffusionModel(TrainedModel):
         if evenly:
             numbers = ops.reshape(ops.arange(total, dtype="float32"), (-1, *ones))
             times = (times + numbers) / ops.cast(total, "float32")
+        else:
+            times = self.training_times(times)
         noises = noise.normal((total, *shape), noise_seed)
         if total is not count:
             times, noises = times[first : first + count], noises[first : first + count]

@@ -20,6 +20,11 @@ class PartwiseAdam(keras.optimizers.Adam):
 
     Raises:
         ValueError: when it is built, for numbers of no variable.
+
+    Example:
+        >>> optimizer = de.PartwiseAdam(1e-3, slow=[0, 1], factor=0.2)
+        >>> optimizer.get_config()["slow"]
+        [0, 1]
     """
 
     def __init__(self, learning_rate=0.001, slow: Iterable[int] = (), factor=0.1, **kwargs):

@@ -1,6 +1,7 @@
 """The verbs of attributes, edits and codes. Each imports its implementation when it runs."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ from tyro.conf import Positional
 
 from experiments.autoencoder import attribute_sections as sections
 from experiments.autoencoder.verbs import OfAutoencoder
-from experiments.configuration import REPORTED, WEIGHTS
+from experiments.configuration import IMAGES, REPORTED, WEIGHTS
 from experiments.toolkit.command_line import (
     UsageError,
     require,
@@ -20,7 +21,7 @@ _RESUMES = "The same command goes on from what is in the folder --runs."
 # Where test images come from.
 _OF_TEST_IMAGES = "data", "source", "report_source", "images", "shown"
 # What trains, or reads images to train on.
-_TRAINS = {"runs", "precision", "checkpoint_seconds", "padding", "mirror"}
+_TRAINS = {"runs", "checkpoint_seconds", "padding", "mirror"}
 # Images that codes are found of unless --images is given.
 _IMAGES = 200
 
@@ -49,7 +50,8 @@ class Attributes(OfAutoencoder):
     Attributes:
         penalty: of the classifiers' squared weights.
         train_images: training images at most; None for all.
-        compared: training images at most of the classifiers on latents, and of others beside them.
+        compared: training images at most of the classifiers on latents, and of others beside them;
+            0 leaves latents out.
         least: positives, and negatives, in the test images that an attribute needs to count in a
             macro average.
     """
@@ -67,7 +69,8 @@ class Attributes(OfAutoencoder):
     def check(self):
         super().check()
         require_positive(self, "penalty")
-        require_at_least(self, compared=10, least=1)
+        require_at_least(self, least=1)
+        require(self, "compared", self.compared == 0 or self.compared >= 10, "0, or at least 10")
         require(self, "train_images", (self.train_images or 10) >= 10, "at least 10")
 
     def run(self):
@@ -134,7 +137,8 @@ class Manipulate(OfClassifier):
     def check(self):
         super().check()
         require_at_least(self, judge_steps=1)
-        require(self, "strength", len(self.strength) > 0, "numbers")
+        finite = self.strength and all(map(math.isfinite, self.strength))
+        require(self, "strength", finite, "finite numbers")
         require_at_least(self.config, images=2)
         require(self, "train_images", (self.train_images or 10) >= 10, "at least 10")
 
@@ -156,7 +160,7 @@ class Neighbours(OfAutoencoder):
     """
 
     uses: ClassVar = WEIGHTS | REPORTED | {"images", "shown", "runs"}
-    tiny: ClassVar = {"train_images": 60}
+    tiny: ClassVar = {"train_images": 16}
     sections: ClassVar = (sections.NEIGHBOURS,)
 
     train_images: int | None = None
@@ -242,7 +246,7 @@ class Detect(OfClassifier):
         detector_steps: training steps of each detector.
     """
 
-    uses: ClassVar = WEIGHTS | REPORTED | _TRAINS
+    uses: ClassVar = WEIGHTS | IMAGES | _TRAINS | {"results"}
     after_interrupt: ClassVar = _RESUMES
     tiny: ClassVar = {"steps": (1, 2), "fakes": 10, "detector_steps": 2}
     sections: ClassVar = (sections.DETECTION,)

@@ -131,10 +131,12 @@ def representations(verb, fitted):
         return name, count, *principal_components(own[:count], of_test, dims, config.seed)
 
     shown = [crop_padding(images, autoencoder.padding) for images in (train, test)]
+    yield principal(PIXELS, len(train), *shown)
+    if not few:
+        return
     if few < len(train):
-        yield principal(PIXELS, len(train), *shown)
         yield SEMANTIC, few, fitted.vectors[:few], fitted.test_vectors
-    yield principal(PIXELS, few, *shown)
+        yield principal(PIXELS, few, *shown)
     both = {"train": train[:few], "test": test}
     latents = [_latents(config, autoencoder, images, name) for name, images in both.items()]
     yield principal(LATENTS, few, *latents)

@@ -24,8 +24,8 @@ RANDOM, ONE_STEP = "random", "one step"
 MEAN_IMAGE, PLAIN = "mean image", "plain autoencoder"
 # Images that are embedded, and cached, at a time; it divides the default number.
 _CHUNK = 40
-# Images of what is measured beside the tables.
-_FEW = 64
+# Images of Fig. 6, and of each kind in Figs 11 and 12.
+_FEW, _MAPS = 64, 16
 # The stream of random latents: not that of the latents that inversions start from.
 _STREAM = -3
 # Shifts to the right, in parts of the width (Fig. 11).
@@ -62,7 +62,8 @@ def run(verb):
     varied, variations = variation(autoencoder, pixels[: config.shown], verb.members, config.seed)
     best_latents = {model: embeddings[model, best].latents for model in models}
     paths, predictions = predicted(models, best_latents, pixels, _FEW)
-    mapped, noise_maps = unfamiliar(autoencoder, pixels[:_FEW], other_images(config, _FEW))
+    finest = autoencoder.with_steps(max(verb.steps))
+    mapped, noise_maps = unfamiliar(config, finest, pixels[:_MAPS], other_images(config, _MAPS))
     contents = {
         "dataset": config.name,
         "images": len(pixels),
@@ -180,7 +181,7 @@ def naive(generator, pixels):
 def _by_steps(config, generator, pixels, name):
     """Latents, by naive inversion or random, and what they decode to; cached by chunks."""
     num_steps, parts = generator.num_steps, []
-    folder = config.run_folder / "autoencode" / f"{name}-{num_steps} steps"
+    folder = config.run_folder / "autoencode" / f"{name}-{num_steps}-steps".replace(", ", "-")
     random = name == RANDOM
     latents = generator.latents(len(pixels), config.seed, _STREAM) if random else None
     words = f"{name}, {num_steps} steps"
@@ -201,17 +202,23 @@ def _by_steps(config, generator, pixels, name):
 
 
 def _table2(verb, models, pixels, padding):
-    """Rows of Table 2: naive inversion there and back, and random latents, by number of steps."""
-    rows = []
+    """Rows of Table 2: naive inversion there and back, and random latents, by number of steps.
+
+    "gain" is by how much the error of each image is below that of DDIM with as many steps.
+    """
+    rows, ddim = [], None
     for num_steps in verb.steps:
         for model, name in (("DDIM", "DDIM"), ("ours", "ours"), ("ours", RANDOM)):
             own = models[model].with_steps(num_steps)
             latents, decoded = _by_steps(verb.config, own, pixels, name)
+            errors = metrics.mse(pixels, decoded.clip(0, 1), padding)
+            ddim = errors if name == "DDIM" else ddim
             rows.append(
                 {
                     "model": "ours, random latents" if name == RANDOM else name,
                     "num_steps": num_steps,
                     **measured(pixels, decoded, padding),
+                    "gain": results.estimate(ddim - errors),
                     "latents_std": results.estimate(latents.std(axis=(1, 2, 3))),
                 }
             )
@@ -298,9 +305,10 @@ def predicted(models, latents, pixels, count):
 
     Returns:
         Dict from a model to pixels `(num_steps, n, height, width, channels)`, not clipped, and a
-        list from t = 1 on of dicts: the `signal` rate, and an estimate of the error for each model.
+        list from t = 1 on of dicts: the `signal` rate; an estimate of the error for each model; and
+        of the `gain` of the last one, by how much the error of each image is below the first one's.
     """
-    some, paths, levels = slice(0, count), {}, []
+    some, paths, errors = slice(0, count), {}, {}
     for name, generator in models.items():
         own, steps = generator.take(some), []
         sampling.sample(
@@ -313,11 +321,16 @@ def predicted(models, latents, pixels, count):
         )
         inverse = own.normalizer.inverse
         paths[name] = np.stack([inverse(step.parts.pred_images).numpy() for step in steps])
-        levels = levels or [{"signal": step.rates.signal} for step in steps]
-        for level, images in zip(levels, paths[name], strict=True):
-            errors = metrics.clipped_mse(pixels[some], images, own.padding)
-            level[name] = results.estimate(errors)
-    return paths, levels
+        errors[name] = np.stack(
+            [metrics.clipped_mse(pixels[some], images, own.padding) for images in paths[name]]
+        )
+    first, *_, last = [*errors.values()]
+    errors["gain"] = first - last
+    return paths, [
+        {"signal": step.rates.signal}
+        | {name: results.estimate(each[index]) for name, each in errors.items()}
+        for index, step in enumerate(steps)
+    ]
 
 
 def other_images(config, count):
@@ -333,10 +346,11 @@ def other_images(config, count):
     )[0]
 
 
-def unfamiliar(autoencoder, pixels, other):
+def unfamiliar(config, autoencoder, pixels, other):
     """The latents that naive inversion gives images beyond the data (Figs 11 and 12).
 
     Args:
+        config: the `Experiment`.
         autoencoder: an `Autoencoder`.
         pixels: its own images; shifted to the right, where the left column is repeated.
         other: images of other data.
@@ -355,8 +369,7 @@ def unfamiliar(autoencoder, pixels, other):
     mapped, rows = {}, []
     for name, images in sets.items():
         own = autoencoder.generator.given(autoencoder.encode(images).semantic)
-        latents = naive(own, images)
-        decoded = decode(own, latents)
+        latents, decoded = _by_steps(config, own, images, f"ours, {name}")
         mapped[name] = images, latents, decoded
         rows.append(
             {

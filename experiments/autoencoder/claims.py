@@ -76,13 +76,19 @@ def _blurry(contents):
     return f"LPIPS {words}", Verdict.of(below), f"mean squared error {errors}"
 
 
+def _positive(gain):
+    """Whether a difference between the errors of the same images is above 0 beyond its interval."""
+    return gain["mean"] > (gain["interval"] or 0)
+
+
 def _below_ddim(contents):
-    pairs = [
-        (steps, *_against(row, _by_steps(contents, "DDIM")[steps], "mse"))
-        for steps, row in _by_steps(contents, "ours").items()
-    ]
-    words = "; ".join(f"T = {steps}: {words}" for steps, words, _ in pairs)
-    return words, Verdict.of(all(below for *_, below in pairs))
+    ddim, ours = (_by_steps(contents, model) for model in ("DDIM", "ours"))
+    words = "; ".join(
+        f"T = {T}: {interval(row['mse'], 6)} against {interval(ddim[T]['mse'], 6)}, less by "
+        f"{interval(row['gain'], 6)}"
+        for T, row in ours.items()
+    )
+    return words, Verdict.of(all(_positive(row["gain"]) for row in ours.values()))
 
 
 def _falling(contents):
@@ -132,8 +138,8 @@ def _one_step(contents):
 def _own_vector(contents):
     gains = [level["gain"] for level in contents["collapse"]["levels"]]
     words = ", ".join(interval(gain, 4) for gain in gains)
-    holds = all(gain["mean"] > (gain["interval"] or 0) for gain in gains)
-    return f"from t = 1 on, less by {words} of the variance", Verdict.of(holds)
+    words = f"from t = 1 on, less by {words} of the variance"
+    return words, Verdict.of(all(_positive(gain) for gain in gains))
 
 
 def _at_t1(contents):
@@ -152,11 +158,10 @@ def _details(contents):
 
 
 def _predicted(contents):
-    pairs = [
-        _against({"_": row["ours"]}, {"_": row["DDIM"]}, "_", 5) for row in contents["predictions"]
-    ]
-    words = f"at t = 1: {pairs[0][0]}; below at {sum(b for _, b in pairs)} of {len(pairs)} steps"
-    return words, Verdict.of(all(below for _, below in pairs))
+    levels = contents["predictions"]
+    below = [_positive(level["gain"]) for level in levels]
+    words = f"at t = 1: {interval(levels[0]['ours'], 5)} against {interval(levels[0]['DDIM'], 5)}"
+    return f"{words}; less at {sum(below)} of {len(below)} steps", Verdict.of(all(below))
 
 
 def _unlike(words):

@@ -28,9 +28,15 @@ def train_autoencoder(verb):
     network = autoencoder_network(verb, generator)
     prediction = generator.prediction if generator else config.prediction
     padding = generator.padding if generator else config.padding
-    model = de.AutoencoderModel(network, seed=config.seed, loss=config.loss, prediction=prediction)
+    model = de.AutoencoderModel(
+        network,
+        seed=config.seed,
+        loss=config.loss,
+        prediction=prediction,
+        emphasis=verb.emphasis,
+    )
     folder = config.run_folder / f"autoencoder-from-{verb.start}"
-    key = f"{runs.run_key(config, generator)}, {config.loss}"
+    key = f"{runs.run_key(config, generator)}, {config.loss}, emphasis {verb.emphasis}"
     before, slow = {}, ()
     if generator is None:
         model.normalizer.adapt(sources.load(config, "train", limit=_NORMALIZER_IMAGES))
@@ -70,6 +76,7 @@ def train_autoencoder(verb):
         "batch_size": config.batch_size,
         "images_seen": steps * config.batch_size,
         "loss": config.loss,
+        "emphasis": verb.emphasis,
         "prediction": prediction,
         **runs.spent(config, history, verb.command),
         **before,

@@ -22,6 +22,7 @@ class TrainAutoencoder(Verb):
         trunk_rate: with a generator, the learning rate of its weights in proportion to that of the
             encoder and of the modulations.
         encoder_depth: blocks at each level of the encoder.
+        emphasis: how much oftener than others the noisiest images are seen; see `AutoencoderModel`.
     """
 
     uses: ClassVar = DENOISER | {"semantic_dims"}
@@ -32,6 +33,7 @@ class TrainAutoencoder(Verb):
     start: Literal["generator", "nothing"] = "generator"
     trunk_rate: float = 0.2
     encoder_depth: int = 1
+    emphasis: float = 3.0
 
     @property
     def idle(self):
@@ -41,7 +43,7 @@ class TrainAutoencoder(Verb):
 
     def check(self):
         super().check()
-        require_positive(self, "trunk_rate")
+        require_positive(self, "trunk_rate", "emphasis")
         require_at_least(self, encoder_depth=1)
 
     def run(self):
