@@ -606,6 +606,30 @@ class TestSamples:
         assert_close(pixels, own.decode(accepted, seed=1), 1e-6)
 
 
+def test_an_adaptive_decoder_is_loaded_as_it_was_trained(tmp_path):
+    sizes = {"channels": 1, "widths": (4, 8), "block_depth": 1}
+    network = de.AutoencoderNetwork(
+        de.SemanticEncoder(**sizes, dims=3, image_size=8, attention_resolutions=(4,)),
+        de.AdaptiveUNet(3, image_size=8, attention_resolutions=(4,), dropout=0.5, **sizes),
+    )
+    model = de.AutoencoderModel(set_random_weights(network), prediction="velocity")
+    own = de.Autoencoder.from_model(model, (8, 8, 1), num_steps=2)
+    de.record_weights(
+        tmp_path, "toys", "autoencoder", own,
+        config=autoencoder_config(own), data="toys", budget={}, errors={}, half=False,
+    )  # fmt: skip
+    loaded = de.load_autoencoder("toys", tmp_path, num_steps=2)
+    semantic = normal(2, 3)
+    found = loaded.decode(semantic, seed=1)
+    assert np.array_equal(found, own.decode(semantic, seed=1))
+    for index in range(2):
+        part = slice(index, index + 1)
+        code = de.Code(semantic[part], own.generator.latents(2, 1)[part])
+        assert_close(own.decode(code), found[part], 1e-5)
+    with pytest.raises(ValueError, match=r"`attention` must be None. Received: .nafnet."):
+        de.build_autoencoder((8, 8, 1), (4, 8), attention="nafnet", decoder="adaptive")
+
+
 class TestInterpolation:
     def test_ends_are_the_decoded_codes_and_the_middle_is_of_both_subcodes(self, autoencoder):
         ends = [

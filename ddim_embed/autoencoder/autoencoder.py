@@ -93,7 +93,10 @@ class Autoencoder(keras.Model):
         """
 
         def copy(network):
-            own = type(network).from_config(network.get_config() | {"dtype": "float32"})
+            config = network.get_config() | {"dtype": "float32"}
+            if "dropout" in config:  # which acts in training alone
+                config["dropout"] = 0.0
+            own = type(network).from_config(config)
             own.set_weights(network.get_weights())
             return own
 

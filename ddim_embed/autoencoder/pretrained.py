@@ -10,6 +10,7 @@ from ddim_embed.autoencoder.autoencoder import Autoencoder
 from ddim_embed.autoencoder.prior import load_prior
 from ddim_embed.generator.generator import Generator
 from ddim_embed.generator.pretrained import generator_config, generator_kinds
+from ddim_embed.networks.adaptive_unet import AdaptiveUNet
 from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.networks.modulated_unet import ModulatedUNet
 from ddim_embed.networks.semantic_encoder import SemanticEncoder
@@ -18,7 +19,7 @@ from ddim_embed.process.sampling import LAST_STEPS
 from ddim_embed.store.schema import integer, integers, one_of
 from ddim_embed.store.weights import MissingWeightsError, load_recorded
 
-DECODERS = ("modulated",)
+DECODERS = ("modulated", "adaptive")
 _CONFIG = generator_kinds() | {
     "decoder": one_of(DECODERS),
     "semantic_dims": integer(1, 2**15),
@@ -50,11 +51,11 @@ def build_autoencoder(
     Args:
         image_shape: (height, width, channels) of pixels and of latents.
         widths, block_depth, attention: sizes of the decoder, as for `UNet`.
-        decoder: "modulated", a `ModulatedUNet`.
+        decoder: "modulated", a `ModulatedUNet`, or "adaptive", an `AdaptiveUNet`.
         semantic_dims: length of the semantic vectors.
-        encoder_widths, encoder_depth, attention_resolutions: `widths`, `block_depth` and
-            `attention_resolutions` of the `SemanticEncoder`; None for the decoder's widths and the
-            last one once more.
+        encoder_widths, encoder_depth: `widths` and `block_depth` of the `SemanticEncoder`; None
+            for the decoder's widths and the last one once more.
+        attention_resolutions: of the encoder, and of an adaptive decoder.
         schedule, num_steps, last_step, prediction: as for `Process`.
         precision, padding: as for `Generator`.
 
@@ -71,14 +72,23 @@ def build_autoencoder(
     image_shape = arguments.integers("image_shape", image_shape, count=3)
     arguments.choice("decoder", decoder, DECODERS)
     widths = arguments.integers("widths", widths)
-    network = ModulatedUNet(
-        semantic_dims,
-        channels=image_shape[-1],
-        widths=widths,
-        block_depth=block_depth,
-        attention=attention,
-        dtype="float32",
-    )
+    sizes = {"channels": image_shape[-1], "widths": widths, "block_depth": block_depth}
+    if decoder == "modulated":
+        network = ModulatedUNet(semantic_dims, attention=attention, dtype="float32", **sizes)
+    elif attention is None:
+        network = AdaptiveUNet(
+            semantic_dims,
+            image_size=image_shape[0],
+            attention_resolutions=attention_resolutions,
+            dropout=0.0,  # which acts in training alone
+            dtype="float32",
+            **sizes,
+        )
+    else:
+        raise ValueError(
+            "An adaptive decoder has attention at the `attention_resolutions`: `attention` must "
+            f"be None. Received: {attention!r}"
+        )
     encoder = SemanticEncoder(
         image_shape[-1],
         encoder_widths or (*widths, widths[-1]),
@@ -97,9 +107,9 @@ def build_autoencoder(
 
 def autoencoder_config(autoencoder) -> dict:
     """The options of `build_autoencoder` that are recorded with an autoencoder's weights."""
-    encoder = autoencoder.encoder
+    encoder, network = autoencoder.encoder, autoencoder.generator.network
     return generator_config(autoencoder.generator) | {
-        "decoder": "modulated",
+        "decoder": "adaptive" if isinstance(network, AdaptiveUNet) else "modulated",
         "semantic_dims": encoder.dims,
         "encoder_widths": encoder.widths,
         "encoder_depth": encoder.block_depth,

@@ -97,14 +97,13 @@ def autoencoder_network(verb, generator):
         config.image_size,
         dtype=policy,
     )
-    decoder = de.ModulatedUNet(
-        config.semantic_dims,
-        channels=config.channels,
-        widths=config.widths,
-        block_depth=config.block_depth,
-        dtype=policy,
-    )
-    if generator is not None:
+    sizes = {"widths": config.widths, "block_depth": config.block_depth, "dtype": policy}
+    if generator is None:
+        decoder = de.AdaptiveUNet(
+            config.semantic_dims, config.channels, image_size=config.image_size, **sizes
+        )
+    else:
+        decoder = de.ModulatedUNet(config.semantic_dims, config.channels, **sizes)
         decoder.start_from(generator.network)
     return de.AutoencoderNetwork(encoder, decoder)
 
