@@ -126,6 +126,20 @@ class PerceptualDistance(keras.Model):
             parts.append(tf.reshape(weighted, (-1, positions * tap.shape[3])))
         return tf.concat(parts, axis=1)
 
+    def features(self, pixels):
+        """What AlexNet's last convolution says of images: its means over positions.
+
+        Args:
+            pixels: float tensor `(batch, height, width, 1 or 3)` in [0, 1], as when called.
+
+        Returns:
+            float32 tensor `(batch, 256)`, for `frechet_distance` for example.
+        """
+        check_floating("pixels", pixels.dtype.name)
+        pixels = tf.cast(pixels, tf.float32)
+        _check_shapes(pixels.shape, pixels.shape)
+        return tf.reduce_mean(self._taps(pixels)[-1], axis=(1, 2))
+
     def _taps(self, pixels):
         x = self._upsample(pixels)
         x = (2 * x - 1 - tf.constant(SHIFT)) / tf.constant(SCALE)  # grey becomes three channels

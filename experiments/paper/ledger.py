@@ -5,6 +5,7 @@ import itertools
 
 from experiments.autoencoder.attribute_claims import CLAIMS
 from experiments.autoencoder.claims import autoencode_claims
+from experiments.autoencoder.sampling_claims import CLAIMS as SAMPLING
 from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
 from experiments.schedules.claims import schedule_claims
@@ -53,7 +54,9 @@ def collect(experiments, results, parameters, earlier=()):
         *itertools.chain(
             *(
                 of(f"{name}/{result}", claims, name)
-                for result, claims in {"autoencode": autoencode_claims, **CLAIMS}.items()
+                for result, claims in (
+                    {"autoencode": autoencode_claims} | CLAIMS | SAMPLING
+                ).items()
                 for name in _with(experiments, sources, result)
             )
         ),

@@ -239,6 +239,7 @@ def with_command(error):
             "generator": ["train"],
             "autoencoder": ["train-autoencoder"],
             "classifier": ["attributes"],
+            "prior": ["train-prior"],
         }
         words = verbs.get(name, ["train-embedders", name])
         beside = _beside.get()
