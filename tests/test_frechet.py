@@ -384,10 +384,13 @@ class TestTraining:
         again = train_feature_classifier(*stripes(320), seed=1, **self.OPTIONS)
         for weight, other in zip(trained.get_weights(), again.get_weights(), strict=True):
             np.testing.assert_allclose(weight, other, rtol=1e-3, atol=1e-3)  # kernels' own order
-        starts = [FeatureClassifier((8, 8, 1), 3, (6, 8), 4, seed=seed) for seed in (1, 1, 2)]
+        starts = [
+            FeatureClassifier((8, 8, 1), 3, (6, 8), 4, seed=seed)
+            for seed in (1, 1, 2, 3, 2**63 - 1)
+        ]
         kernels = [start.convs[0].kernel.numpy() for start in starts]
         np.testing.assert_array_equal(kernels[0], kernels[1])
-        assert np.abs(kernels[0] - kernels[2]).max() > 0.1
+        assert all(np.abs(kernels[0] - other).max() > 0.1 for other in kernels[2:])
 
     def test_weights_round_trip_without_the_optimizer(self, trained, tmp_path):
         path = tmp_path / "x.weights.h5"
