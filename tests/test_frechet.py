@@ -392,6 +392,11 @@ class TestTraining:
         np.testing.assert_array_equal(kernels[0], kernels[1])
         assert all(np.abs(kernels[0] - other).max() > 0.1 for other in kernels[2:])
 
+    def test_without_convolutions_it_sees_all_pixels(self):
+        classifier = FeatureClassifier((2, 4, 3), 2, widths=(), num_features=5)
+        assert classifier.project.kernel.shape == (2 * 4 * 3, 5)
+        assert classifier.features(np.zeros((2, 2, 4, 3))).shape == (2, 5)
+
     def test_weights_round_trip_without_the_optimizer(self, trained, tmp_path):
         path = tmp_path / "x.weights.h5"
         de.save_weights(trained, path)
