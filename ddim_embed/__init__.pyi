@@ -17,6 +17,10 @@ from .analysis.interpolation import slerp as slerp
 from .analysis.jacobian import principal_angles as principal_angles
 from .analysis.jacobian import singular_vectors as singular_vectors
 from .analysis.projection import project as project
+from .autoencoder.autoencoder import Autoencoder as Autoencoder
+from .autoencoder.autoencoder import Code as Code
+from .autoencoder.pretrained import build_autoencoder as build_autoencoder
+from .autoencoder.pretrained import load_autoencoder as load_autoencoder
 from .data import load_images as load_images
 from .data import read_image_files as read_image_files
 from .data import stream_images as stream_images
@@ -52,6 +56,8 @@ from .networks.embedders import NETWORKS as NETWORKS
 from .networks.embedders import ConvEmbedder as ConvEmbedder
 from .networks.embedders import build_embedder as build_embedder
 from .networks.embedders import load_embedder as load_embedder
+from .networks.modulated_unet import ModulatedUNet as ModulatedUNet
+from .networks.semantic_encoder import SemanticEncoder as SemanticEncoder
 from .networks.unet import UNet as UNet
 from .parallel import use_one_core_per_operation as use_one_core_per_operation
 from .process import sampling as sampling
@@ -63,9 +69,12 @@ from .store.legacy import load_legacy_weights as load_legacy_weights
 from .store.weights import load_weights as load_weights
 from .store.weights import record_weights as record_weights
 from .store.weights import save_weights as save_weights
+from .training.autoencoder import AutoencoderModel as AutoencoderModel
+from .training.autoencoder import AutoencoderNetwork as AutoencoderNetwork
 from .training.denoiser import DiffusionModel as DiffusionModel
 from .training.embedder import EmbedderTrainer as EmbedderTrainer
 from .training.embedder import LatentRegression as LatentRegression
 from .training.loop import train as train
+from .training.optimizers import PartwiseAdam as PartwiseAdam
 from .training.pairs import LatentPairs as LatentPairs
 from .version import __version__ as __version__

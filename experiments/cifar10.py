@@ -9,6 +9,7 @@ CIFAR10 = Experiment(
     channels=3,
     mirror=True,
     widths=(48, 96, 192, 384),
+    semantic_dims=128,
     paper_mse={
         "conv1": 0.0303,
         "conv3_16": 0.0090,

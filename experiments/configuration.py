@@ -58,7 +58,7 @@ _MOST_SHOWN = 100
 _POSITIVE = (
     "block_depth", "num_steps", "train_steps", "batch_size", "learning_rate", "warm_start_steps",
     "warm_start_batch_size", "warm_start_learning_rate", "embedder_steps", "embedder_batch_size",
-    "embedder_learning_rate", "images", "shown",
+    "embedder_learning_rate", "semantic_dims", "images", "shown",
 )  # fmt: skip
 
 
@@ -100,6 +100,7 @@ class Experiment(Settings):
         embedder_loss: loss of the embedding networks: the mean absolute error (the paper's), the
             mean squared error, or the root mean square of each image.
         remat: whether training through the sampler recomputes activations to save memory.
+        semantic_dims: length of an autoencoder's semantic vectors.
         checkpoint_seconds: seconds of training between checkpoints.
         images: test images that errors are measured on; the number that `sample` generates.
         shown: images in each row of a figure.
@@ -141,6 +142,7 @@ class Experiment(Settings):
         "mean_absolute_error"
     )
     remat: bool = False
+    semantic_dims: int = 32
     checkpoint_seconds: float = 120.0
     images: int = 400
     shown: int = 8
@@ -184,6 +186,7 @@ class Experiment(Settings):
             warm_start_batch_size=8,
             embedder_steps=2,
             embedder_batch_size=4,
+            semantic_dims=4,
             images=8,
             shown=4,
             smoke=True,

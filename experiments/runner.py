@@ -2,11 +2,12 @@
 
 import dataclasses
 
+from experiments.autoencoder.verbs import VERBS as AUTOENCODER
 from experiments.embedding.verbs import VERBS as EMBEDDING
 from experiments.inversion.verbs import VERBS as INVERSION
 from experiments.toolkit import command_line
 
-VERBS = EMBEDDING | INVERSION
+VERBS = EMBEDDING | INVERSION | AUTOENCODER
 
 
 def main(config, arguments=None):

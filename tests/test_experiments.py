@@ -36,7 +36,7 @@ from experiments.inversion import comparison
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
 from experiments.runner import VERBS, main
-from experiments.toolkit import command_line, pages, results
+from experiments.toolkit import command_line, pages, results, runs
 from experiments.toolkit.command_line import UsageError
 from experiments.toolkit.tables import number
 
@@ -867,11 +867,11 @@ def test_the_precision_is_chosen_by_the_machine_and_recorded(tmp_path, monkeypat
 @pytest.mark.parametrize(("seconds", "said"), [(60, True), (1, False)])
 def test_a_training_of_days_says_once_what_is_faster(seconds, said, monkeypatch, capsys):
     now = iter([0, 2 * seconds])  # of two steps
-    monkeypatch.setattr(training.time, "monotonic", lambda: next(now))
-    monkeypatch.setattr(training, "fast_precision", lambda: ("float32", ""))
+    monkeypatch.setattr(runs.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(runs, "fast_precision", lambda: ("float32", ""))
     config = dataclasses.replace(MNIST, precision="bfloat16")
     # Of 3,000 steps 100 are done; two steps are timed, after the first one.
-    batches = training._watched(lambda step: iter(range(20)), 3_000, config)
+    batches = runs._watched(lambda step: iter(range(20)), 3_000, config)
     assert list(batches(100)) == list(range(20))
     error = capsys.readouterr().err
     assert error.count("days are left") == said
@@ -941,7 +941,7 @@ def test_the_command_line_answers_without_tensorflow(arguments):
 def test_weights_that_a_killed_run_recorded_are_not_trained_further_once_more(tmp_path):
     config = dataclasses.replace(FASHION_MNIST.shrink(), weights=tmp_path)
     folder = tmp_path / "runs" / "generator"
-    run = training._further_folder(folder, "ab" * 32)
+    run = runs._further_folder(folder, "ab" * 32)
     run.mkdir(parents=True)
 
     def record(budget):
@@ -952,9 +952,9 @@ def test_weights_that_a_killed_run_recorded_are_not_trained_further_once_more(tm
 
     for budget in ({}, {"before": None}, {"before": {"sha256": 3}}):
         record(budget)
-        assert training._recorded_before(config, "generator", folder) is None
+        assert runs.recorded_before(config, "generator", folder) is None
     path = record({"before": {"sha256": "ab" * 32}})
-    assert training._recorded_before(config, "generator", folder) is None
+    assert runs.recorded_before(config, "generator", folder) is None
     (run / "recording").touch()
-    assert training._recorded_before(config, "generator", folder) == path
-    assert training._recorded_before(config, "generator", folder) is None
+    assert runs.recorded_before(config, "generator", folder) == path
+    assert runs.recorded_before(config, "generator", folder) is None

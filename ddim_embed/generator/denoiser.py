@@ -34,8 +34,11 @@ class Denoiser:
         self._functions = {}  # shared by all copies: name -> compiled function
 
     def given(self, condition):
-        """The denoiser under a condition, a nested structure with one row for each image."""
-        return self._copy(condition=condition)
+        """The denoiser under a condition, a nested structure with one row for each image.
+
+        What the network computes of the condition alone is computed here, once for all steps.
+        """
+        return self._copy(condition=self.frozen.conditioned(condition))
 
     def replace(self, weights):
         """The denoiser with other weights, of the structure of `frozen.weights`."""

@@ -188,6 +188,22 @@ class Generator(keras.Model):
 
         return self.given(tree.map_structure(rows_of, self.condition))
 
+    def with_steps(self, num_steps: int) -> Self:
+        """The generator with another number of sampler steps, and the same weights and condition.
+
+        Args:
+            num_steps: N, at least 1.
+        """
+        num_steps = arguments.integer("num_steps", num_steps)
+        snapshots = self._snapshot.by_steps
+        if num_steps not in snapshots:
+            snapshots[num_steps] = _Snapshot(self)
+            snapshots[num_steps].by_steps = snapshots
+        other = self.given(self.condition)
+        process = dataclasses.replace(self.process, num_steps=num_steps)
+        vars(other).update(process=process, _snapshot=snapshots[num_steps])
+        return other
+
     def denoiser(self, precision=None, num_steps=None) -> Denoiser:
         """The frozen `denoise(noisy_images, rates)` for the levels of a `sampling.time_grid`.
 
@@ -464,9 +480,14 @@ def as_generator(generator):
 
 
 class _Snapshot:
-    """What was made of a generator's weights: frozen denoisers and compiled functions."""
+    """What was made of a generator's weights: frozen denoisers and compiled functions.
+
+    Attributes:
+        by_steps: the snapshots of this generator and of those `with_steps`, by number of steps.
+    """
 
     def __init__(self, generator):
+        self.by_steps = {generator.num_steps: self}
         self._fingerprint_now = backend.fingerprint_of(generator.weights)
         self._fingerprint, self.denoisers, self.functions = None, {}, {}
 

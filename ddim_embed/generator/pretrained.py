@@ -31,6 +31,11 @@ _CONFIG = {
 }
 
 
+def generator_kinds() -> dict:
+    """What a record must say of a generator, for the records of what contains one."""
+    return dict(_CONFIG)
+
+
 def build_generator(
     image_shape: Sequence[int] = (32, 32, 1),
     widths: Sequence[int] = (32, 64, 96, 128),

@@ -214,7 +214,8 @@ class ResidualBlock(keras.layers.Layer):
         width: output channels.
         attention: None, or a name of `ATTENTIONS`.
 
-    Call: `(batch, height, width, any)` -> `(batch, height, width, self.width)`.
+    Call: `(batch, height, width, any)` -> `(batch, height, width, self.width)`. A call takes a
+    `modulation`, a function of what comes from the swish.
     """
 
     def __init__(self, width, attention=None, **kwargs):
@@ -251,10 +252,10 @@ class ResidualBlock(keras.layers.Layer):
             **kwargs,
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, modulation=None):
         residual = inputs if self.projection is None else self.projection(inputs)
-        x = self.norm(inputs, training=training)
-        x = self.conv2(self.conv1(x))
+        x = self.conv1(self.norm(inputs, training=training))
+        x = self.conv2(x if modulation is None else modulation(x))
         if self.attention is not None:
             x = self.attention(x)
         return x + residual

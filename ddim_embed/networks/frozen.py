@@ -29,8 +29,10 @@ def freeze(network, grid, image_size, precision="float32"):
 
     Returns:
         An object with `weights`, a nested structure of tensors; `replace(weights)`, the same with
-        other ones; and a call `(noisy_images, step, condition=None)` that returns the outputs of
-        the network, float32; `step` is the index of a level in the grid.
+        other ones; `conditioned(condition)`, what is computed of a condition once for all steps, a
+        nested structure with a row for each image; and a call `(noisy_images, step,
+        condition=None)`, with such a structure, that returns the outputs of the network, float32;
+        `step` is the index of a level in the grid.
     """
     if hasattr(network, "freeze"):
         return network.freeze(grid, image_size, precision)
@@ -52,6 +54,9 @@ class Unfrozen:
 
     def replace(self, weights):
         return self
+
+    def conditioned(self, condition):
+        return condition
 
     def __call__(self, noisy_images, step, condition=None):
         variances = ops.take(ops.convert_to_tensor(self._variances), step)
@@ -112,32 +117,42 @@ class FrozenUNet:
         other.weights = weights
         return other
 
-    def __call__(self, noisy_images, step, condition=None, hook=None):
-        h, skips = self.encode(noisy_images, step)
-        return self.decode(h if hook is None else hook(h), skips, step)
+    def conditioned(self, condition):
+        """What is computed of a condition once for all steps: here the condition itself."""
+        return condition
 
-    def encode(self, noisy_images, step):
+    def __call__(self, noisy_images, step, condition=None, hook=None):
+        h, skips = self.encode(noisy_images, step, condition)
+        return self.decode(h if hook is None else hook(h), skips, step, condition)
+
+    def encode(self, noisy_images, step, condition=None):
         """The lower half: h, and the skips for `decode`."""
         x = self._pointwise(ops.cast(noisy_images, self._dtype), self.weights["input_conv"])
-        return walk_down(self._levels, x, lambda index, x: self._run(index, x, step))
+        return walk_down(self._levels, x, lambda index, x: self._run(index, x, step, condition))
 
-    def decode(self, h, skips, step):
+    def decode(self, h, skips, step, condition=None):
         """The upper half: from `encode`'s h and skips to the outputs."""
-        x = walk_up(self._levels, h, skips, lambda index, x: self._run(index, x, step))
+        x = walk_up(self._levels, h, skips, lambda index, x: self._run(index, x, step, condition))
         return ops.cast(self._pointwise(x, self.weights["output_conv"]), "float32")
 
-    def _run(self, index, x, step):
+    def _run(self, index, x, step, condition):
         weights = self.weights["blocks"][index]
         step = step if index == 0 else 0
         residual = x
         if "projection" in weights:
             bias = weights["biases"][step]
             residual = kernels.bias_add(kernels.pointwise(x, weights["projection"]), bias)
-        x = kernels.add_swish(_convolve(x, weights["kernel1"]), weights["maps"][step])
+        x = self._activate(
+            index, _convolve(x, weights["kernel1"]), weights["maps"][step], condition
+        )
         x = kernels.bias_add(_convolve(x, weights["kernel2"]), weights["bias2"])
         if self._attentions[index] is not None:
             x = ops.cast(self._attentions[index](x), self._dtype)
         return x + residual
+
+    def _activate(self, index, x, added, condition):
+        """The first activation of a block."""
+        return kernels.add_swish(x, added)
 
     @staticmethod
     def _pointwise(x, weights):

@@ -31,6 +31,20 @@ def plain_add_swish(x, added):
     return ops.cast(total * ops.sigmoid(total), x.dtype)
 
 
+def plain_add_swish_modulate(x, added, scale, shift):
+    """swish(x + added) * (1 + scale) + shift, computed in float32.
+
+    Args:
+        x, added: as for `plain_add_swish`.
+        scale, shift: float32, `(batch, 1, 1, channels)`.
+
+    Returns:
+        The shape and dtype of `x`.
+    """
+    total = ops.cast(x, "float32") + ops.cast(added, "float32")
+    return ops.cast(total * ops.sigmoid(total) * (1 + scale) + shift, x.dtype)
+
+
 def plain_upsample(x):
     """Twice the height and width by bilinear interpolation, `(batch, height, width, channels)`.
 
@@ -99,6 +113,30 @@ if FUSED:
         total = tf.cast(x, tf.float32) + tf.cast(added, tf.float32)
         return tf.cast(_gradient_of_swish(total, tf.cast(upstream, tf.float32)), x.dtype)
 
+    @tf.custom_gradient
+    def fused_add_swish_modulate(x, added, scale, shift):
+        """`plain_add_swish_modulate` in one pass, and one for its gradient with respect to x."""
+
+        def gradient(upstream):
+            # Functions of their own: a graph that needs the first alone computes no other.
+            of_x = _add_swish_gradient(x, added, upstream * tf.cast(1 + scale, upstream.dtype))
+            return of_x, None, _scale_gradient(x, added, upstream), _shift_gradient(upstream)
+
+        return _add_swish_modulate(x, added, scale, shift), gradient
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _add_swish_modulate(x, added, scale, shift):
+        return plain_add_swish_modulate(x, added, scale, shift)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _scale_gradient(x, added, upstream):
+        activated = plain_add_swish(tf.cast(x, tf.float32), added)
+        product = tf.cast(upstream, tf.float32) * activated
+        return tf.reduce_sum(product, axis=(1, 2), keepdims=True)
+
+    def _shift_gradient(upstream):
+        return tf.reduce_sum(tf.cast(upstream, tf.float32), axis=(1, 2), keepdims=True)
+
     def fused_upsample(x):
         """`plain_upsample` in one operation, whose gradient can be differentiated, too.
 
@@ -163,6 +201,7 @@ if FUSED:
 
 swish = fused_swish if FUSED else plain_swish
 add_swish = fused_add_swish if FUSED else plain_add_swish
+add_swish_modulate = fused_add_swish_modulate if FUSED else plain_add_swish_modulate
 upsample = fused_upsample if FUSED else plain_upsample
 bias_add = fused_bias_add if FUSED else plain_bias_add
 pointwise = fused_pointwise if FUSED else plain_pointwise

@@ -126,8 +126,9 @@ class UNet(keras.Model):
         return groups[:count], groups[count], groups[count + 1 :]
 
     def call(self, inputs, training=None, hook=None):
-        h, skips = self.encode(inputs, training)
-        return self.decode(h if hook is None else hook(h), skips, training)
+        run = self._runner(training)
+        h, skips = self._encode(inputs, run)
+        return self._decode(h if hook is None else hook(h), skips, run)
 
     def encode(self, inputs, training=None):
         """The lower half of the network.
@@ -139,6 +140,18 @@ class UNet(keras.Model):
         Returns:
             h, the output of the last middle block, and the list of skips for `decode`.
         """
+        return self._encode(inputs, self._runner(training))
+
+    def decode(self, h, skips, training=None):
+        """The upper half of the network: from `encode`'s h and skips to the output."""
+        return self._decode(h, skips, self._runner(training))
+
+    @staticmethod
+    def _runner(training):
+        """`run(block, x)`, the output of a block."""
+        return lambda block, x: block(x, training=training)
+
+    def _encode(self, inputs, run):
         if self.conditioned and (not isinstance(inputs, (list, tuple)) or len(inputs) != 2):
             raise ValueError(
                 "This U-Net is called on `[images, noise_variances]`. Received: "
@@ -151,11 +164,10 @@ class UNet(keras.Model):
             embedding = self.embedding(noise_variances)
             shape = (*ops.shape(x)[:3], EMBEDDING_DIMS)
             x = ops.concatenate([x, ops.broadcast_to(embedding, shape)], axis=-1)
-        return walk_down(self.levels, x, lambda block, x: block(x, training=training))
+        return walk_down(self.levels, x, run)
 
-    def decode(self, h, skips, training=None):
-        """The upper half of the network: from `encode`'s h and skips to the output."""
-        x = walk_up(self.levels, h, skips, lambda block, x: block(x, training=training))
+    def _decode(self, h, skips, run):
+        x = walk_up(self.levels, h, skips, run)
         return ops.cast(self.output_conv(x), "float32")
 
     def freeze(self, grid, image_size, precision="float32"):

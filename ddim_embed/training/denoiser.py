@@ -115,11 +115,15 @@ class DiffusionModel(TrainedModel):
         noises, rates = self._draw(images, seed, evenly=not training)
         noisy_images = rates.signal * images + rates.noise * noises
         network = self.network if training else self.ema_network
-        outputs = network([noisy_images, rates.noise**2], training=training)
+        outputs = network(self._inputs(images, noisy_images, rates), training=training)
         loss = self._loss(targets_of(self.prediction, images, noises, rates) - outputs)
         pred_noises = noises_from(self.prediction, outputs, noisy_images, rates)
         pred_images = predict_images(noisy_images, pred_noises, rates)
         return loss, {"image_loss": ops.mean(ops.abs(images - pred_images))}
+
+    def _inputs(self, images, noisy_images, rates):
+        """What the network is called on."""
+        return [noisy_images, rates.noise**2]
 
     def _draw(self, images, seed, evenly):
         """Noises of the images' shape, and the rates of one uniform diffusion time per image.

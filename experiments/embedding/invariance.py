@@ -14,7 +14,7 @@ from ddim_embed.training.loop import warmup_cosine
 from experiments.embedding import invariance_figures, training
 from experiments.embedding.claims import invariance_verdict
 from experiments.embedding.sections import INVARIANCE
-from experiments.toolkit import results, sources, tables
+from experiments.toolkit import results, runs, sources, tables
 from experiments.toolkit.command_line import UsageError
 
 
@@ -142,7 +142,7 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
     folder = config.run_folder / "invariance" / name.replace(" ", "_")
     identity = (
         f"{variant} {milestones[-1]} {len(subset)} {config.batch_size} {config.learning_rate} "
-        f"{config.precision} {config.image_shape} {training.run_key(config)}"
+        f"{config.precision} {config.image_shape} {runs.run_key(config)}"
     )
     wanted = [("training_steps", step) for step in milestones]
     wanted += [("sampler_steps", number) for number in counts]
@@ -177,7 +177,7 @@ def _train_and_decode(config, name, pixels, subset, count, milestones, counts):
         return _batches(subset, config.batch_size, config.seed + variant.seed, step)
 
     for step in milestones:
-        training.run(
+        runs.run(
             config,
             model,
             batches,

@@ -7,7 +7,7 @@ from ddim_embed.data.pictures import UNPADDED_SIZE
 from ddim_embed.store.weights import read_manifest, record_errors
 from experiments.configuration import NETWORKS
 from experiments.embedding import training
-from experiments.toolkit import sources
+from experiments.toolkit import runs, sources
 
 
 def pack(config, outputs, train_images=None):
@@ -42,7 +42,7 @@ def measure(config):
         entry = manifest[f"{config.name}/{name}"]
         errors = training.measure(config, name, test, entry["budget"])
         record_errors(config.weights, config.name, name, errors, entry["sha256"])
-        print(f"{config.name}/{name}: {training.in_words(errors)}")
+        print(f"{config.name}/{name}: {runs.in_words(errors)}")
     if not names:
         print(f"All recorded weights of {config.name} are measured.")
     return names

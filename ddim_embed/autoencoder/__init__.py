@@ -1,0 +1,1 @@
+"""Diffusion autoencoders: an image as a semantic vector and latents (Preechakul et al., 2022)."""

@@ -1,0 +1,135 @@
+"""Autoencoders built from plain options, and loaded by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddim_embed import arguments
+from ddim_embed.autoencoder.autoencoder import Autoencoder
+from ddim_embed.generator.generator import Generator
+from ddim_embed.generator.pretrained import generator_config, generator_kinds
+from ddim_embed.networks.blocks import dtype_policy
+from ddim_embed.networks.modulated_unet import ModulatedUNet
+from ddim_embed.networks.semantic_encoder import SemanticEncoder
+from ddim_embed.process.process import Process
+from ddim_embed.process.sampling import LAST_STEPS
+from ddim_embed.store.schema import integer, integers, one_of
+from ddim_embed.store.weights import load_recorded
+
+DECODERS = ("modulated",)
+_CONFIG = generator_kinds() | {
+    "decoder": one_of(DECODERS),
+    "semantic_dims": integer(1, 2**15),
+    "encoder_widths": integers(1, 2**15, 1, 16),
+    "encoder_depth": integer(1, 2**6),
+    "attention_resolutions": integers(1, 2**15, 0, 16),
+}
+
+
+def build_autoencoder(
+    image_shape: Sequence[int] = (32, 32, 1),
+    widths: Sequence[int] = (32, 64, 96, 128),
+    block_depth: int = 2,
+    attention: str | None = None,
+    decoder: str = "modulated",
+    semantic_dims: int = 32,
+    encoder_widths: Sequence[int] | None = None,
+    encoder_depth: int = 1,
+    attention_resolutions: Sequence[int] = (16,),
+    schedule: str = "continuous_cosine",
+    num_steps: int = 10,
+    last_step: str = "predicted_image",
+    precision: str = "float32",
+    padding: int = 0,
+    prediction: str = "velocity",
+) -> Autoencoder:
+    """A diffusion autoencoder with random weights.
+
+    Args:
+        image_shape: (height, width, channels) of pixels and of latents.
+        widths, block_depth, attention: sizes of the decoder, as for `UNet`.
+        decoder: "modulated", a `ModulatedUNet`.
+        semantic_dims: length of the semantic vectors.
+        encoder_widths, encoder_depth, attention_resolutions: `widths`, `block_depth` and
+            `attention_resolutions` of the `SemanticEncoder`; None for the decoder's widths and the
+            last one once more.
+        schedule, num_steps, last_step, prediction: as for `Process`.
+        precision, padding: as for `Generator`.
+
+    Returns:
+        An `Autoencoder`.
+
+    Raises:
+        ValueError: for options that the parts refuse.
+
+    Example:
+        >>> de.build_autoencoder((16, 16, 1), widths=(4, 8), semantic_dims=3).dims
+        3
+    """
+    image_shape = arguments.integers("image_shape", image_shape, count=3)
+    arguments.choice("decoder", decoder, DECODERS)
+    widths = arguments.integers("widths", widths)
+    network = ModulatedUNet(
+        semantic_dims,
+        channels=image_shape[-1],
+        widths=widths,
+        block_depth=block_depth,
+        attention=attention,
+        dtype="float32",
+    )
+    encoder = SemanticEncoder(
+        image_shape[-1],
+        encoder_widths or (*widths, widths[-1]),
+        encoder_depth,
+        semantic_dims,
+        image_shape[0],
+        attention_resolutions,
+        dtype="float32",
+    )
+    process = Process(schedule, num_steps, last_step, prediction)
+    generator = Generator(
+        network, process=process, image_shape=image_shape, precision=precision, padding=padding
+    )
+    return Autoencoder(encoder, generator)
+
+
+def autoencoder_config(autoencoder) -> dict:
+    """The options of `build_autoencoder` that are recorded with an autoencoder's weights."""
+    encoder = autoencoder.encoder
+    return generator_config(autoencoder.generator) | {
+        "decoder": "modulated",
+        "semantic_dims": encoder.dims,
+        "encoder_widths": encoder.widths,
+        "encoder_depth": encoder.block_depth,
+        "attention_resolutions": encoder.attention_resolutions,
+    }
+
+
+def load_autoencoder(
+    name: str,
+    root: str | Path | None = None,
+    num_steps: int = 10,
+    precision: str = "float32",
+    last_step: str | None = None,
+) -> Autoencoder:
+    """Loads a trained diffusion autoencoder.
+
+    Args:
+        name, root, num_steps, precision, last_step: as for `load_generator`.
+
+    Returns:
+        An `Autoencoder`.
+
+    Raises:
+        FileNotFoundError: if there are no such weights; says which there are.
+        ValueError: if the file is not what its record says, or for options that `Generator`
+            refuses.
+    """
+    dtype_policy(precision)
+    Process(num_steps=num_steps, last_step=LAST_STEPS[0] if last_step is None else last_step)
+    options = {"num_steps": num_steps, "precision": precision}
+    if last_step is not None:
+        options["last_step"] = last_step
+    autoencoder, _, _ = load_recorded(
+        lambda config: build_autoencoder(**config | options), _CONFIG, name, "autoencoder", root
+    )
+    return autoencoder

@@ -1,0 +1,113 @@
+"""The verb `train-autoencoder`: encoder and decoder, from a generator or from nothing."""
+
+import keras
+
+import ddim_embed as de
+from ddim_embed.autoencoder.pretrained import autoencoder_config
+from ddim_embed.backend import is_tensorflow
+from ddim_embed.networks.blocks import dtype_policy
+from ddim_embed.store.outputs import require_folder
+from ddim_embed.store.weights import find_weights, weights_root
+from ddim_embed.training.loop import warmup_cosine
+from ddim_embed.training.optimizers import PartwiseAdam
+from experiments.toolkit import runs, sources
+from experiments.toolkit.results import finite
+
+# Statistics of that many images are the data set's, for all that float32 can tell.
+_NORMALIZER_IMAGES = 60_000
+
+
+def train_autoencoder(verb):
+    """Trains encoder and decoder and records their weights; returns their path."""
+    config = verb.config
+    require_folder(weights_root(config.weights), "--weights")
+    keras.utils.set_random_seed(config.seed)
+    generator = sources.load_generator(config) if verb.start == "generator" else None
+    network = autoencoder_network(verb, generator)
+    prediction = generator.prediction if generator else config.prediction
+    padding = generator.padding if generator else config.padding
+    model = de.AutoencoderModel(network, seed=config.seed, loss=config.loss, prediction=prediction)
+    folder = config.run_folder / f"autoencoder-from-{verb.start}"
+    key = f"{runs.run_key(config, generator)}, {config.loss}"
+    before, slow = {}, ()
+    if generator is None:
+        model.normalizer.adapt(sources.load(config, "train", limit=_NORMALIZER_IMAGES))
+    else:
+        model.normalizer.set_weights(generator.normalizer.get_weights())
+        slow = [variable.path for variable in network.decoder.trunk_variables]
+        before = {"generator": find_weights(config.name, "generator", config.weights)[1]["sha256"]}
+    if config.further:
+        if path := runs.recorded_before(config, "autoencoder", folder):
+            return path
+        recorded = de.Autoencoder.from_model(model, config.image_shape, padding=padding)
+        folder, key, more = runs.go_further(config, "autoencoder", recorded, folder, key)
+        before |= more
+        for part in (model.network, model.ema_network):
+            part.encoder.set_weights(recorded.encoder.get_weights())
+            part.decoder.set_weights(recorded.generator.network.get_weights())
+        model.normalizer.set_weights(recorded.generator.normalizer.get_weights())
+    rate = warmup_cosine(config.learning_rate, config.train_steps)
+    model.compile(PartwiseAdam(rate, slow, verb.trunk_rate, global_clipnorm=1.0))
+    test = sources.load(config, "test", limit=config.images)  # fails now rather than after hours
+    history = runs.run(
+        config,
+        model,
+        lambda step: sources.stream(config, config.batch_size, step),
+        config.train_steps,
+        folder,
+        identity=key,
+        description="autoencoder",
+    )
+    steps = int(model.optimizer.iterations)
+    autoencoder = de.Autoencoder.from_model(
+        model, config.image_shape, num_steps=config.num_steps, padding=padding
+    )
+    budget = {
+        "steps": steps,
+        "batch_size": config.batch_size,
+        "images_seen": steps * config.batch_size,
+        "loss": config.loss,
+        "prediction": prediction,
+        **runs.spent(config, history, verb.command),
+        **before,
+    }
+    errors = errors_of(autoencoder, test) if is_tensorflow() else {}
+    sizes = autoencoder_config(autoencoder)
+    return runs.record(config, "autoencoder", autoencoder, sizes, budget, errors, folder)
+
+
+def autoencoder_network(verb, generator):
+    """Returns the networks that the verb trains, at the start of the training."""
+    config, policy = verb.config, dtype_policy(verb.config.precision)
+    encoder = de.SemanticEncoder(
+        config.channels,
+        (*config.widths, config.widths[-1]),
+        verb.encoder_depth,
+        config.semantic_dims,
+        config.image_size,
+        dtype=policy,
+    )
+    decoder = de.ModulatedUNet(
+        config.semantic_dims,
+        channels=config.channels,
+        widths=config.widths,
+        block_depth=config.block_depth,
+        dtype=policy,
+    )
+    if generator is not None:
+        decoder.start_from(generator.network)
+    return de.AutoencoderNetwork(encoder, decoder)
+
+
+def errors_of(autoencoder, test):
+    """Returns the errors of an autoencoder for its record: of the vectors alone, in one step."""
+    semantic = autoencoder.encode(test).semantic
+    own = autoencoder.predict_images(semantic)
+    others = autoencoder.predict_images(semantic[::-1].copy())
+    return {
+        "test_one_step_mse": finite(de.metrics.mse(test, own.numpy().clip(0, 1)).mean()),
+        "test_one_step_mse_of_others_vectors": finite(
+            de.metrics.mse(test, others.numpy().clip(0, 1)).mean()
+        ),
+        "test_images": len(test),
+    }
