@@ -198,7 +198,7 @@ class TestBatchNorm:
         monkeypatch.setattr(layers.backend, "replicas", lambda: replicas)
         monkeypatch.setattr(keras.layers.BatchNormalization, "call", lambda *_: "synchronized")
         taken = pair[0].call(tf.ones((2, 4, 4, 3)), training)
-        assert (taken == "synchronized") is (replicas == 2 and training)
+        assert isinstance(taken, str) is (replicas == 2 and training)
 
     def test_has_neither_centre_nor_scale(self, pair):
         assert [weight.name for weight in pair[0].weights] == ["moving_mean", "moving_variance"]
