@@ -159,9 +159,10 @@ class TestCentrality:
         assert farthest.nearer == pytest.approx(499 / 500)
         assert farthest.distance == pytest.approx(distances.max())
 
-    def test_by_hand(self):
-        latents = gaussian_cloud(5)
-        rows, point = latents.reshape(5, 6), np.linspace(-1, 2, 6)
+    @pytest.mark.parametrize("n", [2, 5])
+    def test_by_hand(self, n):
+        latents = gaussian_cloud(n)
+        rows, point = latents.reshape(n, 6), np.linspace(-1, 2, 6)
         found = clouds.centrality(latents, point.reshape(SHAPE))
         mean = rows.mean(axis=0)
         distances = np.linalg.norm(rows - mean, axis=1)
@@ -170,10 +171,10 @@ class TestCentrality:
         assert found.members == pytest.approx(distances.mean())
         assert found.nearer == np.mean(distances < distance)
         # The variances of the mean's coordinates, each that of a coordinate divided by n.
-        expected = np.sqrt(rows.var(axis=0, ddof=1).sum() / 5)
+        expected = np.sqrt(rows.var(axis=0, ddof=1).sum() / n)
         assert found.error_of_mean == pytest.approx(expected)
         assert found.correlation == pytest.approx(np.corrcoef(point, mean)[0, 1])
-        others = [np.delete(rows, i, axis=0).mean(axis=0) for i in range(5)]
+        others = [np.delete(rows, i, axis=0).mean(axis=0) for i in range(n)]
         each = [np.corrcoef(row, other)[0, 1] for row, other in zip(rows, others, strict=True)]
         assert found.correlation_of_members == pytest.approx(np.mean(each))
 

@@ -350,6 +350,9 @@ class TestTraining:
         pixels, labels = stripes(300, seed=1)
         assert (trained.classify_pixels(pixels) == labels).mean() > 0.95
         assert (trained.classes, trained.num_features) == (3, 4)
+        chosen = trained.class_probabilities(pixels)[np.arange(300), labels]
+        loss = trained.loss(labels, trained(pixels))
+        assert float(loss) == pytest.approx(-np.log(chosen).mean(), rel=1e-3)  # cross-entropy
         decay = trained.optimizer._learning_rate.get_config()
         expected = {"initial_learning_rate": 1e-2, "decay_steps": 6 * 20, "alpha": 0.01}
         assert {name: decay[name] for name in expected} == expected
