@@ -83,10 +83,11 @@ class TestCombinations:
         np.testing.assert_allclose(weights.mean(axis=0), 1 / 3, atol=0.015)
         np.testing.assert_allclose(weights.var(axis=0), 1 / 18, atol=0.004)
 
-    def test_combinations_are_weighted_sums(self):
-        latents = gaussian_cloud(9)
-        weights = clouds.combination_weights(9, 4, "affine", seed=3, of=5)
-        found = clouds.combinations(latents, 4, "affine", seed=3, of=5)
+    @pytest.mark.parametrize("count, of", [(9, 5), (2, 2)])
+    def test_combinations_are_weighted_sums(self, count, of):
+        latents = gaussian_cloud(count)
+        weights = clouds.combination_weights(count, 4, "affine", seed=3, of=of)
+        found = clouds.combinations(latents, 4, "affine", seed=3, of=of)
         assert found.dtype == np.float32
         assert_close(found, np.einsum("nm,mhwc->nhwc", weights, latents), 1e-6)  # float32
 
@@ -155,6 +156,7 @@ class TestCentrality:
         assert found.error_of_mean == pytest.approx(np.sqrt(VARIANCES.sum() / 500), rel=0.1)
         distances = clouds.distances_to(latents, mean)
         assert found.members == pytest.approx(distances.mean())
+        assert clouds.distances_to(mean[None], mean).tolist() == [0]
         farthest = clouds.centrality(latents, latents[np.argmax(distances)])
         assert farthest.nearer == pytest.approx(499 / 500)
         assert farthest.distance == pytest.approx(distances.max())

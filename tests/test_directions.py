@@ -54,6 +54,8 @@ class TestClass:
         found = de.class_direction(latents, labels, 0, strength=1.0)
         assert 0.2 < found.accuracy < 0.7
         assert np.sum(latents[labels == 0] * found.direction) > 0
+        other = de.class_direction(latents, labels, 0, strength=1.0, seed=2)
+        assert other.accuracy != found.accuracy  # other latents are left out together
 
     def test_errors(self):
         latents, labels, _ = self.classes(gap=1, n=40)
