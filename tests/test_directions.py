@@ -146,7 +146,8 @@ class TestEdits:
         other = de.edit_effect(tiny_generator, latents, -direction, 4)
         assert other[0].probability is None and other[1].probability is None
         np.testing.assert_array_equal(other[1].mse, control.mse)
-        still, _ = de.edit_effect(tiny_generator, latents, direction, 0)
+        still, _ = de.edit_effect(tiny_generator, latents, direction, 0, classifier)
+        assert still.probability is None  # of no class
         np.testing.assert_allclose(still.mse, 0, atol=1e-12)
 
     def test_random_steps_are_as_long(self):
