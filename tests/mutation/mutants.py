@@ -167,7 +167,7 @@ def _skipped(module):
         elif isinstance(node, ast.ClassDef):
             fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
             parts = [*node.decorator_list, *fields]
-        elif isinstance(node, ast.If) and all(isinstance(part, ast.Raise) for part in node.body):
+        elif isinstance(node, ast.If) and all(map(_only_checks, node.body)):
             parts = node.body
             skipped.append(((node.lineno, 0), (node.test.end_lineno, node.test.end_col_offset)))
         elif (
@@ -181,6 +181,13 @@ def _skipped(module):
         if isinstance(function, ast.FunctionDef):
             skipped += _only_checked(function, skipped)
     return skipped
+
+
+def _only_checks(statement):
+    """Whether a statement is an error that is raised, or the call of a check."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        return _checks(statement.value)
+    return isinstance(statement, ast.Raise)
 
 
 def _extent(node):
