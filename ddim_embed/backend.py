@@ -169,6 +169,7 @@ def compiled(function, jit_compile=None, **options):
 
     if jit_compile is None:
         jit_compile = has_gpu() or None
+    options = {name: option for name, option in options.items() if name not in _JAX_OPTIONS}
     return tf.function(function, autograph=False, jit_compile=jit_compile, **options)
 
 

@@ -292,6 +292,13 @@ class Verb(Command):
         """The fields that a smoke run uses: in the folder of results, it may train first."""
         return cls.uses | {"results"} | (frozenset() if cls.smoke_networks is None else TRAINING)
 
+    def train_for_smoke(self, recorded):
+        """Trains, in a smoke run, what the verb needs beyond `smoke_networks`.
+
+        Args:
+            recorded: the weights that there are, "<name>/<weights>".
+        """
+
     @property
     def idle(self):
         """Flags that do nothing beside others: a dict from their names to "with ..."."""

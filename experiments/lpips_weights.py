@@ -6,14 +6,12 @@
 `NetLinLayer_<i>/Conv_0/kernel` (linear heads of `lpips` 0.1), kernels HWIO, i from 0 to 4.
 """
 
-import contextlib
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from ddim_embed.console import UsageError, import_tensorflow
+from ddim_embed.console import import_tensorflow
 from experiments.toolkit import study
 
 
@@ -30,11 +28,11 @@ def convert(arrays: tyro.conf.Positional[Path], golden: tyro.conf.Positional[Pat
     import ddim_embed as de
 
     distance = de.PerceptualDistance()
-    with _reading("ARRAYS", arrays), np.load(arrays, allow_pickle=False) as stored:
+    with study.open_npz("ARRAYS", arrays) as stored:
         for i, (conv, head) in enumerate(zip(distance.convs, distance.heads, strict=True)):
             conv.set_weights([stored[f"AlexNet_0/Conv_{i}/{name}"] for name in ("kernel", "bias")])
             head.set_weights([stored[f"NetLinLayer_{i}/Conv_0/kernel"]])
-    with _reading("GOLDEN", golden), np.load(golden, allow_pickle=False) as stored:
+    with study.open_npz("GOLDEN", golden) as stored:
         images, expected = np.float32(stored["images"] / 255), stored["distances"]
     exact = _difference(distance, images, expected)
     for weight in distance.weights:  # as `record_weights` will store them
@@ -55,15 +53,6 @@ def convert(arrays: tyro.conf.Positional[Path], golden: tyro.conf.Positional[Pat
     )
     print(f"{path}: at most {error:.1e} from the golden distances, {exact:.1e} in float32")
     return error
-
-
-@contextlib.contextmanager
-def _reading(name, path):
-    """Says in a line what is wrong with a file that does not hold the arrays."""
-    try:
-        yield
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{name} must be the .npz file. Received: {path} ({error})") from error
 
 
 def _difference(distance, images, expected):

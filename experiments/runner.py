@@ -34,7 +34,7 @@ def prepare(verb):
 
 
 def train_for_smoke(verb):
-    """Trains, in seconds, the generator and the networks that a verb needs in a smoke run."""
+    """Trains, in seconds, what a verb needs in a smoke run: a generator, networks, its own."""
     config, networks = verb.config, verb.smoke_networks
     if not config.smoke or networks is None:
         return
@@ -46,3 +46,4 @@ def train_for_smoke(verb):
         training.train(config)
     if networks and not any(f"{config.name}/{network}" in existing for network in networks):
         training.train_embedders(config, networks)
+    verb.train_for_smoke(existing)

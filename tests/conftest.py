@@ -21,11 +21,10 @@ from ddim_embed.networks import kernels
 # XLA compiles these for every shape that there is, which takes a fifth of the suite's time: all
 # tests but those of the kernels themselves (`xla_kernels`) run them without it.
 XLA_KERNELS = {
-    name: getattr(kernels, name)
-    for name in ("_swish_gradient", "_add_swish", "_add_swish_gradient")
+    name: value for name, value in vars(kernels).items() if hasattr(value, "python_function")
 }
 for name, function in XLA_KERNELS.items():
-    setattr(kernels, name, tf.function(function.python_function, autograph=False))
+    setattr(kernels, name, function.python_function)
 
 # Tracing makes many objects and few cycles; without this they are all visited again and again.
 gc.freeze()

@@ -15,11 +15,22 @@ import tensorflow as tf
 from conftest import set_random_weights
 
 import ddim_embed
+from ddim_embed.autoencoder import autoencoder, prior
 from ddim_embed.generator import generator, pretrained
-from ddim_embed.metrics import classifier, perceptual
+from ddim_embed.metrics import classifier, identity, perceptual
+from ddim_embed.networks import (
+    adaptive_unet,
+    embedders,
+    group_normalized,
+    latent_mlp,
+    modulated_unet,
+    semantic_encoder,
+    unet,
+)
 from ddim_embed.networks import blocks as layers
-from ddim_embed.networks import embedders, unet
+from ddim_embed.training import autoencoder as autoencoder_training
 from ddim_embed.training import denoiser as diffusion
+from ddim_embed.training import prior as prior_training
 
 ROOT = Path(ddim_embed.__file__).resolve().parent.parent
 
@@ -88,8 +99,22 @@ def test_no_file_names_a_path_of_the_developer_s_machine():
 IMAGES = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
 VARIANCES = np.array([0.2, 0.7], np.float32).reshape(2, 1, 1, 1)
 UNET = {"channels": 8, "widths": (4, 6), "block_depth": 1}
+SEMANTIC = np.array([[1, -1, 0.5], [0.3, 0, 2]], np.float32)
+
+
+def make_encoder():
+    return semantic_encoder.SemanticEncoder(8, (4, 6), 1, 3, 4, (2,))
+
+
+def make_decoder():
+    return modulated_unet.ModulatedUNet(3, **UNET)
+
+
+VECTORS = [IMAGES[:, 0, 0], VARIANCES[:, 0, 0]]
+MLP = {"dims": 8, "hidden": 5, "depth": 3, "seed": 4}
 SERIALISABLE = {
     layers.Normalizer: (lambda: layers.Normalizer(8), IMAGES),
+    layers.VectorNormalizer: (lambda: layers.VectorNormalizer(8), VECTORS[0]),
     layers.SinusoidalEmbedding: (lambda: layers.SinusoidalEmbedding(6, 2.0, 50.0), VARIANCES),
     layers.BatchNorm: (lambda: layers.BatchNorm(momentum=0.8, epsilon=0.1), IMAGES),
     layers.ResidualBlock: (lambda: layers.ResidualBlock(5, attention="nafnet"), IMAGES),
@@ -97,6 +122,37 @@ SERIALISABLE = {
     layers.SqueezeExcitation: (lambda: layers.SqueezeExcitation(ratio=2), IMAGES),
     layers.NAFNetAttention: (lambda: layers.NAFNetAttention(), IMAGES),
     unet.UNet: (lambda: unet.UNet(**UNET, attention="squeeze_excitation"), [IMAGES, VARIANCES]),
+    group_normalized.GroupNorm: (lambda: group_normalized.GroupNorm(), IMAGES),
+    group_normalized.SelfAttention: (lambda: group_normalized.SelfAttention(), IMAGES),
+    semantic_encoder.EncoderBlock: (lambda: semantic_encoder.EncoderBlock(6, down=True), IMAGES),
+    semantic_encoder.SemanticEncoder: (make_encoder, IMAGES),
+    adaptive_unet.AdaptiveBlock: (
+        lambda: adaptive_unet.AdaptiveBlock(
+            6, "down", True, time_dims=2, semantic_dims=3, dropout=0.2, number=1
+        ),
+        [IMAGES, VARIANCES[:, 0, 0] * [1, -1], SEMANTIC],
+    ),
+    adaptive_unet.AdaptiveUNet: (
+        lambda: adaptive_unet.AdaptiveUNet(3, **UNET, image_size=4, attention_resolutions=(4,)),
+        [IMAGES, VARIANCES, SEMANTIC],
+    ),
+    modulated_unet.ModulatedUNet: (make_decoder, [IMAGES, VARIANCES, SEMANTIC]),
+    autoencoder_training.AutoencoderNetwork: (
+        lambda: autoencoder_training.AutoencoderNetwork(make_encoder(), make_decoder()),
+        [IMAGES, VARIANCES, IMAGES[::-1].copy()],
+    ),
+    autoencoder_training.AutoencoderModel: (
+        lambda: autoencoder_training.AutoencoderModel(
+            autoencoder_training.AutoencoderNetwork(make_encoder(), make_decoder()), ema=0.5
+        ),
+        [IMAGES, VARIANCES, IMAGES[::-1].copy()],
+    ),
+    autoencoder.Autoencoder: (
+        lambda: autoencoder.Autoencoder(
+            make_encoder(), generator.Generator(make_decoder(), image_shape=(4, 4, 8))
+        ),
+        IMAGES,
+    ),
     embedders.ConvEmbedder: (lambda: embedders.ConvEmbedder(8, ((3, 5), (1, None))), IMAGES),
     diffusion.DiffusionModel: (
         lambda: diffusion.DiffusionModel(
@@ -104,12 +160,19 @@ SERIALISABLE = {
         ),
         [IMAGES, VARIANCES],
     ),
+    latent_mlp.LatentMLP: (lambda: latent_mlp.LatentMLP(**MLP), VECTORS),
+    prior_training.PriorModel: (
+        lambda: prior_training.PriorModel(latent_mlp.LatentMLP(**MLP), ema=0.5),
+        VECTORS,
+    ),
+    prior.SemanticPrior: (lambda: prior.build_prior(8, 5, 3, "linear", num_steps=2), VECTORS[0]),
     generator.Generator: (
         lambda: pretrained.build_generator(
             (4, 4, 8), (4, 6), 1, "spatial", "cosine", 2, "transfer", padding=1
         ),
         IMAGES,
     ),
+    identity.FaceIdentity: (lambda: identity.FaceIdentity(size=103), IMAGES[..., :3]),
     perceptual.PerceptualDistance: (
         lambda: perceptual.PerceptualDistance(min_size=40),
         [IMAGES[..., :3], IMAGES[..., 3:6]],
@@ -172,6 +235,7 @@ class TestSerialisation:
             value
             for name, value in keras.saving.get_custom_objects().items()
             if name.startswith("ddim_embed>") and isinstance(value, type)
+            if issubclass(value, keras.layers.Layer)
         }
         assert registered == SERIALISABLE.keys()
 

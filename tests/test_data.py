@@ -146,6 +146,16 @@ def test_sample_is_padded_and_labelled(name):
     np.testing.assert_array_equal(data.pad_images(inner), pixels)
 
 
+@pytest.mark.parametrize(
+    "name, first, last", [("fashion_mnist", "T-shirt/top", "Ankle boot"), ("mnist", "0", "9")]
+)
+def test_classes_of_the_sample_as_attributes(name, first, last):
+    names, labels = data.load_attributes(name, "test", source="sample", limit=50)
+    assert (names[0], names[-1], len(names)) == (first, last, 10)
+    classes = data.load_images(name, "test", source="sample", limit=50)[1]
+    np.testing.assert_array_equal(labels, np.eye(10, dtype=bool)[classes])
+
+
 def test_auto_falls_back_to_the_sample_and_says_so(no_prepared):
     with pytest.warns(UserWarning, match="1,000") as record:
         pixels, labels = data.load_images("fashion_mnist", "test", limit=3)
@@ -305,6 +315,31 @@ def test_resizing_crops_the_centre_and_keeps_the_mean(tmp_path):
 def test_bad_npz(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         data.load_images(npz(tmp_path, **content))
+
+
+def test_attributes_of_an_npz_file_are_called_by_their_numbers(tmp_path):
+    images, columns = noise_images(3, 8, 8), np.array([[0, 1], [1, 1], [0, 0]])
+    for labels in (columns, columns.astype(bool)):
+        path = npz(tmp_path, images=images, labels=labels)
+        names, found = data.load_attributes(path)
+        assert names == ("0", "1") and found.dtype == bool
+        np.testing.assert_array_equal(found, columns)
+    names, found = data.load_attributes(npz(tmp_path, images=images, labels=np.array([2, 0, 2])))
+    assert names == ("0", "1", "2")
+    np.testing.assert_array_equal(found, [[0, 0, 1], [1, 0, 0], [0, 0, 1]])
+
+
+def test_images_without_attributes(tmp_path):
+    images = noise_images(2, 8, 8)
+    with pytest.raises(ValueError, match=r"images.npz, of 2 attributes, must be 0 and 1.*: 2$"):
+        data.load_attributes(npz(tmp_path, images=images, labels=np.array([[0, 1], [2, 0]])))
+    with pytest.raises(ValueError, match=r"images.npz have no labels.*CelebA"):
+        data.load_attributes(npz(tmp_path, images=images))
+    save(tmp_path / "folder" / "a.png")
+    with pytest.raises(ValueError, match="folder have no labels"):
+        data.load_attributes(tmp_path / "folder")
+    with pytest.raises(ValueError, match=r"Did you mean 'celeba'\?"):
+        data.load_attributes("celebs")
 
 
 def test_an_npz_file_that_is_damaged_or_encrypted(tmp_path):
@@ -823,6 +858,22 @@ def test_celeba_with_a_broken_list(celeba, file, content, message):
         data.load_images(root, "train")
 
 
+def test_celeba_attributes_are_those_of_the_images_that_load(celeba):
+    root, _ = celeba
+    (root / "img_align_celeba" / "000002.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="000002.png") as record:
+        names, labels = data.load_attributes(root, "train")
+    assert record[0].filename == __file__
+    with pytest.warns(UserWarning):
+        pixels, expected = data.load_images(root, "train")
+    assert names == data.CELEBA_ATTRIBUTES and len(labels) == len(pixels) == 2
+    assert labels.dtype == bool
+    np.testing.assert_array_equal(labels, expected)
+    assert labels[:, names.index("Bags_Under_Eyes")].tolist() == [True, False]
+    limited = data.load_attributes(root, "test", 32, "celeba", 1)[1]
+    np.testing.assert_array_equal(limited, data.load_images(root, "test", limit=1)[1])
+
+
 @given(scale=st.integers(1, 12))
 def test_celeba_crop_scales(scale):
     left, top, right, bottom = pictures.celeba_crop_box(178 * scale, 218 * scale)
@@ -855,6 +906,22 @@ def test_prepared_celeba(use_prepared):
     pixels, attributes = data.load_images("celeba", "train")
     assert pixels.shape == (3, 128, 128, 3)
     np.testing.assert_array_equal(attributes, np.eye(40, dtype=np.int8)[[39] * 3])
+
+
+def test_attributes_of_prepared_data(use_prepared):
+    names, labels = data.load_attributes("celeba", "train")
+    assert names == data.CELEBA_ATTRIBUTES
+    np.testing.assert_array_equal(labels, np.eye(40, dtype=bool)[[39] * 3])
+    names, labels = data.load_attributes("mnist", "train", limit=6)
+    assert names == tuple("0123456789")
+    classes = data.load_images("mnist", "train", limit=6)[1]
+    np.testing.assert_array_equal(labels, np.eye(10, dtype=bool)[classes])
+    with pytest.raises(ValueError, match="`image_size` is needed"):
+        data.load_attributes("oxford_flowers102", "validation")
+    names, labels = data.load_attributes("oxford_flowers102", "validation", image_size=32)
+    classes = data.load_images("oxford_flowers102", "validation", image_size=32)[1]
+    assert names == tuple(map(str, range(classes.max() + 1)))
+    assert labels.shape == (4, len(names)) and labels.argmax(axis=1).tolist() == classes.tolist()
 
 
 def test_without_a_network_it_fails_at_once_with_advice(no_prepared, monkeypatch):

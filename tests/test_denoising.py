@@ -27,6 +27,9 @@ def test_predicting_the_mean_image_has_its_error(tiny_generator):
     assert found.mean_image == pytest.approx(images.var(axis=0).mean(), rel=1e-5)  # float32
     # At t=1 the image is what is left of a difference of numbers fifty times as large.
     np.testing.assert_allclose(found.mse, found.mean_image, rtol=1e-4)
+    expected = np.mean((images - images.mean(axis=0)) ** 2, axis=(1, 2, 3))
+    assert found.each.shape == (3, 70)
+    np.testing.assert_allclose(found.each, [expected] * 3, rtol=1e-3)
 
 
 def test_every_image_has_its_own_noise_at_every_level(tiny_generator):

@@ -26,7 +26,7 @@ from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.store.atomic import replacing
 from ddim_embed.store.outputs import RECORD, Outputs
 from ddim_embed.store.weights import read_manifest
-from experiments import features, lpips_weights, model_cards
+from experiments import features, identity_weights, lpips_weights, model_cards
 from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, METHODS, NETWORKS, Experiment
@@ -739,6 +739,7 @@ def test_model_cards_replace_no_file_of_a_user(tmp_path, capsys):
         (lpips_weights.main, ["none.npz", "none.npz"], 1, "none.npz: No such file"),
         (lpips_weights.main, ["README.md", "README.md"], 2, "must be the .npz file"),
         (lpips_weights.main, ["README.md"], 2, "(required)"),
+        (identity_weights.main, ["README.md", "README.md"], 2, "ARRAYS must be the .npz file"),
         (features.main, ["mnits"], 2, "Did you mean mnist?"),
         (features.main, ["mnist", "--epoch", "1"], 2, "Did you mean --epochs?"),
         (features.main, ["mnist", "--epochs", "0"], 2, "--epochs must be positive"),

@@ -1,5 +1,6 @@
 """The Frechet distance against its closed form, and classifiers whose features it compares."""
 
+import math
 from typing import ClassVar
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 from conftest import make_pixels, set_random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import linalg
+from scipy import linalg, stats
 
 import ddim_embed as de
 from ddim_embed.metrics.classifier import FeatureClassifier, _Batches, train_feature_classifier
@@ -491,3 +492,29 @@ class TestShipped:
     def test_missing_weights_are_named(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"No weights `cifar10/features`"):
             de.load_feature_classifier("cifar10", tmp_path)
+
+
+def test_the_energy_distance_of_shifted_points_and_of_gaussians():
+    """Two pairs of points by hand; N(0, 1) and N(m, 1): E|N(m, 2)| is known."""
+    found = de.energy_distance([[0.0], [1.0]], [[3.0], [5.0]])
+    assert found == pytest.approx(2 * (3 + 5 + 2 + 4) / 4 - 1 - 2)
+    vectors = stats.norm.ppf((np.arange(1500) + 0.5) / 1500)[:, None]
+    root = math.sqrt(2)
+    mean = root * math.sqrt(2 / math.pi) * math.exp(-1 / 4) + math.erf(1 / 2)
+    expected = 2 * mean - 2 * root * math.sqrt(2 / math.pi)
+    assert de.energy_distance(vectors, 1 + vectors) == pytest.approx(expected, rel=0.01)
+    drawn = np.random.default_rng(0).normal(size=(1500, 1))
+    assert abs(de.energy_distance(vectors, drawn)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        (np.ones((3, 3)), r"same number of dimensions.*\(2, 2\) and \(3, 3\)"),
+        (np.ones((1, 2)), r"`others` must have shape \(n, d\).*\(1, 2\)"),
+        (np.full((2, 2), np.nan), "`others` must be finite"),
+    ],
+)
+def test_vectors_without_an_energy_distance(others, words):
+    with pytest.raises(ValueError, match=words):
+        de.energy_distance(np.ones((2, 2)), others)

@@ -84,6 +84,10 @@ def on_jax(tmp_path_factory):
         "halves = model.network.output_conv.get_weights()[0]\n"
         "generator = de.load_generator('fashion_mnist', num_steps=2)\n"
         "decoded = generator.sample(2, seed=1)\n"
+        "prior = t.set_weights(de.build_prior(3, 6, 3), seed=1)\n"
+        "before = prior.sample(2, seed=1, num_steps=2)\n"
+        "prior.normalizer.mean.assign(prior.normalizer.mean + 1)\n"
+        "vectors = [before, prior.sample(2, seed=1, num_steps=2)]\n"
         "wrong, said = jax.numpy.asarray(decoded * np.nan), ''\n"
         "try: generator.decode(wrong)\n"
         "except ValueError as error: said = str(error)\n"
@@ -93,7 +97,7 @@ def on_jax(tmp_path_factory):
         f"batches = de.stream_images('mnist', 'test', 16, **{STREAM!r})\n"
         "batches = np.stack([*itertools.islice(batches, 3)])\n"
         f"np.savez({str(path)!r}, losses=losses, decoded=decoded, batches=batches, drawn=drawn, "
-        "halves=halves, said=said, traced=traced)"
+        "halves=halves, vectors=vectors, said=said, traced=traced)"
     )
     run_on_jax("-c", code)
     with np.load(path) as file:
@@ -120,6 +124,15 @@ def test_decode_is_that_of_tensorflow(on_jax):
     expected = de.load_generator("fashion_mnist", num_steps=2).sample(2, seed=1)
     # The first step multiplies the rounding of float32 by 50.
     assert_close(on_jax["decoded"], expected, 1e-3)
+
+
+def test_vectors_of_a_prior_are_those_of_tensorflow(on_jax):
+    """Also after a change of its weights, which are no constants of what is compiled."""
+    prior = training_steps.set_weights(de.build_prior(3, 6, 3), seed=1)
+    expected = prior.sample(2, seed=1, num_steps=2)
+    # The first step divides rounding by a signal rate of 0.018.
+    assert_close(on_jax["vectors"][0], expected, 1e-3)
+    assert_close(on_jax["vectors"][1], expected + 1, 1e-3)
 
 
 def test_a_seed_gives_the_same_noise(on_jax):

@@ -1,12 +1,14 @@
 """The commands that make the weights of the metrics, in small."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import make_pixels, set_random_weights
 
 import ddim_embed as de
 from ddim_embed.store.weights import read_manifest
-from experiments import features, lpips_weights
+from experiments import features, identity_weights, lpips_weights
 
 
 class TestFeatures:
@@ -75,3 +77,47 @@ def test_lpips_is_converted_and_measured(tmp_path):
     assert entry["budget"]["command"].startswith("python -m experiments.lpips_weights arrays.npz ")
     found = np.stack([de.lpips(pixels[[i] * 3], pixels, root=root) for i in range(3)])
     assert np.abs(found - distances).max() == pytest.approx(error, rel=0.01)
+
+
+def test_the_identity_of_faces_is_converted_and_measured(tmp_path, capsys):
+    """Published arrays, some of 8 bits, of a network whose factors and biases are apart."""
+    rng = np.random.default_rng(0)
+    model, arrays = de.FaceIdentity(), {}
+
+    def add(name, shape, low, high, bits=True):
+        values = rng.uniform(low, high, shape).astype(np.float32)
+        if not bits:
+            arrays[name] = values
+            return values
+        step = np.float32((high - low) / 255)
+        arrays[name] = np.rint((values - low) / step).astype(np.uint8)
+        arrays[f"{name}:scale"], arrays[f"{name}:min"] = step, np.float32(low)
+        return arrays[name] * step + np.float32(low)
+
+    for i, (conv, name) in enumerate(zip(model.convs, identity_weights.NAMES, strict=True)):
+        end = 0.6 / np.sqrt(np.prod(conv.kernel.shape[:3]))
+        kernel = add(f"{name}/conv/filters", conv.kernel.shape, -end, end, bits=i != 4)
+        biases = add(f"{name}/conv/bias", conv.filters, -0.1, 0.1)
+        factors = add(f"{name}/scale/weights", conv.filters, 0.5, 3)
+        shifts = add(f"{name}/scale/biases", conv.filters, -0.2, 0.2)
+        conv.set_weights([kernel * factors, biases * factors + shifts])
+    model.project.set_weights([add("fc", (256, 128), -0.1, 0.1)])
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    names = ["gioconda", "primavera"]
+    portraits = Path(de.__file__).parent / "samples" / "portraits"
+    pixels, _, _ = de.read_image_files([portraits / f"{n}.png" for n in names], (64, 64, 3))
+    descriptors = model.descriptors(pixels)
+    np.savez(tmp_path / "golden.npz", names=names, descriptors=descriptors)
+
+    root = tmp_path / "weights"
+    error = identity_weights.convert(tmp_path / "arrays.npz", tmp_path / "golden.npz", root)
+    entry = read_manifest(root)["identity/resnet29"]
+    assert 0 < error < 0.02 * np.ptp(descriptors)
+    assert entry["errors"]["max_difference_float32"] < 0.01 * error
+    assert entry["errors"]["max_difference"] == error and entry["errors"]["images"] == 2
+    assert entry["budget"]["command"].startswith(
+        "python -m experiments.identity_weights arrays.npz "
+    )
+    assert f"at most {error:.1e} from the golden descriptors" in capsys.readouterr().out
+    found = de.load_face_identity(root).descriptors(pixels)
+    assert np.abs(found - descriptors).max() == pytest.approx(error, rel=0.01)

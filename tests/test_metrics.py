@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import correlate1d
 
 from ddim_embed import metrics
 from ddim_embed.metrics.classifier import FeatureClassifier
@@ -100,6 +101,29 @@ def test_ssim_clips_and_ignores_the_padding():
     pixels, other = pair(3, (1, 16, 16, 1), -0.4, 1.4)
     expected = metrics.ssim(pixels[:, 2:-2, 2:-2], np.clip(other, 0, 1)[:, 2:-2, 2:-2])
     np.testing.assert_allclose(metrics.ssim(pixels, other, 2), expected, rtol=1e-6)
+
+
+def test_zero_padded_ssim_is_that_of_the_published_code():
+    """Convolutions of images, squares and products with a Gaussian, as large as the image."""
+    pixels, other = pair(4, (2, 14, 12, 3))
+    weights = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+
+    def blurred(images):
+        for axis in (1, 2):
+            images = correlate1d(images, weights / weights.sum(), axis, mode="constant")
+        return images
+
+    means, other_means = blurred(pixels), blurred(other)
+    variances = blurred(pixels**2) - means**2, blurred(other**2) - other_means**2
+    covariance = blurred(pixels * other) - means * other_means
+    c1, c2 = 0.01**2, 0.03**2
+    ratios = (2 * means * other_means + c1) * (2 * covariance + c2)
+    ratios /= (means**2 + other_means**2 + c1) * (sum(variances) + c2)
+    found = metrics.ssim(pixels, other, zero_padded=True)
+    np.testing.assert_allclose(found, ratios.mean(axis=(1, 2, 3)), rtol=1e-4)  # float32
+    assert np.abs(found - metrics.ssim(pixels, other)).min() > 1e-3
+    with pytest.raises(ValueError, match="`zero_padded` must be True or False"):
+        metrics.ssim(pixels, other, zero_padded=5)
 
 
 @pytest.mark.parametrize("metric", [metrics.mse, metrics.psnr, metrics.ssim])

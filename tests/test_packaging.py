@@ -54,7 +54,8 @@ def test_the_shipped_weights(names):
     for entry, description in read_manifest(ROOT / "weights").items():
         assert names[f"ddim_embed/pretrained_weights/{entry}.weights.h5"] == description["size"]
         assert f"ddim_embed/pretrained_weights/{entry}.json" in names
-    assert "ddim_embed/pretrained_weights/lpips/LICENSES.md" in names
+    for folder in ("identity", "lpips"):
+        assert f"ddim_embed/pretrained_weights/{folder}/LICENSES.md" in names
 
 
 def test_the_command(names):

@@ -5,12 +5,14 @@ import math
 
 import keras
 import numpy as np
+import oracles
 import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ddim_embed.process import schedules
+from ddim_embed.process.sampling import sample, sampler_levels
 from ddim_embed.process.schedules import (
     SCHEDULES,
     get_schedule,
@@ -79,6 +81,7 @@ def test_cosine_is_that_of_nichol_and_dhariwal():
     [
         ("linear", np.linspace(1e-4, 0.02, 1000), 0.0201 / 2),
         ("quadratic", np.linspace(1e-4**0.5, 0.02**0.5, 1000) ** 2, (0.0201 + 2e-6**0.5) / 3),
+        ("constant", np.full(1000, 0.008), 0.008),
     ],
 )
 def test_the_continuous_limit_agrees_with_the_discrete_product(name, betas, mean):
@@ -91,8 +94,45 @@ def test_the_continuous_limit_agrees_with_the_discrete_product(name, betas, mean
     np.testing.assert_allclose(-2 * np.log(signal[-1]), 1000 * mean, rtol=1e-9)
 
 
+def test_constant_is_an_exponential():
+    times = np.linspace(0, 1, 50)
+    np.testing.assert_allclose(rates_at("constant", times)[0] ** 2, np.exp(-8 * times), rtol=1e-12)
+    product = (1 - 0.008) ** np.arange(1001)
+    found = rates_at("constant", np.arange(1001) / 1000)[0] ** 2
+    # (1 - beta)^n is exp(-n beta (1 + beta / 2 + ...)): 3.2 per cent after all thousand steps, and
+    # 1 per cent in the exponent throughout.
+    np.testing.assert_allclose(np.log(found), np.log(product), rtol=0.01)
+
+
+@each_schedule
+def test_by_angle_runs_evenly_through_the_same_levels(name):
+    times = np.linspace(0, 1, 11)
+    signal, noise = schedules.by_angle(SCHEDULES[name])(times)
+    np.testing.assert_allclose(signal**2 + noise**2, 1, rtol=1e-12)
+    np.testing.assert_allclose(np.diff(np.arctan2(noise, signal), 2), 0, atol=1e-12)
+    ends = [0, 10]
+    np.testing.assert_allclose(signal[ends], rates_at(name, [0.0, 1.0])[0], rtol=1e-12)
+
+
+def test_continuous_cosine_is_even_already():
+    times = np.linspace(0, 1, 5)
+    found = schedules.by_angle(schedules.continuous_cosine)(times)
+    np.testing.assert_allclose(found, schedules.continuous_cosine(times), rtol=1e-12)
+
+
+def test_narrow_data_stay_as_wide_by_even_angles():
+    """What the docstring says, by the closed form of DDIM on Gaussian data."""
+    found = []
+    for schedule in (schedules.constant, schedules.by_angle(schedules.constant)):
+        sampled = sample(oracles.gaussian(0.25), schedule, np.ones((1, 1)), num_steps=200)
+        start, end = sampler_levels(schedule, 200, "predicted_image")[::200]
+        found.append(float(sampled[0, 0]) / oracles.gaussian_flow(0.25, start, end))
+    np.testing.assert_allclose(found, [0.76, 0.99], atol=0.005)
+
+
 def test_schedules_are_found_by_name():
-    assert set(SCHEDULES) == {"continuous_cosine", "cosine", "linear", "quadratic"}
+    names = {"continuous_cosine", "cosine", "linear", "quadratic", "constant"}
+    assert set(SCHEDULES) == names
     assert get_schedule("cosine") is schedules.cosine
     assert get_schedule(schedules.linear) is schedules.linear
     with pytest.raises(ValueError, match=r"continuous_cosine.*Received: 'cosin'"):

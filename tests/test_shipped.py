@@ -26,6 +26,8 @@ def load(entry):
     """The model of an entry of the manifest, once for all tests."""
     if entry == "lpips/alexnet":
         return de.load_perceptual_distance()
+    if entry == "identity/resnet29":
+        return de.load_face_identity()
     if entry.endswith("/features"):
         return de.load_feature_classifier(entry.split("/")[0])
     return golden_values.load(entry)
@@ -44,12 +46,21 @@ def test_is_whole_and_loads(entry):
 
 
 def test_the_metrics_have_theirs():
-    assert {"lpips/alexnet", "fashion_mnist/features", "mnist/features"} <= {*ENTRIES}
+    names = {"identity/resnet29", "lpips/alexnet", "fashion_mnist/features", "mnist/features"}
+    assert names <= {*ENTRIES}
+
+
+def licences(folder):
+    text = (ROOT / "weights" / folder / "LICENSES.md").read_text(encoding="utf-8")
+    return " ".join(text.replace(">", " ").split())
 
 
 def test_the_weights_of_others_come_with_their_licences():
-    text = (ROOT / "weights" / "lpips" / "LICENSES.md").read_text(encoding="utf-8")
-    words = " ".join(text.replace(">", " ").split())
+    words = licences("identity")
+    assert "I've released them into the public domain." in words
+    assert "MIT License Copyright (c) 2018 Vincent Mühler Permission is hereby granted" in words
+    assert words.count('THE SOFTWARE IS PROVIDED "AS IS"') == 1
+    words = licences("lpips")
     assert "Copyright (c) Soumith Chintala 2016, All rights reserved." in words
     assert "Richard Zhang, Phillip Isola, Alexei A. Efros, Eli Shechtman, Oliver Wang." in words
     assert words.count('PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"') == 2

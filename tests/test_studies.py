@@ -97,10 +97,10 @@ def test_schedules_writes_figures_numbers_and_a_page(tmp_path, capsys):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     assert "://" not in text
     contents = json.loads((folder / "schedules.json").read_text())
-    assert list(contents["schedules"]) == list(schedules.SCHEDULES)
+    assert list(contents["schedules"]) == list(schedule_figures.SCHEDULES)
     assert contents["config"]["times"] == 3
     output = capsys.readouterr().out
-    for name in schedules.SCHEDULES:
+    for name in schedule_figures.SCHEDULES:
         assert name in text and name in output
 
 
@@ -122,7 +122,7 @@ def test_an_image_is_noised_at_the_rates_of_the_schedules():
     pixels, _ = de.load_images("fashion_mnist", "test", source="sample", limit=50)
     figure = schedule_figures.noised(pixels, index=2, count=3, seed=0)
     rows = np.reshape([axes.images[0].get_array() for axes in figure.axes], (4, 3, 32, 32))
-    names = list(schedules.SCHEDULES)
+    names = list(schedule_figures.SCHEDULES)
     cosine = rows[names.index("cosine")]
     np.testing.assert_allclose(cosine[0], pixels[2, ..., 0], atol=0.02)  # hardly any noise at t=0
     assert np.corrcoef(cosine[1].ravel(), pixels[2].ravel())[0, 1] > 0.5

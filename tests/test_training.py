@@ -88,6 +88,12 @@ class TestTrain:
         means = [np.mean([line["loss"] for line in single[i:j]]) for i, j in [(0, 4), (4, 8)]]
         assert [line["loss"] for line in history[:2]] == pytest.approx(means, rel=1e-5)
 
+    def test_the_history_holds_nothing_from_before(self, tmp_path):
+        model = Line()
+        expected = run(Line(), 4, tmp_path / "expected")
+        model.loss_tracker.update_state(100.0)
+        assert losses(run(model, 4, tmp_path / "run")) == losses(expected)
+
     @pytest.mark.parametrize("stop", [1, 4, 6])
     def test_two_halves_are_one_run(self, tmp_path, stop):
         """In the middle of a history line as well as at its end."""

@@ -31,11 +31,21 @@ PIXELS = make_pixels(2, (16, 16, 1))
 LATENTS = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
 CLOUD = np.random.default_rng(1).normal(size=(6, 4, 4, 1))
 FEATURES = CLOUD[..., 0, 0]
+HALF = np.arange(6) % 2
 
 
 def not_from_0(values):
     """Wrong values of an integer that may be 0."""
     return [value for value in values if value != 0]
+
+
+def attributes(vectors=FEATURES, labels=HALF[:, None], names=("x",), **options):
+    return de.fit_attribute_classifier(vectors, labels, names, **options)
+
+
+def recorded(classifier):
+    about = {"data": "", "budget": {}, "errors": {}}
+    return de.record_attribute_classifier("nowhere", "x", classifier, **about)
 
 
 def linear_sampler(function, **options):
@@ -110,8 +120,17 @@ TABLE = [
     ("min_size", de.PerceptualDistance, [*COUNTS, 31]),
     ("padding", lambda **o: de.metrics.mse(PIXELS, PIXELS, **o), [*not_from_0(COUNTS[:-1]), 8]),
     ("batch_size", lambda **o: de.lpips(PIXELS, PIXELS, **o), COUNTS),
+    ("size", de.FaceIdentity, [*COUNTS, 102]),
     ("inception", lambda **o: de.fid(PIXELS, PIXELS, **o), [None, 3, "x"]),
     ("features_a", lambda **o: de.frechet_distance(features_b=FEATURES, **o), ARRAYS),
+    # Attributes.
+    ("vectors", lambda **o: attributes(**o), [*ARRAYS, FEATURES * math.nan, FEATURES[0]]),
+    ("labels", lambda **o: attributes(**o), [*ARRAYS, FEATURES, [0, 1], math.nan]),
+    ("names", lambda **o: attributes(**o), [None, 3, "x", [], [3], ["a", "a"], math.nan]),
+    ("penalty", lambda **o: attributes(**o), [*NUMBERS, 0]),
+    ("balanced", lambda **o: attributes(**o), FLAGS),
+    ("seed", lambda **o: de.fit_few_shot_classifier(FEATURES, HALF, "x", 2, 2, **o), SEEDS),
+    ("classifier", lambda **o: recorded(**o), NO_MODELS),
     # Clouds, directions, interpolation, figures.
     ("latents", de.clouds.spread, [*ARRAYS, CLOUD * math.nan, CLOUD[:1], CLOUD[0]]),
     ("block", lambda **o: de.clouds.spread(CLOUD, **o), COUNTS),

@@ -39,6 +39,20 @@ def batches(step):
         step += 1
 
 
+def vectors(step):
+    """Batches of vectors `(4, 3)` without end, from `step` on."""
+    for pixels in batches(step):
+        yield pixels[:, 0, :3, 0]
+
+
+def make_prior_model():
+    network = set_weights(de.LatentMLP(3, hidden=6, depth=3), seed=1)
+    model = de.PriorModel(network, seed=5, ema=0.9)
+    model.normalizer.set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.06, 0.08, 0.1])])
+    model.compile(keras.optimizers.Adam(1e-4))
+    return model
+
+
 def make_denoiser(loss, prediction, dtype="float32", descent=None):
     """With Adam, or by plain descent of the given rate."""
     network = set_weights(de.UNet(1, widths=(4, 8), block_depth=1, dtype=dtype), seed=1)
@@ -63,6 +77,20 @@ def make_trainer(network, **options):
     return trainer
 
 
+def make_autoencoder():
+    """A semantic encoder and a modulated U-Net, which has modulations from the start."""
+    sizes = {"channels": 1, "widths": (4, 8), "block_depth": 1}
+    encoder = de.SemanticEncoder(**sizes, dims=3, image_size=8)
+    network = de.AutoencoderNetwork(encoder, de.ModulatedUNet(3, **sizes))
+    set_weights(network, seed=4)
+    output = network.decoder.output_conv.kernel
+    output.assign(0.01 * output.value)  # as in `make_denoiser`
+    model = de.AutoencoderModel(network, seed=5, ema=0.9, prediction="velocity")
+    model.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
+    model.compile(de.PartwiseAdam(1e-4, network.trunk_numbers, 0.2, global_clipnorm=1.0))
+    return model
+
+
 def runs():
     """Name -> function that makes a compiled model."""
     made = {
@@ -78,21 +106,24 @@ def runs():
         made[f"embedder/{network}"] = lambda network=network: make_trainer(
             network, remat=True, loss="root_mean_square"
         )
+    made["prior"] = make_prior_model
+    made["autoencoder"] = make_autoencoder
     made["embedder/loop"] = lambda: make_trainer("conv3_16", remat=True)
     made["embedder/from_scratch"] = lambda: make_trainer("unet", adapt_statistics=True)
     return made
 
 
-RESUMED = ("denoiser/noise", "embedder/unet")
+RESUMED = ("denoiser/noise", "embedder/unet", "autoencoder", "prior")
 
 
 def main(out, folder):
     found, has_gpu = {}, backend.has_gpu
     for name, make in runs().items():
         own, again = Path(folder, name), Path(folder, "again", name)
+        stream = vectors if name == "prior" else batches
 
-        def copying(step, own=own, again=again):
-            for number, batch in enumerate(batches(step), start=step):
+        def copying(step, own=own, again=again, stream=stream):
+            for number, batch in enumerate(stream(step), start=step):
                 if number == 2:  # the checkpoint is of two steps now
                     shutil.copytree(own, again, dirs_exist_ok=True)
                 yield batch
@@ -107,7 +138,7 @@ def main(out, folder):
         backend.has_gpu = has_gpu
         if name in RESUMED:
             resumed = make()
-            history = de.train(resumed, batches, 3, again, **options)
+            history = de.train(resumed, stream, 3, again, **options)
             assert [line["step"] for line in history] == [1, 2, 3]
             found[f"{name}/resumed"] = np.concatenate([w.ravel() for w in resumed.get_weights()])
     np.savez(out, **found)

@@ -23,6 +23,7 @@ class DenoisingErrors(NamedTuple):
         mse: float64 array `(N,)`, error of the images predicted at each level.
         mean_image: float, the error of the mean image: the least that is possible without seeing
             the image. A denoiser with a larger error has learnt nothing at that level.
+        each: float64 array `(N, n)`, the error of each image.
 
     Example:
         >>> generator = de.load_generator("fashion_mnist", num_steps=2)
@@ -34,6 +35,7 @@ class DenoisingErrors(NamedTuple):
     rates: list
     mse: np.ndarray
     mean_image: float
+    each: np.ndarray
 
 
 def denoising_errors(generator: Generator, pixels: np.ndarray, seed: int = 0) -> DenoisingErrors:
@@ -72,6 +74,7 @@ def denoising_errors(generator: Generator, pixels: np.ndarray, seed: int = 0) ->
             noisy = rates.signal * part + rates.noise * noises
             pred_images = predict_images(noisy, np.asarray(denoise(noisy, rates)), rates)
             squares.append(np.mean((pred_images - part) ** 2, axis=(1, 2, 3), dtype=np.float64))
-        errors.append(np.concatenate(squares).mean())
+        errors.append(np.concatenate(squares))
     mean_image = np.mean((images - images.mean(axis=0)) ** 2, dtype=np.float64)
-    return DenoisingErrors(levels, np.array(errors), float(mean_image))
+    each = np.array(errors)
+    return DenoisingErrors(levels, each.mean(axis=1), float(mean_image), each)

@@ -1,11 +1,13 @@
 """Interpolation between latents, and the perceptual length of its paths."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from ddim_embed import arguments
+from ddim_embed.autoencoder.autoencoder import Autoencoder, Code
 from ddim_embed.generator.generator import Generator, as_generator
 from ddim_embed.memory import require_memory
 from ddim_embed.metrics.perceptual import lpips
@@ -81,17 +83,19 @@ def slerp(latents: np.ndarray, other: np.ndarray, fraction: float | np.ndarray) 
 
 
 def interpolate(
-    generator: Generator,
-    latents: np.ndarray,
-    other: np.ndarray,
+    generator: Generator | Autoencoder,
+    latents: np.ndarray | Code,
+    other: np.ndarray | Code,
     num: int,
     kind: str = "spherical",
 ) -> np.ndarray:
     """Images on the path from one to another (Fig. 19), evenly spaced, both ends included.
 
     Args:
-        generator: a `Generator`.
-        latents, other: `(n, height, width, channels)`, where each path starts and ends.
+        generator: a `Generator`, or an `Autoencoder`.
+        latents, other: `(n, height, width, channels)`, where each path starts and ends; of an
+            autoencoder, codes with latents. Their semantic vectors are always interpolated
+            linearly (Preechakul et al., Sec. 5.2).
         num: images on each path, at least 2.
         kind: "spherical" or "linear", in latents; or "pixels", a cross-fade of the two decoded
             images, for comparison.
@@ -109,10 +113,11 @@ def interpolate(
         (1, 5, 32, 32, 1)
     """
     num = arguments.integer("num", num, least=2)
-    latents = as_generator(generator).check_latents(latents)
-    require_memory(_NUMBER_BYTES * num * np.size(latents), f"`num` {num} images on each path")
-    fractions = np.tile(np.linspace(0, 1, num), (len(latents), 1))
-    return _decoded(generator, latents, other, kind, fractions)
+    ends = _check_ends(generator, latents, other)
+    size = len(ends[0]) * math.prod(generator.image_shape)
+    require_memory(_NUMBER_BYTES * num * size, f"`num` {num} images on each path")
+    fractions = np.tile(np.linspace(0, 1, num), (len(ends[0]), 1))
+    return _decoded(generator, *ends, kind, fractions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +137,9 @@ class PathLength:
 
 
 def path_length(
-    generator: Generator,
-    latents: np.ndarray,
-    other: np.ndarray,
+    generator: Generator | Autoencoder,
+    latents: np.ndarray | Code,
+    other: np.ndarray | Code,
     kind: str = "spherical",
     samples: int = 16,
     epsilon: float = 1e-3,
@@ -152,9 +157,7 @@ def path_length(
     as much as change. Compare only lengths of one epsilon and one size of images.
 
     Args:
-        generator: a `Generator`.
-        latents, other: `(n, height, width, channels)`, where each path starts and ends.
-        kind: as for `interpolate`.
+        generator, latents, other, kind: as for `interpolate`.
         samples: distances on each path, at least 2.
         epsilon: positive.
         seed: integer, of the places where distances are measured.
@@ -183,13 +186,12 @@ def path_length(
         def distance(pixels, other):
             return lpips(pixels.clip(0, 1), other.clip(0, 1), generator.padding)
 
-    latents = as_generator(generator).check_latents(latents)
-    require_memory(
-        2 * _NUMBER_BYTES * samples * np.size(latents), f"`samples` {samples} on each path"
-    )
-    places = np.random.default_rng(seed).uniform(size=(len(latents), samples))
+    ends = _check_ends(generator, latents, other)
+    size = len(ends[0]) * math.prod(generator.image_shape)
+    require_memory(2 * _NUMBER_BYTES * samples * size, f"`samples` {samples} on each path")
+    places = np.random.default_rng(seed).uniform(size=(len(ends[0]), samples))
     before, after = (
-        _decoded(generator, latents, other, kind, fractions).reshape(-1, *generator.image_shape)
+        _decoded(generator, *ends, kind, fractions).reshape(-1, *generator.image_shape)
         for fractions in (places, places + epsilon)
     )
     distances = np.asarray(distance(before, after), np.float64).reshape(places.shape)
@@ -200,18 +202,36 @@ def path_length(
     return PathLength(float(each.mean()), float(interval), each)
 
 
-def _decoded(generator, latents, other, kind, fractions):
+def _check_ends(generator, *ends):
+    if not isinstance(generator, Autoencoder):
+        return [as_generator(generator).check_latents(end) for end in ends]
+    ends = [generator.check_code(end) for end in ends]
+    if any(end.latents is None for end in ends):
+        raise ValueError(
+            "Codes must have latents to be interpolated: `encode(pixels, method=...)` finds them."
+        )
+    return ends
+
+
+def _decoded(generator, first, last, kind, fractions):
     """Pixels `(n, k, height, width, channels)` at fractions `(n, k)` of the paths."""
     arguments.choice("kind", kind, KINDS)
-    ends = [generator.check_latents(end) for end in (latents, other)]
+    (n, k), places = fractions.shape, fractions.ravel()
+
+    def moved(move, *ends):
+        return move(*(np.repeat(end, k, axis=0) for end in ends), places)
+
+    along = slerp if kind == "spherical" else lerp
     if kind == "pixels":
-        ends = [generator.decode(end).numpy() for end in ends]
-    move = slerp if kind == "spherical" else lerp
-    n, k = fractions.shape
-    moved = move(*(np.repeat(end, k, axis=0) for end in ends), fractions.ravel())
-    if kind != "pixels":
-        moved = generator.take(np.repeat(np.arange(n), k)).decode(moved).numpy()
-    return moved.reshape(*fractions.shape, *generator.image_shape)
+        pixels = moved(lerp, *(generator.decode(end).numpy() for end in (first, last)))
+    elif isinstance(generator, Autoencoder):
+        latents = moved(along, first.latents, last.latents)
+        code = Code(moved(lerp, first.semantic, last.semantic), latents)
+        pixels = generator.decode(code).numpy()
+    else:
+        part = generator.take(np.repeat(np.arange(n), k))
+        pixels = part.decode(moved(along, first, last)).numpy()
+    return pixels.reshape(*fractions.shape, *generator.image_shape)
 
 
 def _check_pair(latents, other, fraction):

@@ -8,11 +8,13 @@ import numpy as np
 from keras import ops
 
 from ddim_embed import arguments, backend
+from ddim_embed.autoencoder.attributes import AttributeClassifier, move, move_to_median, rejection
+from ddim_embed.autoencoder.prior import SemanticPrior
 from ddim_embed.generator.generator import DECODE_BATCH, Generator
 from ddim_embed.methods.embedding import Embedding
 from ddim_embed.methods.protocol import Method
 from ddim_embed.methods.registry import embed
-from ddim_embed.networks.blocks import register
+from ddim_embed.networks.blocks import VectorNormalizer, register
 from ddim_embed.process.process import Process
 
 
@@ -25,6 +27,7 @@ class Code:
         latents: float32 `(n, height, width, channels)`, from which the decoder generates the images
             under `semantic`; None where only the vectors were computed.
         embedding: the `Embedding` of the latents, with its errors and costs; None without latents.
+        autoencoder: checksum of the weights that made the code; None if it is not known.
 
     Example:
         >>> code = de.Code(np.zeros((4, 32), np.float32))
@@ -35,6 +38,7 @@ class Code:
     semantic: np.ndarray
     latents: np.ndarray | None = None
     embedding: Embedding | None = None
+    autoencoder: str | None = None
 
     def __len__(self):
         return len(self.semantic)
@@ -42,7 +46,7 @@ class Code:
     def __getitem__(self, images) -> Self:
         """The codes of some of the images, a slice or an array of indices."""
         latents = None if self.latents is None else self.latents[images]
-        return Code(self.semantic[images], latents)
+        return Code(self.semantic[images], latents, autoencoder=self.autoencoder)
 
 
 @register
@@ -54,7 +58,9 @@ class Autoencoder(keras.Model):
         generator: a `Generator` whose network takes such vectors as its condition.
 
     Attributes:
-        prior: None, or a `SemanticPrior`, the distribution of the semantic vectors.
+        standardizer: a `VectorNormalizer`, the statistics of the semantic vectors; see `adapt`.
+        prior: a `SemanticPrior`, the distribution of the semantic vectors, or None.
+        checksum: of the weights file of `load_autoencoder`; None for others.
 
     Example:
         >>> autoencoder = de.build_autoencoder((16, 16, 1), widths=(4, 8), semantic_dims=3)
@@ -69,9 +75,11 @@ class Autoencoder(keras.Model):
         super().__init__(**kwargs | {"dtype": "float32"})
         self.encoder = encoder
         self.generator = generator
-        self.prior = None
+        self.standardizer = VectorNormalizer(encoder.dims, name="standardizer")
         self.trainable = False
         self.built = True
+        self.checksum = None
+        self._prior = _Untracked(None)
         self._encode = None
 
     @classmethod
@@ -85,7 +93,10 @@ class Autoencoder(keras.Model):
         """
 
         def copy(network):
-            own = type(network).from_config(network.get_config() | {"dtype": "float32"})
+            config = network.get_config() | {"dtype": "float32"}
+            if "dropout" in config:  # which acts in training alone
+                config["dropout"] = 0.0
+            own = type(network).from_config(config)
             own.set_weights(network.get_weights())
             return own
 
@@ -102,9 +113,29 @@ class Autoencoder(keras.Model):
         return cls(copy(network.encoder), generator)
 
     @property
+    def prior(self):
+        return self._prior.value
+
+    @prior.setter
+    def prior(self, prior):
+        if prior is not None:
+            arguments.instance("prior", prior, SemanticPrior)
+            self._check_key("prior", prior.autoencoder)
+            if prior.dims != self.dims:
+                raise ValueError(
+                    f"`prior` must be of vectors of {self.dims} numbers. Received: {prior.dims}"
+                )
+        self._prior = _Untracked(prior)
+
+    @property
     def image_shape(self):
         """(height, width, channels) of pixels and of latents."""
         return self.generator.image_shape
+
+    @property
+    def padding(self):
+        """Rows and columns at each border that hold no data."""
+        return self.generator.padding
 
     @property
     def dims(self):
@@ -144,17 +175,164 @@ class Autoencoder(keras.Model):
         """
         pixels = self.generator.check_pixels(pixels)
         if self._encode is None:
-            self._encode = backend.compiled(
-                lambda pixels: self.encoder(self.generator.normalizer(pixels)),
-                reduce_retracing=True,
-            )
+            self._encode = backend.compiled(self.call, reduce_retracing=True)
         parts = [pixels[i : i + DECODE_BATCH] for i in range(0, len(pixels), DECODE_BATCH)]
         vectors = [ops.convert_to_numpy(self._encode(ops.convert_to_tensor(p))) for p in parts]
         semantic = np.concatenate(vectors)
         if method is None:
-            return Code(semantic)
+            return Code(semantic, autoencoder=self.checksum)
         embedding = embed(self.generator.given(semantic), pixels, method, seed=seed)
-        return Code(semantic, embedding.latents, embedding)
+        return Code(semantic, embedding.latents, embedding, self.checksum)
+
+    def adapt(self, pixels: np.ndarray) -> None:
+        """Sets the statistics of the semantic vectors to those of images, `encode`'s pixels."""
+        self.standardizer.adapt(self.encode(pixels).semantic)
+
+    def standardize(self, semantic: np.ndarray) -> np.ndarray:
+        """Vectors `(n, dims)` of zero mean and unit variance over the images of `adapt`."""
+        semantic = self.check_code(semantic).semantic
+        return ops.convert_to_numpy(self.standardizer(semantic))
+
+    def unstandardize(self, vectors: np.ndarray) -> np.ndarray:
+        """The inverse of `standardize`."""
+        vectors = self.check_code(vectors).semantic
+        return ops.convert_to_numpy(self.standardizer.inverse(vectors))
+
+    def manipulate(
+        self,
+        code: Code | np.ndarray,
+        direction: np.ndarray,
+        strength: float = 0.3,
+        target: str | None = None,
+    ) -> Code:
+        """Moves semantic vectors along a direction, such as that of an attribute; latents stay.
+
+        Args:
+            code: a `Code`, or semantic vectors `(n, dims)`.
+            direction: `(dims,)`, of standardised vectors, as `AttributeClassifier.direction`
+                returns it.
+            strength: length of the step in units of sqrt(dims); below 0 for the other way.
+            target: "median" to move each vector as far as the median logit of images that have the
+                attribute (Eq. 11), whatever the strength; "negative_median" to that of images
+                without. The direction must then be a classifier's.
+
+        Returns:
+            A `Code`, whose latents are the code's own.
+
+        Raises:
+            ValueError: for a direction of other dimensions, or of a classifier of another
+                autoencoder; for another target.
+
+        Example:
+            >>> autoencoder = de.build_autoencoder((16, 16, 1), widths=(4, 8), semantic_dims=3)
+            >>> code = de.Code(np.zeros((1, 3)))
+            >>> autoencoder.manipulate(code, np.array([0, 1, 0]), strength=2).semantic.round(2)
+            array([[0.  , 3.46, 0.  ]], dtype=float32)
+        """
+        code = self.check_code(code)
+        classifier = getattr(direction, "classifier", None)
+        if classifier is not None:
+            self._check_classifier(classifier)
+        vectors = self.standardize(code.semantic)
+        if target is None:
+            moved = move(vectors, direction, strength)
+        else:
+            arguments.choice("target", target, ("median", "negative_median"), ", or None")
+            if classifier is None:
+                raise ValueError(
+                    f"With target {target!r}, `direction` must be that of a classifier, "
+                    f"`classifier.direction(name)`. Received: {arguments.received(direction)}"
+                )
+            moved = move_to_median(vectors, classifier, direction.name, target == "median")
+        semantic = self.unstandardize(moved)
+        return dataclasses.replace(code, semantic=semantic, embedding=None)
+
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        num_steps: int | None = None,
+        prior_steps: int | None = None,
+    ) -> np.ndarray:
+        """Generates n images: vectors of the prior, decoded from random latents.
+
+        Args:
+            n: how many, at least 1.
+            seed: integer from 0 to 2**63 - 1; image i is a function of it and i.
+            num_steps: sampler steps of the decoder; None for its own.
+            prior_steps: sampler steps of the prior; None for its own.
+
+        Returns:
+            Pixels, float32 array `(n, height, width, channels)`, not clipped.
+
+        Raises:
+            ValueError: without a prior.
+        """
+        return self._decoded(self._check_prior().sample(n, seed, prior_steps), seed, num_steps)
+
+    def sample_class(
+        self,
+        n: int,
+        classifier: AttributeClassifier,
+        name: str,
+        threshold: float = 0.5,
+        seed: int = 0,
+        num_steps: int | None = None,
+        prior_steps: int | None = None,
+        most: int | None = None,
+    ) -> np.ndarray:
+        """Generates n images of a class: those vectors of the prior that a classifier accepts.
+
+        Args:
+            n, seed, num_steps, prior_steps: as for `sample`.
+            classifier: an `AttributeClassifier` of standardised vectors.
+            name: one of its attributes.
+            threshold, most: as for `rejection`.
+
+        Returns:
+            Pixels, as `sample`.
+
+        Raises:
+            ValueError: without a prior, or as `rejection`, for example if the class is too rare.
+        """
+        prior, index = self._check_prior(), classifier.index(name)
+        self._check_classifier(classifier)
+        vectors = rejection(
+            lambda count, seed: prior.sample(count, seed, prior_steps),
+            lambda vectors: classifier.probabilities(self.standardize(vectors))[:, index],
+            n,
+            threshold,
+            seed,
+            most,
+        ).vectors
+        return self._decoded(vectors, seed, num_steps)
+
+    def _decoded(self, semantic, seed, num_steps):
+        autoencoder = self if num_steps is None else self.with_steps(num_steps)
+        return ops.convert_to_numpy(autoencoder.decode(semantic, seed))
+
+    def _check_prior(self):
+        if self.prior is None:
+            raise ValueError(
+                "This autoencoder has no prior of its semantic vectors: set `autoencoder.prior`, "
+                "to what `fit_prior` returns for example."
+            )
+        return self.prior
+
+    def _check_classifier(self, classifier):
+        self._check_key("classifier", classifier.autoencoder)
+        if classifier.dims != self.dims:
+            raise ValueError(
+                f"The classifier must be of vectors of {self.dims} numbers. "
+                f"Received: {classifier.dims}"
+            )
+
+    def _check_key(self, name, key):
+        if None not in (key, self.checksum) and key != self.checksum:
+            raise ValueError(
+                f"The {name} is of another autoencoder, whose vectors mean something else: its "
+                f"weights have the checksum {key[:12]}, these {self.checksum[:12]}."
+            )
 
     def decode(self, code: Code | np.ndarray, seed: int | None = None):
         """Codes -> pixels, **not clipped**.
@@ -206,10 +384,11 @@ class Autoencoder(keras.Model):
                 f"Semantic vectors of this autoencoder have shape (n, {self.dims}), n at least 1. "
                 f"Received shape: {semantic.shape}"
             )
+        self._check_key("code", code.autoencoder)
         latents = code.latents
         if latents is not None:
             latents = self.generator.given(semantic).check_latents(latents)
-        return Code(semantic, latents, code.embedding)
+        return dataclasses.replace(code, semantic=semantic, latents=latents)
 
     def call(self, pixels):
         return self.encoder(self.generator.normalizer(pixels))
@@ -231,3 +410,10 @@ class Autoencoder(keras.Model):
                 config[name], custom_objects=custom_objects
             )
         return cls(**config)
+
+
+class _Untracked:
+    """Hides a model from Keras, which would save its weights with those of this one."""
+
+    def __init__(self, value):
+        self.value = value

@@ -1,21 +1,25 @@
 """Autoencoders built from plain options, and loaded by name."""
 
+import contextlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from ddim_embed import arguments
 from ddim_embed.autoencoder.autoencoder import Autoencoder
+from ddim_embed.autoencoder.prior import load_prior
 from ddim_embed.generator.generator import Generator
 from ddim_embed.generator.pretrained import generator_config, generator_kinds
+from ddim_embed.networks.adaptive_unet import AdaptiveUNet
 from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.networks.modulated_unet import ModulatedUNet
 from ddim_embed.networks.semantic_encoder import SemanticEncoder
 from ddim_embed.process.process import Process
 from ddim_embed.process.sampling import LAST_STEPS
 from ddim_embed.store.schema import integer, integers, one_of
-from ddim_embed.store.weights import load_recorded
+from ddim_embed.store.weights import MissingWeightsError, load_recorded
 
-DECODERS = ("modulated",)
+DECODERS = ("modulated", "adaptive")
 _CONFIG = generator_kinds() | {
     "decoder": one_of(DECODERS),
     "semantic_dims": integer(1, 2**15),
@@ -47,11 +51,11 @@ def build_autoencoder(
     Args:
         image_shape: (height, width, channels) of pixels and of latents.
         widths, block_depth, attention: sizes of the decoder, as for `UNet`.
-        decoder: "modulated", a `ModulatedUNet`.
+        decoder: "modulated", a `ModulatedUNet`, or "adaptive", an `AdaptiveUNet`.
         semantic_dims: length of the semantic vectors.
-        encoder_widths, encoder_depth, attention_resolutions: `widths`, `block_depth` and
-            `attention_resolutions` of the `SemanticEncoder`; None for the decoder's widths and the
-            last one once more.
+        encoder_widths, encoder_depth: `widths` and `block_depth` of the `SemanticEncoder`; None
+            for the decoder's widths and the last one once more.
+        attention_resolutions: of the encoder, and of an adaptive decoder.
         schedule, num_steps, last_step, prediction: as for `Process`.
         precision, padding: as for `Generator`.
 
@@ -68,14 +72,23 @@ def build_autoencoder(
     image_shape = arguments.integers("image_shape", image_shape, count=3)
     arguments.choice("decoder", decoder, DECODERS)
     widths = arguments.integers("widths", widths)
-    network = ModulatedUNet(
-        semantic_dims,
-        channels=image_shape[-1],
-        widths=widths,
-        block_depth=block_depth,
-        attention=attention,
-        dtype="float32",
-    )
+    sizes = {"channels": image_shape[-1], "widths": widths, "block_depth": block_depth}
+    if decoder == "modulated":
+        network = ModulatedUNet(semantic_dims, attention=attention, dtype="float32", **sizes)
+    elif attention is None:
+        network = AdaptiveUNet(
+            semantic_dims,
+            image_size=image_shape[0],
+            attention_resolutions=attention_resolutions,
+            dropout=0.0,  # which acts in training alone
+            dtype="float32",
+            **sizes,
+        )
+    else:
+        raise ValueError(
+            "An adaptive decoder has attention at the `attention_resolutions`: `attention` must "
+            f"be None. Received: {attention!r}"
+        )
     encoder = SemanticEncoder(
         image_shape[-1],
         encoder_widths or (*widths, widths[-1]),
@@ -94,9 +107,9 @@ def build_autoencoder(
 
 def autoencoder_config(autoencoder) -> dict:
     """The options of `build_autoencoder` that are recorded with an autoencoder's weights."""
-    encoder = autoencoder.encoder
+    encoder, network = autoencoder.encoder, autoencoder.generator.network
     return generator_config(autoencoder.generator) | {
-        "decoder": "modulated",
+        "decoder": "adaptive" if isinstance(network, AdaptiveUNet) else "modulated",
         "semantic_dims": encoder.dims,
         "encoder_widths": encoder.widths,
         "encoder_depth": encoder.block_depth,
@@ -117,19 +130,40 @@ def load_autoencoder(
         name, root, num_steps, precision, last_step: as for `load_generator`.
 
     Returns:
-        An `Autoencoder`.
+        An `Autoencoder`, with its prior if that was trained.
 
     Raises:
         FileNotFoundError: if there are no such weights; says which there are.
         ValueError: if the file is not what its record says, or for options that `Generator`
             refuses.
+
+    Example:
+        >>> from ddim_embed.autoencoder.pretrained import autoencoder_config
+        >>> autoencoder = de.build_autoencoder((16, 16, 1), widths=(4, 8), semantic_dims=3)
+        >>> path, entry = de.record_weights(
+        ...     "my_weights", "cats", "autoencoder", autoencoder,
+        ...     config=autoencoder_config(autoencoder), data="cats", budget={}, errors={},
+        ... )
+        >>> de.load_autoencoder("cats", "my_weights").dims
+        3
     """
     dtype_policy(precision)
     Process(num_steps=num_steps, last_step=LAST_STEPS[0] if last_step is None else last_step)
     options = {"num_steps": num_steps, "precision": precision}
     if last_step is not None:
         options["last_step"] = last_step
-    autoencoder, _, _ = load_recorded(
+    autoencoder, _, entry = load_recorded(
         lambda config: build_autoencoder(**config | options), _CONFIG, name, "autoencoder", root
     )
+    autoencoder.checksum = entry["sha256"]
+    with contextlib.suppress(MissingWeightsError):
+        prior = load_prior(name, root)
+        if prior.autoencoder in (None, autoencoder.checksum):
+            autoencoder.prior = prior
+        else:
+            warnings.warn(
+                f"The prior {name}/prior is left out: it is of other weights of the autoencoder, "
+                "before they were trained again.",
+                stacklevel=2,
+            )
     return autoencoder

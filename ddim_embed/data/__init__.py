@@ -7,6 +7,7 @@ Pillow are imported only when used.
 """
 
 from ddim_embed.data.arrays import PADDING, crop_padding, pad_images
+from ddim_embed.data.attributes import load_attributes
 from ddim_embed.data.catalogue import CATALOGUE
 from ddim_embed.data.files import CELEBA_ATTRIBUTES, MAX_IMAGE_PIXELS, read_image_files
 from ddim_embed.data.loading import SOURCES, load_images, stream_images
@@ -18,6 +19,7 @@ __all__ = [
     "PADDING",
     "SOURCES",
     "crop_padding",
+    "load_attributes",
     "load_images",
     "pad_images",
     "read_image_files",

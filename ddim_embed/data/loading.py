@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SOURCES = ("auto", "sample", "tfds", "npz", "folder", "celeba")
 SPLITS = ("train", "validation", "test")
 SAMPLES = ("fashion_mnist", "mnist")
+_NAMES = {"sample": SAMPLES, "tfds": tuple(CATALOGUE)}  # of sources by name, not by path
 
 # Bytes (as uint8) up to which `stream_images` loads the images into memory: CelebA at 64x64 fits.
 CACHE_BYTES = 2 * 1024**3
@@ -88,7 +89,8 @@ def load_images(
         >>> pixels.shape, labels.shape
         ((8, 32, 32, 1), (8,))
     """
-    found = _open(name_or_path, split, image_size, source, limit, channels)
+    source, where = resolve(name_or_path, split, source)
+    found = open_images(source, where, split, image_size, limit, channels)
     in_memory = isinstance(found, ArrayImages)
     if not (in_memory and found.images.dtype == np.float32):  # float32, beside what is yet to read
         needed = (4 if in_memory else 5) * found.nbytes
@@ -138,7 +140,8 @@ def stream_images(
     seed = arguments.seed(seed)
     start_step = arguments.integer("start_step", start_step, 0)
     arguments.flag("mirror", mirror)
-    images = _open(name_or_path, split, image_size, source, limit, channels)
+    source, where = resolve(name_or_path, split, source)
+    images = open_images(source, where, split, image_size, limit, channels)
     if images.nbytes <= CACHE_BYTES or not is_tensorflow():
         images = ArrayImages(*images.load())
     if batch_size <= len(images):
@@ -188,32 +191,45 @@ def _as_pixel_tensor(images):
     return images
 
 
-def _open(name_or_path, split, image_size, source, limit, channels):
-    arguments.choice("source", source, SOURCES)
-    arguments.choice("split", split, SPLITS)
+def open_images(source, where, split, image_size, limit, channels=None):
+    """The images of what `resolve` returned, not yet read: `ArrayImages`, for example.
+
+    The other arguments are those of `load_images`, which are checked here.
+    """
     if channels is not None and arguments.integer("channels", channels) not in (1, 3):
         raise ValueError(f"`channels` must be one of (None, 1, 3). Received: {channels!r}")
     if limit is not None:
         limit = arguments.integer("limit", limit)
-    if not isinstance(name_or_path, (str, os.PathLike)):
-        raise ValueError(
-            f"`name_or_path` must be a name or a path. Received: {arguments.received(name_or_path)}"
-        )
     if image_size is not None:
         image_size = arguments.integer("image_size", image_size, SIZE_MULTIPLE)
         if image_size % SIZE_MULTIPLE:
             raise ValueError(
                 f"`image_size` must be a multiple of {SIZE_MULTIPLE}. Received: {image_size}"
             )
+    openers = {
+        "sample": _open_sample,
+        "tfds": open_catalogue,
+        "npz": _open_npz,
+        "folder": open_folder,
+        "celeba": open_celeba,
+    }
+    return openers[source](where, split, image_size, channels, limit)
+
+
+def resolve(name_or_path, split, source):
+    """Returns `(source, where)`: one of `SOURCES` but "auto", and a catalogue name or a `Path`."""
+    arguments.choice("source", source, SOURCES)
+    arguments.choice("split", split, SPLITS)
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise ValueError(
+            f"`name_or_path` must be a name or a path. Received: {arguments.received(name_or_path)}"
+        )
     name = os.fspath(name_or_path)
     path = Path(name).expanduser()
     if source == "auto":
         source = _recognise(name, path, split)
     _require(name, path, source)
-    by_name = {"sample": _open_sample, "tfds": open_catalogue}
-    by_path = {"npz": _open_npz, "folder": open_folder, "celeba": open_celeba}
-    opener, where = (by_name[source], name) if source in by_name else (by_path[source], path)
-    return opener(where, split, image_size, channels, limit)
+    return source, name if source in _NAMES else path
 
 
 def _recognise(name, path, split):
@@ -241,7 +257,7 @@ def _recognise(name, path, split):
 
 
 def _require(name, path, source):
-    names = {"sample": SAMPLES, "tfds": tuple(CATALOGUE)}.get(source)
+    names = _NAMES.get(source)
     if names is not None and name not in names:
         raise ValueError(
             f'`name_or_path` must be one of {names} for source="{source}". '

@@ -86,7 +86,7 @@ def generator_config(generator) -> dict:
         "image_shape": generator.image_shape,
         "widths": network.widths,
         "block_depth": network.block_depth,
-        "attention": network.attention,
+        "attention": getattr(network, "attention", None),
         "schedule": schedule,
         "last_step": generator.last_step,
         "padding": generator.padding,

@@ -15,6 +15,7 @@ from ddim_embed import arguments
 # [-0.08, 1.12]. Images in [-1, 1], [-0.5, 0.5] or [0, 255], normalised images and latents go far
 # beyond this.
 LOWEST, HIGHEST = -0.4, 1.4
+_SSIM_REACH = 5  # of the 11x11 window of SSIM, from its centre
 
 
 def mse(
@@ -69,11 +70,22 @@ def psnr(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np
     return tf.image.psnr(pixels, reconstruction, max_val=1.0).numpy()
 
 
-def ssim(pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0) -> np.ndarray:
-    """Structural similarity per image (tf.image.ssim, 11x11 window); arguments as for `mse`."""
+def ssim(
+    pixels: np.ndarray, reconstruction: np.ndarray, padding: int = 0, zero_padded: bool = False
+) -> np.ndarray:
+    """Structural similarity per image (tf.image.ssim, 11x11 window).
+
+    Args:
+        pixels, reconstruction, padding: as for `mse`.
+        zero_padded: whether windows reach beyond the borders, where pixels are taken for 0, as in
+            the published code of diffusion autoencoders; by default they lie within the image.
+    """
     import tensorflow as tf
 
     pixels, reconstruction = checked_content(pixels, reconstruction, padding)
+    if arguments.flag("zero_padded", zero_padded):
+        sides = (0, 0), (_SSIM_REACH, _SSIM_REACH), (_SSIM_REACH, _SSIM_REACH), (0, 0)
+        pixels, reconstruction = np.pad(pixels, sides), np.pad(reconstruction, sides)
     return tf.image.ssim(pixels, reconstruction, max_val=1.0).numpy()
 
 

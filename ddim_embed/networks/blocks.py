@@ -112,6 +112,40 @@ class Normalizer(keras.layers.Layer):
 
 
 @register
+class VectorNormalizer(Normalizer):
+    """A `Normalizer` of vectors, which may have any values: it standardises each dimension.
+
+    Args:
+        channels: dimensions of a vector.
+    """
+
+    def adapt(self, vectors):
+        """Sets the statistics to the mean and the unbiased variance of vectors `(n, channels)`.
+
+        Raises:
+            ValueError: for another shape, fewer than 2 vectors, values that are not finite, or a
+                dimension in which all vectors are equal.
+        """
+        vectors = arguments.finite_array("vectors", vectors, np.float64)
+        if vectors.ndim != 2 or vectors.shape[1] != self.channels or len(vectors) < 2:
+            raise ValueError(
+                f"`vectors` must have shape (n, {self.channels}), n at least 2. "
+                f"Received shape: {vectors.shape}"
+            )
+        constant = np.flatnonzero(np.ptp(vectors, axis=0) == 0)
+        if len(constant):
+            raise ValueError(
+                "`vectors` must vary in every dimension. Received equal values in dimensions: "
+                f"{arguments.received(constant.tolist())}"
+            )
+        self.mean.assign(vectors.mean(axis=0))
+        self.variance.assign(vectors.var(axis=0, ddof=1))
+
+    def check(self):
+        """Does nothing: vectors may have any statistics."""
+
+
+@register
 class SinusoidalEmbedding(keras.layers.Layer):
     """Embeds noise variances as sines and cosines of log-spaced frequencies.
 

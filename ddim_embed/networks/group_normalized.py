@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
+from ddim_embed.networks import kernels
 from ddim_embed.networks.blocks import register
 
 _MOST_GROUPS = 32
-_EPSILON = 1e-5
 
 
 @register
@@ -26,48 +26,34 @@ class GroupNorm(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        scale, shift = self.affine(inputs)
-        return ops.cast(ops.cast(inputs, "float32") * scale + shift, self.compute_dtype)
+        mean, deviation = kernels.group_moments(inputs, self.groups)
+        values = (ops.cast(inputs, "float32") - mean) * (self._gamma / deviation) + self._beta
+        return ops.cast(values, self.compute_dtype)
 
-    def affine(self, inputs):
-        """The normalisation as `inputs * scale + shift`.
+    def swish(self, inputs, scale=None, shift=None):
+        """The swish of what is normalised, in fewer passes over memory.
+
+        Args:
+            inputs: as for a call.
+            scale, shift: float32, `(batch, 1, 1, channels)`, in place of gamma and beta.
 
         Returns:
-            scale and shift, float32 `(batch, 1, 1, channels)`.
+            The shape and dtype of `inputs`.
         """
-        mean, deviation = group_moments(inputs, self.groups)
-        scale = ops.cast(self.gamma, "float32") / deviation
-        return scale, ops.cast(self.beta, "float32") - mean * scale
+        scale = self._gamma if scale is None else scale
+        shift = self._beta if shift is None else shift
+        return kernels.norm_swish(inputs, scale, shift, self.groups)
+
+    @property
+    def _gamma(self):
+        return ops.cast(self.gamma, "float32")
+
+    @property
+    def _beta(self):
+        return ops.cast(self.beta, "float32")
 
     def compute_output_shape(self, input_shape):
         return input_shape
-
-
-def group_moments(x, groups):
-    """The mean and the deviation of each image's groups of channels, spread over their channels.
-
-    Args:
-        x: float, `(batch, height, width, channels)`.
-        groups: a divisor of the channels.
-
-    Returns:
-        float32 `(batch, 1, 1, channels)` each; the deviation is at least 0.003.
-    """
-    x = ops.cast(x, "float32")
-    # The variances of the channels, in which nothing cancels, and that of their means.
-    mean = ops.mean(x, axis=(1, 2), keepdims=True)
-    variance = ops.mean(ops.square(x - mean), axis=(1, 2), keepdims=True)
-    grouped = _of_groups(mean, groups)
-    variance = _of_groups(variance + ops.square(mean - grouped), groups)
-    return grouped, ops.sqrt(variance + _EPSILON)
-
-
-def _of_groups(values, groups):
-    """The means of groups of channels, one for each channel."""
-    channels = values.shape[-1]
-    split = ops.reshape(values, (-1, 1, 1, groups, channels // groups))
-    means = ops.broadcast_to(ops.mean(split, axis=-1, keepdims=True), ops.shape(split))
-    return ops.reshape(means, (-1, 1, 1, channels))
 
 
 @register
@@ -108,6 +94,11 @@ class SelfAttention(keras.layers.Layer):
 def downsample(x):
     """Half the height and width, by 2x2 means; `(batch, height, width, channels)`."""
     return ops.average_pool(x, 2, 2, "valid", data_format="channels_last")
+
+
+def upsample(x):
+    """Twice the height and width, each position repeated; `(batch, height, width, channels)`."""
+    return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
 
 
 def attends(level, image_size, resolutions):

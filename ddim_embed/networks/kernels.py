@@ -11,6 +11,8 @@ FUSED = keras.backend.backend() == "tensorflow"
 if FUSED:
     import tensorflow as tf
 
+_EPSILON = 1e-5  # of group normalisation
+
 
 def plain_swish(x):
     """x * sigmoid(x), elementwise."""
@@ -43,6 +45,50 @@ def plain_add_swish_modulate(x, added, scale, shift):
     """
     total = ops.cast(x, "float32") + ops.cast(added, "float32")
     return ops.cast(total * ops.sigmoid(total) * (1 + scale) + shift, x.dtype)
+
+
+def plain_norm_swish(x, scale, shift, groups):
+    """Group normalisation with scale and shift, and swish behind it, computed in float32.
+
+    Args:
+        x: float, `(batch, height, width, channels)`.
+        scale, shift: float32, `(batch, 1, 1, channels)` or what broadcasts to it; they follow the
+            normalisation to zero mean and unit variance.
+        groups: a divisor of the channels.
+
+    Returns:
+        The shape and dtype of `x`.
+    """
+    mean, deviation = group_moments(x, groups)
+    values = (ops.cast(x, "float32") - mean) * (scale / deviation) + shift
+    return ops.cast(values * ops.sigmoid(values), x.dtype)
+
+
+def group_moments(x, groups):
+    """The mean and the deviation of each image's groups of channels, spread over their channels.
+
+    Args:
+        x: float, `(batch, height, width, channels)`.
+        groups: a divisor of the channels.
+
+    Returns:
+        float32 `(batch, 1, 1, channels)` each; the deviation is at least 0.003.
+    """
+    x = ops.cast(x, "float32")
+    # The variances of the channels, in which nothing cancels, and that of their means.
+    mean = ops.mean(x, axis=(1, 2), keepdims=True)
+    variance = ops.mean(ops.square(x - mean), axis=(1, 2), keepdims=True)
+    grouped = _of_groups(mean, groups)
+    variance = _of_groups(variance + ops.square(mean - grouped), groups)
+    return grouped, ops.sqrt(variance + _EPSILON)
+
+
+def _of_groups(values, groups):
+    """The means of groups of channels, one for each channel."""
+    channels = values.shape[-1]
+    split = ops.reshape(values, (-1, 1, 1, groups, channels // groups))
+    means = ops.broadcast_to(ops.mean(split, axis=-1, keepdims=True), ops.shape(split))
+    return ops.reshape(means, (-1, 1, 1, channels))
 
 
 def plain_upsample(x):
@@ -137,6 +183,43 @@ if FUSED:
     def _shift_gradient(upstream):
         return tf.reduce_sum(tf.cast(upstream, tf.float32), axis=(1, 2), keepdims=True)
 
+    def fused_norm_swish(x, scale, shift, groups):
+        """`plain_norm_swish` in one pass behind the moments; its gradient in two and two sums."""
+
+        @tf.custom_gradient
+        def normalize(x, scale, shift):
+            mean, deviation = group_moments(x, groups)
+            factor = scale / deviation
+
+            def gradient(upstream):
+                slope, product = _norm_swish_slope(x, mean, factor, shift, upstream)
+                of_shift = tf.reduce_sum(slope, axis=(1, 2), keepdims=True)
+                of_scale = tf.reduce_sum(product, axis=(1, 2), keepdims=True) / deviation
+                # What goes through mean and deviation, by x and by what is normalised.
+                spread = deviation * tf.cast(tf.reduce_prod(tf.shape(x)[1:3]), tf.float32)
+                even = _of_groups(scale * of_shift, groups) / spread
+                tilt = _of_groups(scale * of_scale, groups) / (spread * deviation)
+                return _norm_swish_gradient(x, mean, slope, factor, even, tilt), of_scale, of_shift
+
+            return _norm_swish(x, mean, factor, shift), gradient
+
+        rows = tf.shape(x)[0], 1, 1, x.shape[-1]
+        return normalize(x, tf.broadcast_to(scale, rows), tf.broadcast_to(shift, rows))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _norm_swish(x, mean, factor, shift):
+        return tf.cast(tf.nn.silu((tf.cast(x, tf.float32) - mean) * factor + shift), x.dtype)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _norm_swish_slope(x, mean, factor, shift, upstream):
+        centred = tf.cast(x, tf.float32) - mean
+        slope = _gradient_of_swish(centred * factor + shift, tf.cast(upstream, tf.float32))
+        return slope, slope * centred
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _norm_swish_gradient(x, mean, slope, factor, even, tilt):
+        return tf.cast(slope * factor - even - (tf.cast(x, tf.float32) - mean) * tilt, x.dtype)
+
     def fused_upsample(x):
         """`plain_upsample` in one operation, whose gradient can be differentiated, too.
 
@@ -202,6 +285,7 @@ if FUSED:
 swish = fused_swish if FUSED else plain_swish
 add_swish = fused_add_swish if FUSED else plain_add_swish
 add_swish_modulate = fused_add_swish_modulate if FUSED else plain_add_swish_modulate
+norm_swish = fused_norm_swish if FUSED else plain_norm_swish
 upsample = fused_upsample if FUSED else plain_upsample
 bias_add = fused_bias_add if FUSED else plain_bias_add
 pointwise = fused_pointwise if FUSED else plain_pointwise

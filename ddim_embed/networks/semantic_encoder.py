@@ -7,7 +7,7 @@ from keras import ops
 
 from ddim_embed import arguments
 from ddim_embed.memory import require_memory
-from ddim_embed.networks.blocks import register, swish
+from ddim_embed.networks.blocks import register
 from ddim_embed.networks.group_normalized import (
     GroupNorm,
     SelfAttention,
@@ -106,7 +106,7 @@ class SemanticEncoder(keras.Model):
         x = self.input_conv(images)
         for block in self.blocks:
             x = block(x)
-        x = swish(self.norm(x))
+        x = self.norm.swish(x)
         return self.output_dense(ops.mean(ops.cast(x, "float32"), axis=(1, 2)))
 
     def check_size(self, shape):
@@ -164,7 +164,7 @@ class EncoderBlock(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        x = swish(self.norm(inputs))
+        x = self.norm.swish(inputs)
         if self.down:
             inputs, x = downsample(inputs), downsample(x)
         return self.conv(x) + (inputs if self.projection is None else self.projection(inputs))

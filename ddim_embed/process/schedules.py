@@ -7,6 +7,7 @@ NumPy arrays are computed by NumPy, in their own precision; a ValueError is rais
 [0, 1] and NaN. Tensors are computed by Keras' backend, and not checked.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,6 +25,7 @@ MIN_SIGNAL_RATE = 0.02  # ... and t=1 not quite pure noise, where dividing by si
 # role.
 _DDPM_STEPS = 1000
 _BETA_START, _BETA_END = 1e-4, 0.02
+_BETA_CONSTANT = 0.008
 
 
 class Rates(NamedTuple):
@@ -48,10 +50,7 @@ def continuous_cosine(diffusion_times) -> Rates:
     Returns:
         `Rates` of the same shape and dtype.
     """
-    times, module = _as_times(diffusion_times)
-    start, end = math.acos(MAX_SIGNAL_RATE), math.acos(MIN_SIGNAL_RATE)
-    angles = start + times * (end - start)
-    return Rates(module.cos(angles), module.sin(angles))
+    return _even_angles(math.acos(MAX_SIGNAL_RATE), math.acos(MIN_SIGNAL_RATE), diffusion_times)
 
 
 def cosine(diffusion_times) -> Rates:
@@ -87,6 +86,21 @@ def linear(diffusion_times) -> Rates:
     return _rates_from_integral(integral, module)
 
 
+def linear_times(noise_variances):
+    """The inverse of `linear`: the diffusion times at which it has the given noise variances.
+
+    Args:
+        noise_variances: float array or tensor of `rates.noise**2`, any shape.
+
+    Returns:
+        float32 tensor of the same shape, from 0 for no noise to 1; up to 1.3 for noise alone.
+    """
+    variances = ops.minimum(ops.cast(noise_variances, "float32"), 1 - 1e-7)  # the logarithm of 0
+    integral = -ops.log1p(-variances) / _DDPM_STEPS
+    slope = _BETA_END - _BETA_START
+    return 2 * integral / (_BETA_START + ops.sqrt(_BETA_START**2 + 2 * slope * integral))
+
+
 def quadratic(diffusion_times) -> Rates:
     """sqrt(beta) grows linearly from sqrt(1e-4) to sqrt(0.02) over 1000 steps.
 
@@ -102,11 +116,28 @@ def quadratic(diffusion_times) -> Rates:
     return _rates_from_integral(integral, module)
 
 
+def constant(diffusion_times) -> Rates:
+    """Preechakul et al. (2022), for semantic vectors: beta is 0.008 in each of 1000 steps.
+
+    So alpha_bar = exp(-8 t): most of the time there is far more noise than signal, which is where
+    it is decided what a vector is about.
+
+    Args:
+        diffusion_times: float array or tensor in [0, 1], any shape.
+
+    Returns:
+        `Rates` of the same shape and dtype.
+    """
+    times, module = _as_times(diffusion_times)
+    return _rates_from_integral(_BETA_CONSTANT * times, module)
+
+
 SCHEDULES = {
     "continuous_cosine": continuous_cosine,
     "cosine": cosine,
     "linear": linear,
     "quadratic": quadratic,
+    "constant": constant,
 }
 
 
@@ -119,6 +150,25 @@ def get_schedule(name: str | Callable) -> Callable:
     if callable(name):
         return name
     return SCHEDULES[arguments.choice("schedule", name, SCHEDULES, ", or a function")]
+
+
+def by_angle(schedule: Callable) -> Callable:
+    """The levels of a schedule from t=0 to t=1, at other times: the angle of the rates runs evenly.
+
+    Whatever takes noise variances can be sampled at other levels than the even times it was trained
+    with. Even times of the constant schedule leave small noise rates to the last step, which makes
+    the data too narrow where they are narrow: Gaussian data of deviation 0.25, in 200 steps of
+    DDIM, have 0.76 of it, and 0.99 by even angles.
+
+    Args:
+        schedule: a function like those of this module.
+
+    Returns:
+        Another one.
+    """
+    levels = schedule(np.array([0.0, 1.0]))
+    start, end = np.arctan2(levels.noise, levels.signal).tolist()
+    return functools.partial(_even_angles, start, end)
 
 
 def schedule_to_config(schedule: str | Callable):
@@ -153,6 +203,12 @@ def schedule_from_config(config, custom_objects=None):
     if isinstance(config, str):
         return config
     return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
+
+
+def _even_angles(start, end, diffusion_times):
+    times, module = _as_times(diffusion_times)
+    angles = start + times * (end - start)
+    return Rates(module.cos(angles), module.sin(angles))
 
 
 def _as_times(diffusion_times):

@@ -6,9 +6,11 @@ record with the new entry and, as `previous`, that of the weights as they are; t
 then the record without `previous`. Who finds `previous` compares the weights' checksum with both.
 """
 
+import hashlib
 import json
 import os
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 from ddim_embed import arguments
@@ -181,6 +183,27 @@ def replace(path, entry, contents):
             temporary.write_bytes(contents)
         sync_folder(path.parent)
         write_entry(path, entry)
+
+
+def record(path, contents, parameters, packages, *, config, data, budget, errors):
+    """Writes a weights file and its record as `record_weights` says; returns the entry.
+
+    Args:
+        path: of `weights_path`.
+        contents: buffer, of the file.
+        parameters: how many numbers it has.
+        packages: names of the packages whose versions are noted.
+        config, data, budget, errors: as for `record_weights`.
+    """
+    description = {"config": config, "data": data, "budget": budget, "errors": errors}
+    entry = {key: as_read(key, value) for key, value in description.items()} | {
+        "sha256": hashlib.sha256(contents).hexdigest(),
+        "size": len(contents),
+        "parameters": parameters,
+        "versions": {name: version(name) for name in packages},
+    }
+    replace(path, entry, contents)
+    return entry
 
 
 def record_errors(root, dataset, name, errors, sha256=None):

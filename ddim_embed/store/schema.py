@@ -1,5 +1,6 @@
 """What values from a file must be, and the words of the error where they are not."""
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,15 @@ class Kind(NamedTuple):
 
     holds: Callable[[Any], bool]
     words: str
+
+
+# Of weights that others belong to.
+CHECKSUM = Kind(
+    lambda value: (
+        value is None or (isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)))
+    ),
+    "64 hexadecimal digits, or null",
+)
 
 
 def integer(low, high=2**48):

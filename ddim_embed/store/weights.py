@@ -1,9 +1,7 @@
 """Weights files: written whole with their records, and checked before they are loaded."""
 
-import hashlib
 import io
 import os
-from importlib.metadata import version
 from pathlib import Path
 
 import h5py
@@ -138,8 +136,8 @@ def record_weights(
 
     Args:
         root: see `weights_root`.
-        dataset, name: plain names; `name` is "generator", "features" or that of an embedding
-            network; LPIPS is "lpips", "alexnet".
+        dataset, name: plain names; `name` is "generator", "prior", "features" or that of an
+            embedding network; LPIPS is "lpips", "alexnet".
         model: a built `keras.Model`.
         config: dict, what is needed to build the model again: all options that the weights depend
             on, since those that load them take no defaults.
@@ -164,20 +162,15 @@ def record_weights(
         ('conv1.weights.h5', 26)
     """
     path = records.weights_path(weights_root(root), dataset, name)
-    description = {"config": config, "data": data, "budget": budget, "errors": errors}
-    description = {key: records.as_read(key, value) for key, value in description.items()}
     contents = _contents(model, half, path)
-    entry = description | {
-        "sha256": hashlib.sha256(contents).hexdigest(),
-        "size": len(contents),
-        "parameters": model.count_params(),
-        "versions": {name: version(name) for name in ("keras", keras.backend.backend())},
-    }
-    records.replace(path, entry, contents)
-    return path, entry
+    packages = ("keras", keras.backend.backend())
+    about = {"config": config, "data": data, "budget": budget, "errors": errors}
+    return path, records.record(path, contents, model.count_params(), packages, **about)
 
 
-def load_recorded(build, kinds, dataset, name, root=None, find=find_weights, least_size=None):
+def load_recorded(
+    build, kinds, dataset, name, root=None, find=find_weights, least_size=None, load=load_weights
+):
     """Builds a model from the entry of recorded weights, and loads them.
 
     Args:
@@ -187,6 +180,7 @@ def load_recorded(build, kinds, dataset, name, root=None, find=find_weights, lea
         find: `find_weights` or `find_instrument`.
         least_size: function from "config" to bytes that a file of such weights has at least, or
             None.
+        load: function of the model, the path and the checksum, which loads them.
 
     Returns:
         `(model, path, entry)`.
@@ -207,7 +201,7 @@ def load_recorded(build, kinds, dataset, name, root=None, find=find_weights, lea
         except (TypeError, ValueError) as error:
             raise WeightsError(f"{where}: {error}") from error
         try:
-            load_weights(model, path, entry["sha256"])
+            load(model, path, entry["sha256"])
         except WeightsError:
             if find(dataset, name, root)[1]["sha256"] == entry["sha256"]:
                 raise

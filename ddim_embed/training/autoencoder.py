@@ -18,6 +18,14 @@ class AutoencoderNetwork(keras.Model):
 
     Call: `[noisy_images, noise_variances, images]` -> what the decoder predicts, told what the
     encoder sees in `images`.
+
+    Example:
+        >>> sizes = {"channels": 1, "widths": (4, 8), "block_depth": 1}
+        >>> encoder, decoder = de.SemanticEncoder(**sizes, dims=3), de.ModulatedUNet(3, **sizes)
+        >>> network = de.AutoencoderNetwork(encoder, decoder)
+        >>> images = np.zeros((2, 8, 8, 1))
+        >>> network([images, np.full((2, 1, 1, 1), 0.5), images]).shape
+        TensorShape([2, 8, 8, 1])
     """
 
     def __init__(self, encoder, decoder, **kwargs):
@@ -33,6 +41,12 @@ class AutoencoderNetwork(keras.Model):
         noisy_images, noise_variances, images = inputs
         semantic = self.encoder(images, training=training)
         return self.decoder([noisy_images, noise_variances, semantic], training=training)
+
+    @property
+    def trunk_numbers(self):
+        """Numbers, in `trainable_variables`, of those that a decoder has from a `UNet`."""
+        trunk = {id(variable) for variable in self.decoder.trunk_variables}
+        return [i for i, variable in enumerate(self.trainable_variables) if id(variable) in trunk]
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])
@@ -60,6 +74,8 @@ class AutoencoderModel(DiffusionModel):
     Args:
         network: an `AutoencoderNetwork`.
         schedule, ema, seed, loss, prediction: as for `DiffusionModel`.
+        emphasis: in training, times t have the density emphasis * t**(emphasis - 1). Above 1 the
+            noisiest images are seen more often, where the semantic vector says most.
 
     `ema_network` follows both. `fit` and `train` take what a `DiffusionModel` takes.
 
@@ -75,9 +91,13 @@ class AutoencoderModel(DiffusionModel):
         >>> history = model.fit(pixels, batch_size=8, verbose=0)
     """
 
-    def __init__(self, network, *args, **kwargs):
+    def __init__(self, network, *args, emphasis=1.0, **kwargs):
         arguments.instance("network", network, AutoencoderNetwork)
         super().__init__(network, *args, **kwargs)
+        self.emphasis = arguments.number("emphasis", emphasis, above=0)
+
+    def training_times(self, uniform):
+        return uniform ** (1 / self.emphasis)
 
     def call(self, inputs, training=None):
         """The averaged network's prediction; `inputs` as for `AutoencoderNetwork`."""
@@ -85,3 +105,6 @@ class AutoencoderModel(DiffusionModel):
 
     def _inputs(self, images, noisy_images, rates):
         return [*super()._inputs(images, noisy_images, rates), images]
+
+    def get_config(self):
+        return super().get_config() | {"emphasis": self.emphasis}

@@ -21,14 +21,13 @@ def parts_of(data, names, owner, image_shape=(None, None, None)):
             `(x, y, sample_weight)`, in which None stands for nothing.
         names: what the batch consists of, such as `("pixels",)`.
         owner: name of the model, for the message.
-        image_shape: (height, width, channels), None where any will do.
+        image_shape: (height, width, channels), or (dims,) of vectors, None where any will do.
 
     Returns:
         A list of tensors, one for each name.
 
     Raises:
-        ValueError: unless there are as many float tensors `(batch, height, width, channels)` of one
-            shape.
+        ValueError: unless there are as many float tensors `(batch, *image_shape)` of one shape.
     """
     parts = list(data) if isinstance(data, (list, tuple)) else [data]
     while len(parts) > 1 and parts[-1] is None:
@@ -37,12 +36,13 @@ def parts_of(data, names, owner, image_shape=(None, None, None)):
     if (
         len(parts) != len(names)
         or not all(map(_is_float, parts))
-        or any(shape is None or len(shape) != 4 for shape in shapes)
+        or None in shapes
         or any(not _match(shape[1:], image_shape) for shape in shapes)
         or any(not _match(shape, shapes[0]) for shape in shapes)
     ):
         wanted = f"pairs ({', '.join(names)})" if len(names) > 1 else f"{names[0]} alone"
-        sizes = zip(image_shape, ("height", "width", "channels"), strict=True)
+        axes = ("dims",) if len(image_shape) == 1 else ("height", "width", "channels")
+        sizes = zip(image_shape, axes, strict=True)
         shape = ", ".join(["batch", *(str(size or name) for size, name in sizes)])
         raise ValueError(
             f"{owner} takes {wanted}, floats of shape ({shape}) without labels or weights. "
@@ -61,6 +61,16 @@ def check_pixels(pixels):
         raise ValueError(
             "`pixels` must be in [0, 1]; bytes become pixels by a division by 255. "
             f"Received values from {low:.4g} to {high:.4g}"
+        )
+
+
+def check_vectors(vectors):
+    """Raises ValueError unless vectors, an array or tensor, are finite and at least one."""
+    values = np.asarray(vectors)
+    if not (values.size and np.isfinite(values).all()):
+        raise ValueError(
+            "`vectors` must be finite, and at least one. Received: "
+            + ("some are NaN or infinite" if values.size else f"shape {values.shape}")
         )
 
 
@@ -114,7 +124,10 @@ def _advice(parts, names):
         return _DICTIONARIES
     if len(parts) == 2 and len(names) == 1:
         return _PAIRS
-    return _INTEGERS if any(_shape_of(part) and not _is_float(part) for part in parts) else ""
+    bytes_of_images = names[0] == "pixels" and any(
+        _shape_of(part) and not _is_float(part) for part in parts
+    )
+    return _INTEGERS if bytes_of_images else ""
 
 
 def _describe(data):

@@ -72,7 +72,7 @@ class DiffusionModel(TrainedModel):
         self.seed = arguments.seed(seed)
         self.loss_name = loss
         self.prediction = check_prediction(prediction)
-        self.normalizer = Normalizer(network.channels, name="normalizer")
+        self.normalizer = self.make_normalizer(network)
         self.network = network
         self.ema_network = type(network).from_config(network.get_config())
         self.ema_network.set_weights(network.get_weights())
@@ -89,6 +89,10 @@ class DiffusionModel(TrainedModel):
         self.loss_tracker = keras.metrics.Mean(name="loss", dtype="float32")
         self.image_loss_tracker = keras.metrics.Mean(name="image_loss", dtype="float32")
         self.built = True
+
+    def make_normalizer(self, network):
+        """What takes a batch to the space of the network, from its sizes alone."""
+        return Normalizer(network.channels, name="normalizer")
 
     @property
     def trained(self):
@@ -125,18 +129,25 @@ class DiffusionModel(TrainedModel):
         """What the network is called on."""
         return [noisy_images, rates.noise**2]
 
+    def training_times(self, uniform):
+        """The diffusion times of training, of numbers that are uniform in [0, 1)."""
+        return uniform
+
     def _draw(self, images, seed, evenly):
-        """Noises of the images' shape, and the rates of one uniform diffusion time per image.
+        """Noises of the images' shape, and the rates of one diffusion time per image.
 
         `evenly` spreads a batch's times over [0, 1): validation draws the same for every batch.
         """
         times_seed, noise_seed = noise.split(seed)
         count, *shape = ops.shape(images)
         first, total = backend.rows_of_replica(count)
-        times = noise.uniform((total, 1, 1, 1), times_seed)
+        ones = (1,) * len(shape)
+        times = noise.uniform((total, *ones), times_seed)
         if evenly:
-            numbers = ops.arange(total, dtype="float32")
-            times = (times + ops.reshape(numbers, (-1, 1, 1, 1))) / ops.cast(total, "float32")
+            numbers = ops.reshape(ops.arange(total, dtype="float32"), (-1, *ones))
+            times = (times + numbers) / ops.cast(total, "float32")
+        else:
+            times = self.training_times(times)
         noises = noise.normal((total, *shape), noise_seed)
         if total is not count:
             times, noises = times[first : first + count], noises[first : first + count]

@@ -102,6 +102,8 @@ def train(
             return history or [{"step": step, "seconds": round(seconds_before, 1)}]
 
         steps = _steps_of(model)
+        for metric in model.metrics:  # which hold what was measured last, by `evaluate` perhaps
+            metric.reset_state()
         looked_at = False
         started = saved = time.monotonic()
 

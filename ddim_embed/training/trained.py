@@ -15,10 +15,10 @@ class TrainedModel(keras.Model):
     what the loss is (`compute_losses`) and which network is trained (`trained`).
 
     `fit`, `evaluate` and the like look at arrays, or at the first batch of a data set, and raise a
-    ValueError for what is not float pixels in [0, 1]. Under a `tf.distribute.MirroredStrategy`,
-    `fit` gives the losses and weights that it gives on one device: each replica has its rows of the
-    batch and of the noise, and statistics are of the whole batch. A last batch that leaves a
-    replica without an image is an error.
+    ValueError for what is not float pixels in [0, 1], or whatever `check_values` asks for. Under a
+    `tf.distribute.MirroredStrategy`, `fit` gives the losses and weights that it gives on one
+    device: each replica has its rows of the batch and of the noise, and statistics are of the whole
+    batch. A last batch that leaves a replica without an image is an error.
 
     Args:
         trained: the network that is trained. Its policy is the model's: under mixed_float16 the
@@ -34,7 +34,8 @@ class TrainedModel(keras.Model):
         updates: with `averaged`, t, a variable of the model: weights that are loaded without an
             optimizer have their count.
         batch_parts: what a batch consists of.
-        image_shape: (height, width, channels) of the batches; None where any will do.
+        image_shape: (height, width, channels) of the batches, or (dims,) where they are vectors;
+            None where any will do.
     """
 
     seed = 0
@@ -169,7 +170,11 @@ class TrainedModel(keras.Model):
             data: what a data set yields, of `compute_losses`' shapes.
         """
         parts = parts_of(data, self.batch_parts, type(self).__name__, self.image_shape)
-        check_pixels(parts[0])
+        self.check_values(parts[0])
+
+    def check_values(self, values):
+        """Raises ValueError unless the first part of a batch has values to learn from: pixels."""
+        check_pixels(values)
 
     def _checked(self, x, y=None):
         x, batch = look_at(x, y)

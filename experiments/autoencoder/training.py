@@ -15,6 +15,8 @@ from experiments.toolkit.results import finite
 
 # Statistics of that many images are the data set's, for all that float32 can tell.
 _NORMALIZER_IMAGES = 60_000
+# Those of the vectors, whose deviations are known to a percent then.
+_ADAPTED_IMAGES = 10_000
 
 
 def train_autoencoder(verb):
@@ -26,15 +28,21 @@ def train_autoencoder(verb):
     network = autoencoder_network(verb, generator)
     prediction = generator.prediction if generator else config.prediction
     padding = generator.padding if generator else config.padding
-    model = de.AutoencoderModel(network, seed=config.seed, loss=config.loss, prediction=prediction)
+    model = de.AutoencoderModel(
+        network,
+        seed=config.seed,
+        loss=config.loss,
+        prediction=prediction,
+        emphasis=verb.emphasis,
+    )
     folder = config.run_folder / f"autoencoder-from-{verb.start}"
-    key = f"{runs.run_key(config, generator)}, {config.loss}"
+    key = f"{runs.run_key(config, generator)}, {config.loss}, emphasis {verb.emphasis}"
     before, slow = {}, ()
     if generator is None:
         model.normalizer.adapt(sources.load(config, "train", limit=_NORMALIZER_IMAGES))
     else:
         model.normalizer.set_weights(generator.normalizer.get_weights())
-        slow = [variable.path for variable in network.decoder.trunk_variables]
+        slow = network.trunk_numbers
         before = {"generator": find_weights(config.name, "generator", config.weights)[1]["sha256"]}
     if config.further:
         if path := runs.recorded_before(config, "autoencoder", folder):
@@ -62,11 +70,13 @@ def train_autoencoder(verb):
     autoencoder = de.Autoencoder.from_model(
         model, config.image_shape, num_steps=config.num_steps, padding=padding
     )
+    autoencoder.adapt(sources.load(config, "train", limit=_ADAPTED_IMAGES))
     budget = {
         "steps": steps,
         "batch_size": config.batch_size,
         "images_seen": steps * config.batch_size,
         "loss": config.loss,
+        "emphasis": verb.emphasis,
         "prediction": prediction,
         **runs.spent(config, history, verb.command),
         **before,
@@ -87,14 +97,13 @@ def autoencoder_network(verb, generator):
         config.image_size,
         dtype=policy,
     )
-    decoder = de.ModulatedUNet(
-        config.semantic_dims,
-        channels=config.channels,
-        widths=config.widths,
-        block_depth=config.block_depth,
-        dtype=policy,
-    )
-    if generator is not None:
+    sizes = {"widths": config.widths, "block_depth": config.block_depth, "dtype": policy}
+    if generator is None:
+        decoder = de.AdaptiveUNet(
+            config.semantic_dims, config.channels, image_size=config.image_size, **sizes
+        )
+    else:
+        decoder = de.ModulatedUNet(config.semantic_dims, config.channels, **sizes)
         decoder.start_from(generator.network)
     return de.AutoencoderNetwork(encoder, decoder)
 

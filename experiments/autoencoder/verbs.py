@@ -3,8 +3,9 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from experiments.configuration import DENOISER, Verb
-from experiments.toolkit.command_line import require_at_least, require_positive
+from experiments.autoencoder import sections
+from experiments.configuration import DENOISER, REPORTED, WEIGHTS, Verb
+from experiments.toolkit.command_line import require, require_at_least, require_positive
 
 _RESUMES = "The same command goes on from what is in the folder --runs."
 
@@ -21,6 +22,7 @@ class TrainAutoencoder(Verb):
         trunk_rate: with a generator, the learning rate of its weights in proportion to that of the
             encoder and of the modulations.
         encoder_depth: blocks at each level of the encoder.
+        emphasis: how much oftener than others the noisiest images are seen; see `AutoencoderModel`.
     """
 
     uses: ClassVar = DENOISER | {"semantic_dims"}
@@ -31,6 +33,7 @@ class TrainAutoencoder(Verb):
     start: Literal["generator", "nothing"] = "generator"
     trunk_rate: float = 0.2
     encoder_depth: int = 1
+    emphasis: float = 3.0
 
     @property
     def idle(self):
@@ -40,7 +43,7 @@ class TrainAutoencoder(Verb):
 
     def check(self):
         super().check()
-        require_positive(self, "trunk_rate")
+        require_positive(self, "trunk_rate", "emphasis")
         require_at_least(self, encoder_depth=1)
 
     def run(self):
@@ -49,6 +52,76 @@ class TrainAutoencoder(Verb):
         training.train_autoencoder(self)
 
 
+class OfAutoencoder(Verb):
+    """A verb of a recorded autoencoder; a smoke run trains a tiny one."""
+
+    smoke_networks: ClassVar = ()
+
+    @classmethod
+    def uses_in_smoke(cls):
+        return super().uses_in_smoke() | {"semantic_dims"}
+
+    def train_for_smoke(self, recorded):
+        if f"{self.config.name}/autoencoder" not in recorded:
+            from experiments.autoencoder import training
+
+            training.train_autoencoder(TrainAutoencoder(config=self.config))
+
+
+# The number of images unless --images is given.
+_IMAGES = 200
+
+
+@_dataclass
+class Autoencode(OfAutoencoder):
+    """Encodes test images and decodes them: errors, costs, and what the vector knows.
+
+    Tables 1 and 2 and Figures 3, 6, 10, 11 and 12 of Preechakul et al. (2022), beside a plain
+    convolutional autoencoder with a code of the same length and the unconditional generator. Rows
+    of StyleGAN2, VQ-GAN, VQ-VAE2 and NVAE are quoted. Table 2 b to e needs autoencoders of other
+    `--semantic-dims`, each trained and run under a `--name` of its own. A killed run resumes.
+
+    Attributes:
+        steps: numbers of sampler steps of Table 2.
+        lbfgs: iterations of L-BFGS after the corrections; 0 for none.
+        members: random latents for each vector of Figure 3.
+        baseline_steps: training steps of the convolutional autoencoder; 0 leaves it out.
+    """
+
+    uses: ClassVar = WEIGHTS | REPORTED | {
+        "images", "shown", "runs", "mirror", "precision", "batch_size", "learning_rate",
+        "checkpoint_seconds",
+    }  # fmt: skip
+    after_interrupt: ClassVar = _RESUMES
+    tiny: ClassVar = {"steps": (1, 2), "members": 3, "baseline_steps": 2}
+    sections: ClassVar = (sections.AUTOENCODE,)
+
+    steps: tuple[int, ...] = (10, 20, 50, 100)
+    lbfgs: int = 0
+    members: int = 16
+    baseline_steps: int = 1500
+
+    @classmethod
+    def defaults(cls, config):
+        return super().defaults(dataclasses.replace(config, images=min(config.images, _IMAGES)))
+
+    @property
+    def held(self):
+        return max(self.config.images, self.config.shown * self.members)
+
+    def check(self):
+        super().check()
+        require_at_least(self, lbfgs=0, members=2, baseline_steps=0)
+        require_at_least(self.config, images=2)
+        require(self, "steps", self.steps and min(self.steps) > 0, "positive numbers")
+
+    def run(self):
+        from experiments.autoencoder import autoencode
+
+        autoencode.run(self)
+
+
 VERBS = {
     "train-autoencoder": TrainAutoencoder,
+    "autoencode": Autoencode,
 }

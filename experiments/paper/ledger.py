@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+from experiments.autoencoder.claims import autoencode_claims
 from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
 from experiments.schedules.claims import schedule_claims
@@ -12,7 +13,7 @@ from experiments.toy.claims import toy_claims
 
 
 def collect(experiments, results, parameters, earlier=()):
-    """Returns the claims of all systems, in the order of the paper.
+    """Returns the claims of all systems, in the order of each paper.
 
     `results` has the contents of each result by its source, "<experiment or study>/<name>".
     Claims whose results are missing come from an earlier ledger, if it has them.
@@ -21,6 +22,7 @@ def collect(experiments, results, parameters, earlier=()):
     known = {source.partition("/")[0] for source in sources}
     grey = next((name for name in ("fashion_mnist", "mnist") if name in known), "fashion_mnist")
     edited = _edited(experiments, results, earlier)
+    encoded = [one.name for one in experiments if f"{one.name}/autoencode" in sources]
 
     def of(source, claims, *arguments, items=""):
         old = [c for c in earlier if c.source == source and c.item.startswith(items)]
@@ -48,6 +50,9 @@ def collect(experiments, results, parameters, earlier=()):
         *tables("Table 2", embedding.table2_claims),
         *of(f"{grey}/compare", refinement_claims, grey),
         *of(f"{grey}/interpolate", embedding.interpolation_claims, grey),
+        *itertools.chain(
+            *(of(f"{name}/autoencode", autoencode_claims, name) for name in encoded or ["celeba"])
+        ),
     ]
 
 

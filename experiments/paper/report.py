@@ -17,12 +17,19 @@ from experiments.toy.__main__ import Toy
 
 # Verbs whose results are read: those that take minutes, and those that take hours.
 _QUICK = ("report", "interpolate", "project")
-_SLOW = ("compare", "structure", "invariance")
+_SLOW = ("compare", "structure", "invariance", "autoencode")
 # The result of `project` with files: portraits, for the paper's Fig. 4.
 _OF_FILES = "project_files"
 _RESULTS = (*_QUICK, *_SLOW, _OF_FILES)
 _STUDIES = {"schedules": Schedules(), "toy": Toy()}
 _TITLE = "The paper's tables, figures and claims"
+# What the items of a paper begin with -> the paper.
+_PAPERS = {
+    "": "Asperti, Evangelista, Marro, Merizzi: Image Embedding for Denoising Generative Models "
+    "(2023).",
+    "Diffusion autoencoders, ": "Preechakul, Chatthee, Wizadwongsa, Suwajanakorn: Diffusion "
+    "Autoencoders: Toward a Meaningful and Decodable Representation (2022).",
+}
 _COLUMNS = ("item", "statement", "paper", "ours", "data", "verdict", "why")
 # Network -> the paper's number of parameters, and the channels and widths that have it.
 _PARAMETERS = {
@@ -182,10 +189,9 @@ def _counts(contents):
 
 
 def _summary(contents):
-    return (
-        "Asperti, Evangelista, Marro, Merizzi: Image Embedding for Denoising Generative Models "
-        f"(2023). Of {len(contents['rows'])} rows: {_counts(contents)}."
-    )
+    items = [row["item"] for row in contents["rows"]]
+    papers = [paper for start, paper in _PAPERS.items() if any(i.startswith(start) for i in items)]
+    return f"{' '.join(papers)} Of {len(items)} rows: {_counts(contents)}."
 
 
 def _table(contents):

@@ -9,7 +9,9 @@ from ddim_embed.networks.blocks import Normalizer
 from experiments.toolkit import pages, results
 from experiments.toolkit.tables import Table, number, show
 
-SCHEDULES = de.schedules.SCHEDULES
+# The paper's.
+NAMES = "continuous_cosine", "cosine", "linear", "quadratic"
+SCHEDULES = {name: de.schedules.SCHEDULES[name] for name in NAMES}
 # The signal is gone where its share of the variance is below this.
 _GONE = 0.01
 _POINTS = 1001

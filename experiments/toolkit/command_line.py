@@ -229,10 +229,14 @@ def with_command(error):
         return str(error)
     if name == "alexnet":
         command = command_of("lpips_weights", ["ARRAYS.npz", "tests/golden/lpips_portraits.npz"])
+    elif name == "resnet29":
+        golden = "tests/golden/identity_portraits.npz"
+        command = command_of("identity_weights", ["ARRAYS.npz", golden])
     elif name == "features":
         command = command_of("features", [error.dataset])
     else:
-        words = ["train"] if name == "generator" else ["train-embedders", name]
+        verbs = {"generator": ["train"], "autoencoder": ["train-autoencoder"]}
+        words = verbs.get(name, ["train-embedders", name])
         beside = _beside.get()
         command = command_of(error.dataset, words) if beside is None else beside(words)
     return f"{error} Make them with `{command}`."

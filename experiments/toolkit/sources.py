@@ -10,14 +10,24 @@ from experiments.toolkit.command_line import UsageError, with_command
 def load_generator(config, precision="float32", **options):
     """Loads the experiment's generator, which must make images of the experiment's shape."""
     options = {"num_steps": config.num_steps, "precision": precision, **options}
-    generator = de.load_generator(config.name, config.weights, **options)
-    if generator.image_shape != config.image_shape:
-        shapes = ["x".join(map(str, one.image_shape)) for one in (generator, config)]
+    return _fitting(config, "generator", de.load_generator(config.name, config.weights, **options))
+
+
+def load_autoencoder(config, **options):
+    """Loads the experiment's diffusion autoencoder, for images of the experiment's shape."""
+    options = {"num_steps": config.num_steps, **options}
+    autoencoder = de.load_autoencoder(config.name, config.weights, **options)
+    return _fitting(config, "autoencoder", autoencoder)
+
+
+def _fitting(config, kind, model):
+    if model.image_shape != config.image_shape:
+        shapes = ["x".join(map(str, one.image_shape)) for one in (model, config)]
         raise UsageError(
-            f"--image-size and --channels must be those of the generator {config.name}, which "
+            f"--image-size and --channels must be those of the {kind} {config.name}, which "
             f"makes images of {shapes[0]}. Received: {shapes[1]}"
         )
-    return generator
+    return model
 
 
 def load_classifier(config):

@@ -1,11 +1,14 @@
 """A study answers one question: a dataclass of flags, without verbs."""
 
+import contextlib
 import dataclasses
 import inspect
 import sys
+import zipfile
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import numpy as np
 import tyro
 
 from ddim_embed import console
@@ -79,3 +82,20 @@ def call(function, name, arguments=None):
         console.require_flags([name, *arguments], {name: inspect.signature(function).parameters})
         prog = f"python -m experiments.{name}"
         return console.parse(function, arguments, prog=prog)
+
+
+@contextlib.contextmanager
+def open_npz(name, path):
+    """Opens an .npz file; says in a line what is wrong with one that does not hold its arrays.
+
+    Args:
+        name: what the command line calls it.
+        path: the file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            yield stored
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise console.UsageError(
+            f"{name} must be the .npz file. Received: {path} ({error})"
+        ) from error

@@ -1,0 +1,111 @@
+"""Tables of the verbs' results, for the terminal and for the page of an experiment."""
+
+from experiments.autoencoder import published
+from experiments.toolkit.pages import Section
+from experiments.toolkit.tables import Table, interval, number
+
+_ERRORS = {"ssim": 3, "padded_ssim": 3, "lpips": 4, "mse": 6}
+
+
+def _errors(row):
+    return [interval(row[name], digits) for name, digits in _ERRORS.items()]
+
+
+def _quoted(errors):
+    ssim, lpips, mse = errors
+    return ["-", number(ssim, 3), number(lpips, 3), number(mse, 6)]
+
+
+def autoencode_tables(contents):
+    """Tables of `autoencode.json`: "table1", "table2", "collapse", "predictions", "unfamiliar"."""
+    words = "SSIM", "SSIM, zero-padded", "LPIPS", "mean squared error"
+    steps = contents["num_steps"]
+    table1 = Table(
+        f"Table 1: {contents['images']} images to codes and back, {steps} steps, 95% intervals",
+        ("model", "code", *words, "evaluations, encoding", "decoding", "deviation of latents"),
+        [
+            (
+                row["model"] + (f", {row['latents']}" if row["latents"] else ""),
+                number(row["code"], 0),
+                *_errors(row),
+                number(row["encoding"], 0),
+                number(row["decoding"], 0),
+                interval(row["latents_std"], 3),
+            )
+            for row in contents["table1"]
+        ]
+        + [
+            (f"the paper: {name}", number(code, 0), *_quoted(errors), "-", "-", "-")
+            for name, code, *errors in published.TABLE1
+        ],
+    )
+    table2 = Table(
+        "Table 2: naive inversion and back, by number of steps",
+        (
+            "model", "steps", *words, "less than DDIM's by", "deviation of latents",
+            "the paper's SSIM", "LPIPS", "MSE",
+        ),
+        [
+            (
+                row["model"],
+                number(row["num_steps"], 0),
+                *_errors(row),
+                "-" if row["model"] == "DDIM" else interval(row["gain"], 6),
+                interval(row["latents_std"], 3),
+                *_quoted(published.TABLE2[row["model"]].get(row["num_steps"], [None] * 3))[1:],
+            )
+            for row in contents["table2"]
+        ],
+    )  # fmt: skip
+    names = ("own", "other", "unconditional", "gain")
+    collapse = Table(
+        "Error of the predicted image, of the data's variance; the mean image: "
+        + number(contents["collapse"]["mean_image"], 4),
+        ("signal rate", "own vector", "another image's", "no vector", "another's - own"),
+        [
+            (number(level["signal"], 3), *(interval(level[name], 4) for name in names))
+            for level in contents["collapse"]["levels"]
+        ],
+    )
+    predictions = Table(
+        "Figure 6: error of the image predicted on the way from inferred latents",
+        ("signal rate", "DDIM", "ours", "DDIM - ours"),
+        [
+            (
+                number(level["signal"], 3),
+                *(interval(level[name], 5) for name in ("DDIM", "ours", "gain")),
+            )
+            for level in contents["predictions"]
+        ],
+    )
+    unfamiliar = Table(
+        "Figures 11 and 12: images beyond the data",
+        ("images", "mean squared error", "deviation of latents", "correlation of neighbours"),
+        [
+            (
+                row["images"],
+                interval(row["mse"], 6),
+                interval(row["latents_std"], 3),
+                interval(row["correlation"], 3),
+            )
+            for row in contents["noise_maps"]
+        ],
+    )
+    return {
+        "table1": table1,
+        "table2": table2,
+        "collapse": collapse,
+        "predictions": predictions,
+        "unfamiliar": unfamiliar,
+    }
+
+
+AUTOENCODE = Section(
+    "autoencode.json",
+    (
+        "reconstructions.png", "fig03_variations.png", "fig06_predicted.png", "fig11_shifted.png",
+        "fig12_other_data.png", "autoencode.png",
+    ),
+    "autoencoder/templates/autoencode.html",
+    autoencode_tables,
+)  # fmt: skip
