@@ -23,8 +23,9 @@ def related(networks=3, latents=40, noise=0.05, seed=0):
     return base + noise * rng.normal(size=(networks, latents, 6, 6, 1))
 
 
-def test_the_ratio_is_that_of_all_pairs():
-    images = np.clip(related(latents=7), 0, 1)
+@pytest.mark.parametrize("contrast", [1, 0.1])
+def test_the_ratio_is_that_of_all_pairs(contrast):
+    images = contrast * np.clip(related(latents=7), 0, 1)
     found = de.agreement(images, resamples=10)
     assert found.ratio == pytest.approx(brute_force(images), rel=1e-10)
     gaps = ((images[:, :, None, None] - images) ** 2).mean(axis=(4, 5, 6))  # (k, n, k, n)
@@ -86,6 +87,8 @@ def test_a_seed_gives_the_same_interval():
     images = related()
     assert de.agreement(images, seed=1).interval == de.agreement(images, seed=1).interval
     assert de.agreement(images, seed=1).interval != de.agreement(images, seed=2).interval
+    low, high = de.agreement(images, resamples=1).interval
+    assert low == high != de.agreement(images).ratio  # the one sample that was drawn
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 4, 4, 1), (3, 1, 4, 4, 1), (5, 4, 4, 1)])

@@ -83,10 +83,11 @@ class TestCombinations:
         np.testing.assert_allclose(weights.mean(axis=0), 1 / 3, atol=0.015)
         np.testing.assert_allclose(weights.var(axis=0), 1 / 18, atol=0.004)
 
-    def test_combinations_are_weighted_sums(self):
-        latents = gaussian_cloud(9)
-        weights = clouds.combination_weights(9, 4, "affine", seed=3, of=5)
-        found = clouds.combinations(latents, 4, "affine", seed=3, of=5)
+    @pytest.mark.parametrize("count, of", [(9, 5), (2, 2)])
+    def test_combinations_are_weighted_sums(self, count, of):
+        latents = gaussian_cloud(count)
+        weights = clouds.combination_weights(count, 4, "affine", seed=3, of=of)
+        found = clouds.combinations(latents, 4, "affine", seed=3, of=of)
         assert found.dtype == np.float32
         assert_close(found, np.einsum("nm,mhwc->nhwc", weights, latents), 1e-6)  # float32
 
@@ -155,13 +156,15 @@ class TestCentrality:
         assert found.error_of_mean == pytest.approx(np.sqrt(VARIANCES.sum() / 500), rel=0.1)
         distances = clouds.distances_to(latents, mean)
         assert found.members == pytest.approx(distances.mean())
+        assert clouds.distances_to(mean[None], mean).tolist() == [0]
         farthest = clouds.centrality(latents, latents[np.argmax(distances)])
         assert farthest.nearer == pytest.approx(499 / 500)
         assert farthest.distance == pytest.approx(distances.max())
 
-    def test_by_hand(self):
-        latents = gaussian_cloud(5)
-        rows, point = latents.reshape(5, 6), np.linspace(-1, 2, 6)
+    @pytest.mark.parametrize("n", [2, 5])
+    def test_by_hand(self, n):
+        latents = gaussian_cloud(n)
+        rows, point = latents.reshape(n, 6), np.linspace(-1, 2, 6)
         found = clouds.centrality(latents, point.reshape(SHAPE))
         mean = rows.mean(axis=0)
         distances = np.linalg.norm(rows - mean, axis=1)
@@ -170,10 +173,10 @@ class TestCentrality:
         assert found.members == pytest.approx(distances.mean())
         assert found.nearer == np.mean(distances < distance)
         # The variances of the mean's coordinates, each that of a coordinate divided by n.
-        expected = np.sqrt(rows.var(axis=0, ddof=1).sum() / 5)
+        expected = np.sqrt(rows.var(axis=0, ddof=1).sum() / n)
         assert found.error_of_mean == pytest.approx(expected)
         assert found.correlation == pytest.approx(np.corrcoef(point, mean)[0, 1])
-        others = [np.delete(rows, i, axis=0).mean(axis=0) for i in range(5)]
+        others = [np.delete(rows, i, axis=0).mean(axis=0) for i in range(n)]
         each = [np.corrcoef(row, other)[0, 1] for row, other in zip(rows, others, strict=True)]
         assert found.correlation_of_members == pytest.approx(np.mean(each))
 

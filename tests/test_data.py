@@ -834,13 +834,24 @@ def test_celeba_skips_broken_images(celeba):
         ("list_eval_partition.txt", "000001.png 2\n", "no image into the split 'train'"),
         ("list_eval_partition.txt", "../../x.png 0\n", "contains no readable image"),
         ("list_attr_celeba.txt", None, "list_attr_celeba.txt cannot be read"),
+        ("list_eval_partition.txt", "pipe", "cannot be read: not a regular file"),
         ("list_attr_celeba.txt", "7\nYoung\n000001.png 1\n", "must name the attributes"),
+        ("list_attr_celeba.txt", lambda row: "", "40 numbers on each line: 000002.png has 0"),
+        ("list_attr_celeba.txt", lambda row: f"{row} 1", "000002.png has 41"),
+        ("list_attr_celeba.txt", lambda row: f"#{row}", "40 numbers on each line: .*#"),
     ],
 )
 def test_celeba_with_a_broken_list(celeba, file, content, message):
     root, _ = celeba
-    if content is None:
+    if content in (None, "pipe"):
         (root / file).unlink()
+        if content:
+            os.mkfifo(root / file)
+    elif callable(content):  # changes the numbers of the second image
+        lines = (root / file).read_text().splitlines()
+        name, row = lines[3].split(" ", 1)
+        lines[3] = f"{name} {content(row)}"
+        (root / file).write_text("\n".join(lines))
     else:
         (root / file).write_text(content)
     with pytest.raises(ValueError, match=message):

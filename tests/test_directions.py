@@ -54,6 +54,8 @@ class TestClass:
         found = de.class_direction(latents, labels, 0, strength=1.0)
         assert 0.2 < found.accuracy < 0.7
         assert np.sum(latents[labels == 0] * found.direction) > 0
+        other = de.class_direction(latents, labels, 0, strength=1.0, seed=2)
+        assert other.accuracy != found.accuracy  # other latents are left out together
 
     def test_errors(self):
         latents, labels, _ = self.classes(gap=1, n=40)
@@ -144,7 +146,8 @@ class TestEdits:
         other = de.edit_effect(tiny_generator, latents, -direction, 4)
         assert other[0].probability is None and other[1].probability is None
         np.testing.assert_array_equal(other[1].mse, control.mse)
-        still, _ = de.edit_effect(tiny_generator, latents, direction, 0)
+        still, _ = de.edit_effect(tiny_generator, latents, direction, 0, classifier)
+        assert still.probability is None  # of no class
         np.testing.assert_allclose(still.mse, 0, atol=1e-12)
 
     def test_random_steps_are_as_long(self):

@@ -6,7 +6,14 @@ import pytest
 import tensorflow as tf
 from conftest import assert_close, set_random_weights
 
-from ddim_embed.networks.embedders import CONVOLUTIONS, NETWORKS, ConvEmbedder, build_embedder
+import ddim_embed as de
+from ddim_embed.networks.embedders import (
+    CONVOLUTIONS,
+    NETWORKS,
+    ConvEmbedder,
+    build_embedder,
+    unet_size,
+)
 from ddim_embed.networks.unet import UNet
 
 each_network = pytest.mark.parametrize("network", NETWORKS)
@@ -98,3 +105,14 @@ def test_own_convolutions():
         (1, 1, 5, 2),
         (2,),
     ]
+    again = ConvEmbedder.from_config(embedder.get_config())
+    assert (again.channels, again.convolutions) == (2, embedder.convolutions)
+
+
+def test_the_least_size_of_a_unet_s_file(tmp_path):
+    """Two bytes for each weight of a second convolution, and what HDF5 needs for each block."""
+    sizes = {"widths": (4, 8, 16), "block_depth": 2}
+    least = unet_size(sizes)
+    assert least == 2 * (2 * 3 * 3 * (4 * 4 + 8 * 8 + 16 * 16) + 2000 * 5)
+    de.save_weights(build_embedder("unet", 1, **sizes), tmp_path / "x.weights.h5", half=True)
+    assert least < (tmp_path / "x.weights.h5").stat().st_size < 10 * least

@@ -324,6 +324,19 @@ def test_file_errors_take_one_line(own, tmp_path, capsys):
     assert code == 1 and re.search(r"^error: The checksum", words.splitlines()[-1])
 
 
+@pytest.mark.parametrize("side, size, padding", [(28, 32, 2), (28, 32, 0), (16, 16, 2)])
+def test_packed_images_load_as_those_of_the_source(side, size, padding, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, side, side, 1)).astype(np.uint8)
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(5))
+    flags = ["--data", tmp_path / "own.npz", "--image-size", size, "--padding", padding]
+    main(FASHION_MNIST, ["pack", tmp_path, "--name", "packed", *flags, "--train-images", "3"])
+    for split, count in (("train", 3), ("test", 5)):
+        pixels, labels = de.load_images(tmp_path / "packed.npz", split, image_size=size)
+        expected = de.load_images(tmp_path / "own.npz", split, image_size=size, limit=count)[0]
+        np.testing.assert_allclose(pixels, expected, atol=1e-6)
+        np.testing.assert_array_equal(labels, np.arange(count))
+
+
 def test_tensor_float_32_is_disabled(fashion):
     assert not tf.config.experimental.tensor_float_32_execution_enabled()
 

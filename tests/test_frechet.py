@@ -351,6 +351,9 @@ class TestTraining:
         pixels, labels = stripes(300, seed=1)
         assert (trained.classify_pixels(pixels) == labels).mean() > 0.95
         assert (trained.classes, trained.num_features) == (3, 4)
+        chosen = trained.class_probabilities(pixels)[np.arange(300), labels]
+        loss = trained.loss(labels, trained(pixels))
+        assert float(loss) == pytest.approx(-np.log(chosen).mean(), rel=1e-3)  # cross-entropy
         decay = trained.optimizer._learning_rate.get_config()
         expected = {"initial_learning_rate": 1e-2, "decay_steps": 6 * 20, "alpha": 0.01}
         assert {name: decay[name] for name in expected} == expected
@@ -385,10 +388,18 @@ class TestTraining:
         again = train_feature_classifier(*stripes(320), seed=1, **self.OPTIONS)
         for weight, other in zip(trained.get_weights(), again.get_weights(), strict=True):
             np.testing.assert_allclose(weight, other, rtol=1e-3, atol=1e-3)  # kernels' own order
-        starts = [FeatureClassifier((8, 8, 1), 3, (6, 8), 4, seed=seed) for seed in (1, 1, 2)]
+        starts = [
+            FeatureClassifier((8, 8, 1), 3, (6, 8), 4, seed=seed)
+            for seed in (1, 1, 2, 3, 2**63 - 1)
+        ]
         kernels = [start.convs[0].kernel.numpy() for start in starts]
         np.testing.assert_array_equal(kernels[0], kernels[1])
-        assert np.abs(kernels[0] - kernels[2]).max() > 0.1
+        assert all(np.abs(kernels[0] - other).max() > 0.1 for other in kernels[2:])
+
+    def test_without_convolutions_it_sees_all_pixels(self):
+        classifier = FeatureClassifier((2, 4, 3), 2, widths=(), num_features=5)
+        assert classifier.project.kernel.shape == (2 * 4 * 3, 5)
+        assert classifier.features(np.zeros((2, 2, 4, 3))).shape == (2, 5)
 
     def test_weights_round_trip_without_the_optimizer(self, trained, tmp_path):
         path = tmp_path / "x.weights.h5"

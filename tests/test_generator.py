@@ -102,6 +102,9 @@ class TestGradient:
             gradients.append(tape.gradient(value, latents))
         assert_close(*gradients, 1e-4)  # float32, three steps there and back
 
+    def test_costs_twice_a_decode(self, tiny_generator):
+        assert tiny_generator.gradient_evaluations == 2 * 3
+
     def test_remat_equals_plain_in_a_graph(self, tiny_generator):
         @tf.function
         def gradient(latents, remat):

@@ -272,6 +272,17 @@ class TestMethod:
         naive = de.embed(generator, tiny_pixels, "ddim_inversion")
         assert (naive.mse > 1e3 * result.mse).all()
 
+    def test_a_plain_fixed_point_is_not_accelerated(self, generators, tiny_pixels):
+        generator, options = generators["transfer"], {"iterations": 3, "tolerance": 0}
+        method = de.ImplicitInversion(acceleration="fixed_point", **options)
+        denoise = generator.denoiser("float32").compiled
+        images = generator.normalizer(tiny_pixels).numpy()
+        plain = implicit_steps(
+            denoise, generator.schedule, images, 6, "transfer", window=0, **options
+        )
+        found = method.trajectory(generator, tiny_pixels)
+        assert_close(found.states[-1], plain.states[-1], 1e-5)  # float32
+
     @each_last_step
     def test_evaluations_are_counted(self, generators, tiny_pixels, last_step):
         generator = generators[last_step]

@@ -68,6 +68,8 @@ class TestNormalizer:
     def test_the_statistics_are_weights_and_no_training_changes_them(self):
         normalizer = Normalizer(1)
         assert [weight.name for weight in normalizer.weights] == ["mean", "variance"]
+        assert not normalizer.trainable
+        normalizer.trainable = True  # as when the model that has it is made so
         assert not normalizer.trainable_variables
 
     def test_stays_float32_under_a_mixed_policy(self):
@@ -190,6 +192,14 @@ class TestBatchNorm:
         assert_close(own(x, training=True), plain(x, training=True), 1e-5)
         assert_close(own.moving_mean.numpy(), plain.moving_mean.numpy(), 1e-7)
 
+    @pytest.mark.parametrize("replicas, training", [(1, True), (2, True), (2, False)])
+    def test_replicas_that_train_take_keras_own_pass(self, pair, monkeypatch, replicas, training):
+        """Which is synchronized."""
+        monkeypatch.setattr(layers.backend, "replicas", lambda: replicas)
+        monkeypatch.setattr(keras.layers.BatchNormalization, "call", lambda *_: "synchronized")
+        taken = pair[0].call(tf.ones((2, 4, 4, 3)), training)
+        assert isinstance(taken, str) is (replicas == 2 and training)
+
     def test_has_neither_centre_nor_scale(self, pair):
         assert [weight.name for weight in pair[0].weights] == ["moving_mean", "moving_variance"]
         assert not pair[0].trainable_variables
@@ -282,6 +292,7 @@ class TestAttention:
         x = normal((2, 3, 4, 8))
         kernel1, bias1, kernel2, bias2 = layer.get_weights()
         assert kernel1.shape == (8, 4)
+        assert self.built("squeeze_excitation", channels=2).get_weights()[0].shape == (2, 1)
         hidden = np.maximum(x.mean((1, 2)) @ kernel1 + bias1, 0)
         gate = 1 / (1 + np.exp(-hidden @ kernel2 - bias2))
         assert_close(layer(x), x * gate[:, None, None], 1e-5)  # float32

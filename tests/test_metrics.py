@@ -42,6 +42,10 @@ def test_mse_of_the_pixels_that_count():
     assert np.isnan(metrics.mse(pixels, reconstruction, 0, np.zeros(held.shape))).all()
 
 
+def test_no_images_have_no_errors():
+    assert metrics.mse(np.zeros((0, 4, 4, 1)), np.zeros((0, 4, 4, 1))).shape == (0,)
+
+
 def test_batches_are_clipped_and_have_all_pixels():
     pixels = np.linspace(-1, 2, 5).reshape(5, 1, 1, 1)
     parts = list(clipped_batches(pixels, 2))
@@ -151,6 +155,7 @@ OTHERS = {
     "mask": ((UNIT > 0.5).astype(np.int64), "int64 values from 0 to 1"),
     "bool": (UNIT > 0.5, "bool values from False to True"),
     "255": (UNIT * 255, r"from \d?\.\d+ to 25\d"),
+    "twice": (UNIT * 2, r"from 0\.0\d* to 1\.9"),
     "-1, 1": (2 * UNIT - 1, r"from -0\.9\d* to 0\.9"),
     "-.5, .5": (UNIT - 0.5, r"from -0\.4\d* to 0\.4"),
     "normalised": ((UNIT - UNIT.mean()) / UNIT.std(), r"from -1\.\d* to 1\.\d"),

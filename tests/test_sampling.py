@@ -453,3 +453,13 @@ class TestCallback:
             )
             joined = join_step(*step.parts, next_rates)
             np.testing.assert_allclose(joined, step.next_images, rtol=1e-12)  # float64
+
+
+def test_an_unknown_number_of_images_fits_any():
+    signature = [tf.TensorSpec((n, 1, 1, 1)) for n in (None, 2)]
+    step = tf.function(
+        lambda images, noises: ddim_step(images, noises, Rates(0.8, 0.6), Rates(0.6, 0.8)),
+        input_signature=signature,
+    )
+    found = step(tf.ones((2, 1, 1, 1)), tf.ones((2, 1, 1, 1)))
+    np.testing.assert_allclose(found, 0.6 * (1 - 0.6) / 0.8 + 0.8, rtol=1e-6)

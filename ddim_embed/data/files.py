@@ -358,8 +358,10 @@ def open_celeba(folder, split, image_size, channels, limit):
 
 def _celeba_lines(path):
     try:
+        if path.exists() and not path.is_file():  # reading a pipe, or a device, does not end
+            raise ValueError("not a regular file")
         return path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # bytes that are no text are a ValueError, too
         raise ValueError(f"CelebA's {path.name} cannot be read: {error}") from error
 
 
@@ -385,9 +387,12 @@ def _celeba_attributes(path, names):
     if unlisted:
         raise ValueError(f"{path} lists {len(unlisted)} image(s) not, such as {unlisted[:3]}")
     try:
-        values = np.loadtxt([rows[name] for name in names], dtype=np.int8, ndmin=2)
+        # `loadtxt` leaves out empty lines, and more values that all lines have pass unnoticed.
+        if wrong := [name for name in names if len(rows[name].split()) != len(header)]:
+            raise ValueError(f"{wrong[0]} has {len(rows[wrong[0]].split())}")
+        values = np.loadtxt([rows[name] for name in names], np.int8, comments=None, ndmin=2)
         values = values[:, [header.index(attribute) for attribute in CELEBA_ATTRIBUTES]]
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} must hold {len(header)} numbers on each line: {error}") from error
     return (values > 0).astype(np.int8)
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ddim_embed.data import PADDING, crop_padding
+from ddim_embed.data.pictures import UNPADDED_SIZE
 from ddim_embed.store.weights import read_manifest, record_errors
 from experiments.configuration import NETWORKS
 from experiments.embedding import training
@@ -11,10 +12,10 @@ from experiments.toolkit import runs, sources
 
 def pack(config, outputs, train_images=None):
     """Writes the training and test images to `<name>.npz`, for `--source npz`."""
-    arrays = {}
+    arrays, side = {}, config.image_size - 2 * config.padding
     for split, limit in (("train", train_images), ("test", config.images)):
         pixels, labels = sources.load_labelled(config, split, limit)
-        if config.padding == PADDING:  # which loading the file will add again
+        if (side, config.padding) == (UNPADDED_SIZE, PADDING):  # which loading will add again
             pixels = crop_padding(pixels, PADDING)
         arrays[f"{split}_images"] = np.round(255 * pixels).astype(np.uint8)
         arrays[f"{split}_labels"] = labels

@@ -28,7 +28,7 @@ class Archives:
         pixels = make_pixels(6, (_SIDE, _SIDE, 3))
         self.images = np.rint(255 * pixels).astype(np.uint8)
         self.labels = np.arange(6)
-        put(self.user / "images.npz", _archive({"images": self.images, "labels": self.labels}))
+        put(self.user / "images.npz", archive({"images": self.images, "labels": self.labels}))
         self.bystanders = Bystanders(self.user)
 
     def draw(self, rng):
@@ -74,23 +74,23 @@ class Archives:
 
     def _bytes(self, rng, split):
         compression = rng.choice(_COMPRESSIONS)
-        contents = _archive({"images": self.images, "labels": self.labels}, compression)
+        contents = archive({"images": self.images, "labels": self.labels}, compression)
         words, contents = damaged(contents, rng)
         return f"compressed {compression}, {words}", contents
 
     def _array(self, rng, split):
-        words, images = rng.choice(_IMAGES)
+        words, images = rng.choice(IMAGES)
         images = images(self.images)
         key = rng.choice(("images", f"{split}_images", f"x_{split}", "x_val", "Images", "data"))
         arrays = {key: images}
         if rng.random() < 0.5:
             count = len(images) if images.ndim else 1
             arrays[key.replace("images", "labels").replace("x_", "y_")] = np.arange(count)
-        return f"{words} as {key}", _archive(arrays, rng.choice(_COMPRESSIONS))
+        return f"{words} as {key}", archive(arrays, rng.choice(_COMPRESSIONS))
 
     def _labels(self, rng, split):
         words, labels = rng.choice(_LABELS)
-        return words, _archive({"images": self.images, "labels": labels})
+        return words, archive({"images": self.images, "labels": labels})
 
     def _header(self, rng, split):
         """A header that says what does not follow."""
@@ -100,7 +100,7 @@ class Archives:
         version = rng.choice((1, 1, 1, 2, 3, 0, 255))
         length = struct.pack("<H" if version == 1 else "<I", len(text) + 1)
         member = b"\x93NUMPY" + bytes([version, 0]) + length + text + b"\n" + body
-        contents = _archive({"labels": self.labels}, extra={"images.npy": member})
+        contents = archive({"labels": self.labels}, extra={"images.npy": member})
         return f"{words}, version {version}", contents
 
     def _archive(self, rng, split):
@@ -109,16 +109,16 @@ class Archives:
         if words == "npy":
             return words, array
         if words == "text":
-            return words, _archive({}, extra={"images.npy": b"hello", "images": b"hello"})
+            return words, archive({}, extra={"images.npy": b"hello", "images": b"hello"})
         if words == "path":
-            return words, _archive({}, extra={"../images.npy": array, "/etc/images.npy": array})
+            return words, archive({}, extra={"../images.npy": array, "/etc/images.npy": array})
         if words == "many":
-            return words, _archive(
+            return words, archive(
                 {"images": self.images} | {f"a{i}": self.labels for i in range(300)}
             )
         if words == "bomb":  # half a gigabyte of zeros in a small file
             header = _header_of((2**29 // _SIDE**2, _SIDE, _SIDE))
-            return words, _archive(
+            return words, archive(
                 {}, zipfile.ZIP_DEFLATED, extra={"images.npy": header + bytes(2**26)}
             )
         contents = io.BytesIO()
@@ -138,7 +138,7 @@ class Archives:
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
-def _archive(arrays, compression=zipfile.ZIP_STORED, extra=None):
+def archive(arrays, compression=zipfile.ZIP_STORED, extra=None):
     contents = io.BytesIO()
     with zipfile.ZipFile(contents, "w", compression) as file:
         for name, array in arrays.items():
@@ -170,7 +170,7 @@ def _with(value):
 
 
 # Some of them are as they should be.
-_IMAGES = (
+IMAGES = (
     ("as they are", lambda images: images),
     ("float32", lambda images: (images / 255).astype(np.float32)),
     ("float64", lambda images: images / 255),

@@ -13,6 +13,8 @@ CAMPAIGNS = {
     "records": "records.Records",
     "npz": "archives.Archives",
     "images": "pictures.Pictures",
+    "celeba": "faces.Faces",
+    "pack": "packs.Packs",
     "state": "state.State",
     "calls": "calls.Calls",
     "commands": "command_lines.CommandLines",

@@ -6,12 +6,15 @@ from . import harness
 from .archives import Archives
 from .calls import Calls
 from .command_lines import CommandLines
+from .faces import Faces
+from .packs import Packs
 from .pictures import Pictures
 from .records import Records
 from .state import State
 from .weights_files import WeightsFiles
 
 CASES = {WeightsFiles: 20, Records: 20, Archives: 40, Pictures: 40, State: 12, Calls: 60}
+CASES |= {Faces: 20, Packs: 12}
 
 
 @pytest.mark.parametrize("campaign", CASES, ids=lambda campaign: campaign.name)

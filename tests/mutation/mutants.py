@@ -153,8 +153,8 @@ def _around(module, line):
 def _skipped(module):
     """Where nothing is mutated, as pairs of (line, column).
 
-    Annotations, decorators, defaults of options, checks of arguments and of memory, and others that
-    only raise are not mathematics.
+    Annotations, decorators, defaults of options, checks of arguments and of memory, numbers that
+    only these use, and others that only raise are not mathematics.
     """
     skipped = []
     for node in ast.walk(module):
@@ -167,7 +167,7 @@ def _skipped(module):
         elif isinstance(node, ast.ClassDef):
             fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
             parts = [*node.decorator_list, *fields]
-        elif isinstance(node, ast.If) and all(isinstance(part, ast.Raise) for part in node.body):
+        elif isinstance(node, ast.If) and all(map(_only_checks, node.body)):
             parts = node.body
             skipped.append(((node.lineno, 0), (node.test.end_lineno, node.test.end_col_offset)))
         elif (
@@ -176,11 +176,44 @@ def _skipped(module):
             or (isinstance(node, ast.keyword) and node.arg in _SKIPPED_ARGUMENTS)
         ):
             parts = [node]
-        skipped += [
-            ((part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset))
-            for part in parts
-        ]
+        skipped += map(_extent, parts)
+    for function in ast.walk(module):
+        if isinstance(function, ast.FunctionDef):
+            skipped += _only_checked(function, skipped)
     return skipped
+
+
+def _only_checks(statement):
+    """Whether a statement is an error that is raised, or the call of a check."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        return _checks(statement.value)
+    return isinstance(statement, ast.Raise)
+
+
+def _extent(node):
+    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+
+
+def _only_checked(function, skipped):
+    """Where a function assigns names that it uses nowhere but in what is skipped."""
+    found, before = [], None
+    while found != before:
+        before, assigned, used = found, {}, set()
+        for node in ast.walk(function):
+            inside = hasattr(node, "lineno") and any(
+                first <= _extent(node)[0] and _extent(node)[1] <= last
+                for first, last in [*skipped, *found]
+            )
+            if isinstance(node, ast.Assign | ast.AugAssign):
+                targets = getattr(node, "targets", None) or [node.target]
+                for name in {getattr(target, "id", None) for target in targets}:
+                    assigned.setdefault(name, []).append(node)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and not inside:
+                used.add(node.id)
+        found = [
+            _extent(node) for name in assigned.keys() - used - {None} for node in assigned[name]
+        ]
+    return found
 
 
 def _checks(call):

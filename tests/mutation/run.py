@@ -191,13 +191,38 @@ class Record:
 
     def __init__(self, target, digest):
         self.target, self.digest, self.seconds = target, digest, {}
+        self.tests, self.context = {}, ""
         self.coverage = Coverage(data_file=None, include="*/ddim_embed/*")
 
     def pytest_sessionstart(self):
         self.coverage.start()
 
+    def pytest_collection_finish(self, session):
+        # What is executed while tests are collected is executed for all of them.
+        self.tests[""] = [item.nodeid for item in session.items]
+        for item in session.items:
+            self.tests[item.nodeid] = [item.nodeid]
+            for name in item.fixturenames:
+                self.tests.setdefault(f"fixture {name}", []).append(item.nodeid)
+
     def pytest_runtest_logstart(self, nodeid):
-        self.coverage.switch_context(nodeid)
+        self.switch(nodeid)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef):
+        if fixturedef.scope == "function":
+            return (yield)
+        # Made for the first test that uses it, and tested by the others, too.
+        before = self.context
+        self.switch(f"fixture {fixturedef.argname}")
+        try:
+            return (yield)
+        finally:
+            self.switch(before)
+
+    def switch(self, context):
+        self.context = context
+        self.coverage.switch_context(context)
 
     def pytest_runtest_logreport(self, report):
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
@@ -206,10 +231,12 @@ class Record:
         self.coverage.stop()
         data, lines = self.coverage.get_data(), {}
         for file in data.measured_files():
-            # What is executed while tests are collected is executed for all of them.
+            contexts = data.contexts_by_lineno(file)
             lines[str(Path(file).relative_to(Path.cwd()))] = {
-                line: [test for test in tests if test] or [*self.seconds]
-                for line, tests in data.contexts_by_lineno(file).items()
+                line: sorted(
+                    {test for name in names for test in self.tests.get(name, self.tests[""])}
+                )
+                for line, names in ((line, {*own} - {""} or {""}) for line, own in contexts.items())
             }
         found = {"digest": self.digest, "seconds": self.seconds, "lines": lines}
         self.target.write_text(json.dumps(found))
