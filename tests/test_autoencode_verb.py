@@ -111,7 +111,7 @@ def test_one_step_returns_the_conditional_mean(pixels):
     # At t = 1, where latents lack what is left of the image, the signal rate is .02.
     spread = DEVIATION * (1 - 0.02 * gain) * means.std(ddof=1)
     assert found["of_vectors"]["mean"] == pytest.approx(spread, rel=1e-3)
-    alone = de.metrics.mse(pixels, gaussian.predict_images(means).numpy(), 2).mean()
+    alone = de.metrics.mse(pixels, gaussian.predict(means).numpy(), 2).mean()
     single, mean = found["single_mse"]["mean"], found["mean_mse"]["mean"]
     assert single - alone == pytest.approx(DEVIATION**2 * gain**2 * drawn**2, rel=0.05)
     assert mean - alone == pytest.approx((single - alone) / 30, abs=0.05 * alone)
@@ -265,7 +265,7 @@ def test_numbers_equal_a_direct_computation(folder, contents):
     assert (found["code"], found["encoding"], found["decoding"]) == (
         259, code.embedding.evaluations.mean(), 2,
     )  # fmt: skip
-    alone = autoencoder.predict_images(code, 0).numpy()
+    alone = autoencoder.predict(code, 0).numpy()
     found = rows["ours", "one step"]
     assert found["mse"]["mean"] == pytest.approx(de.metrics.mse(pixels, alone).mean(), rel=1e-4)
     ssim = de.metrics.ssim(pixels, alone, zero_padded=True)

@@ -354,7 +354,7 @@ class TestGaussianData:
     def test_one_step_is_the_conditional_mean(self):
         autoencoder = gaussian(0.3)
         semantic = normal(5, 4)
-        found = autoencoder.predict_images(semantic, seed=2).numpy() * 10 - 5
+        found = autoencoder.predict(semantic, seed=2).numpy() * 10 - 5
         # What the latents say of the image has the signal rate of t = 1, 0.02.
         latents = autoencoder.generator.latents(5, 2)
         mean = np.asarray(mean_of(semantic))
@@ -371,7 +371,7 @@ class TestGaussianData:
             np.square(decoded.numpy() * 10 - 5 - images).mean()
             for decoded in (
                 autoencoder.decode(semantic, seed=3),
-                autoencoder.predict_images(semantic, seed=3),
+                autoencoder.predict(semantic, seed=3),
             )
         ]
         step = THETA / 40
@@ -447,7 +447,7 @@ class TestAutoencoder:
 
     def test_the_mean_image_takes_one_evaluation(self, autoencoder):
         one = de.Autoencoder(autoencoder.encoder, autoencoder.generator.with_steps(1))
-        found = autoencoder.predict_images(normal(2, 3))
+        found = autoencoder.predict(normal(2, 3))
         assert np.array_equal(found, one.decode(normal(2, 3), seed=0))
         assert autoencoder.generator.num_steps == 3
 

@@ -118,7 +118,7 @@ def test_an_autoencoder_sees_the_image_in_its_vector():
         return de.metrics.mse(pixels, np.clip(decoded, 0, 1), autoencoder.padding).mean()
 
     own, other = (
-        error(autoencoder.predict_images(vectors)) for vectors in (semantic, semantic[::-1].copy())
+        error(autoencoder.predict(vectors)) for vectors in (semantic, semantic[::-1].copy())
     )
     one_step = load("fashion_mnist/generator").with_steps(1)
     assert own < 0.3 * other  # measured: 0.11

@@ -359,7 +359,7 @@ class Autoencoder(keras.Model):
         latents = code.latents if seed is None else self.generator.latents(len(code), seed)
         return self.generator.given(code.semantic).decode(latents)
 
-    def predict_images(self, semantic: Code | np.ndarray, seed: int = 0):
+    def predict(self, semantic: Code | np.ndarray, seed: int = 0):
         """The mean of the images with these semantic vectors, as the decoder sees it at t = 1.
 
         One evaluation of the network, whose error is half of that of an image from random latents

@@ -52,7 +52,7 @@ def run(verb):
     codes = autoencoder.dims, int(np.prod(config.image_shape))
     random = _by_steps(config, models["ours"], pixels, RANDOM)[1]
     decoded["ours", RANDOM] = random
-    decoded["ours", ONE_STEP] = autoencoder.predict_images(semantic, config.seed).numpy()
+    decoded["ours", ONE_STEP] = autoencoder.predict(semantic, config.seed).numpy()
     decoded[MEAN_IMAGE, None] = np.broadcast_to(pixels.mean(axis=0), pixels.shape)
     if verb.baseline_steps:
         decoded[PLAIN, None] = baseline.reconstruct(

@@ -111,8 +111,8 @@ def autoencoder_network(verb, generator):
 def errors_of(autoencoder, test):
     """Returns the errors of an autoencoder for its record: of the vectors alone, in one step."""
     semantic = autoencoder.encode(test).semantic
-    own = autoencoder.predict_images(semantic)
-    others = autoencoder.predict_images(semantic[::-1].copy())
+    own = autoencoder.predict(semantic)
+    others = autoencoder.predict(semantic[::-1].copy())
     return {
         "test_one_step_mse": finite(de.metrics.mse(test, own.numpy().clip(0, 1)).mean()),
         "test_one_step_mse_of_others_vectors": finite(
