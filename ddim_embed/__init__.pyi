@@ -74,13 +74,19 @@ from .networks.embedders import load_embedder as load_embedder
 from .networks.latent_mlp import LatentMLP as LatentMLP
 from .networks.modulated_unet import ModulatedUNet as ModulatedUNet
 from .networks.semantic_encoder import SemanticEncoder as SemanticEncoder
+from .networks.shift import DeltaNetwork as DeltaNetwork
 from .networks.unet import UNet as UNet
 from .parallel import use_one_core_per_operation as use_one_core_per_operation
 from .process import sampling as sampling
 from .process import schedules as schedules
+from .process.asymmetric import asymmetric_sample as asymmetric_sample
 from .process.exact import EmpiricalDenoiser as EmpiricalDenoiser
 from .process.process import Process as Process
 from .process.schedules import Rates as Rates
+from .semantics.direction import SemanticDirection as SemanticDirection
+from .semantics.editor import HSpaceEditor as HSpaceEditor
+from .semantics.files import load_direction as load_direction
+from .semantics.files import record_direction as record_direction
 from .store.legacy import load_legacy_weights as load_legacy_weights
 from .store.weights import load_weights as load_weights
 from .store.weights import record_weights as record_weights
@@ -94,4 +100,6 @@ from .training.loop import train as train
 from .training.optimizers import PartwiseAdam as PartwiseAdam
 from .training.pairs import LatentPairs as LatentPairs
 from .training.prior import PriorModel as PriorModel
+from .training.shift import DeltaTrainer as DeltaTrainer
+from .training.shift import class_difference as class_difference
 from .version import __version__ as __version__

@@ -144,6 +144,32 @@ def finite_array(name: str, values, dtype=np.float32) -> np.ndarray:
     return found
 
 
+def contrasts(name: str, labels, count: int) -> np.ndarray:
+    """Labels of attributes, 0 or 1, as weights of images whose sum is a difference of two means.
+
+    Args:
+        labels: `(count,)`, or `(count, k)` of k attributes.
+        count: the number of images.
+
+    Returns:
+        float64 `(count, k)`, k = 1 for one attribute.
+    """
+    found = array(name, labels, np.float64)
+    if found.ndim not in (1, 2) or len(found) != count or not np.isin(found, (0, 1)).all():
+        raise ValueError(
+            f"`{name}` must be 0 or 1, of shape ({count},) or ({count}, k). "
+            f"Received: {received(labels)}"
+        )
+    found = found.reshape(count, -1)
+    positive, negative = found.sum(axis=0), (1 - found).sum(axis=0)
+    if not (positive.all() and negative.all()):
+        raise ValueError(
+            f"`{name}` must have images with and without each attribute. Received: "
+            f"{positive.astype(int).tolist()} with it, {negative.astype(int).tolist()} without"
+        )
+    return found / positive - (1 - found) / negative
+
+
 def received(value) -> str:
     """An argument as a message shows it: in one line, which is not too long."""
     try:

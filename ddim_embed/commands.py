@@ -107,7 +107,7 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
             parts.append(embedding)
             for i, image in enumerate(crop_padding(embedding.reconstruction, padding), start):
                 try:
-                    _save_png(outputs, names[i], image)
+                    save_png(outputs, names[i], image)
                 except OSError as error:
                     errors[i] = f"{names[i]} cannot be written: {error.strerror or error}"
                     print(f"Skipped {read[i]}: {errors[i]}", file=sys.stderr)
@@ -216,7 +216,7 @@ def sample_images(generator, count, folder, seed=0, notes=None):
     pixels = np.clip(generator.decode(latents), 0, 1)
     _save_npz(outputs, "samples.npz", latents=latents, pixels=pixels)
     for name, image in zip(names, crop_padding(pixels, generator.padding), strict=True):
-        _save_png(outputs, name, image)
+        save_png(outputs, name, image)
     _save_json(outputs, "samples.json", notes or {})
     print(f"{folder}: {count} images")
 
@@ -246,7 +246,8 @@ def _picture(image):
     return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
 
 
-def _save_png(outputs, name, pixels):
+def save_png(outputs, name, pixels):
+    """Writes pixels `(height, width, channels)`, clipped here, as a PNG."""
     with outputs.replacing(name) as temporary:
         _picture(_bytes(pixels)).save(temporary)
 

@@ -56,7 +56,8 @@ def over_cores(function, *batches):
     nothing is split again.
 
     Args:
-        function: takes tensors `(n, ...)` and returns one `(n, ...)`; treats each of the n alone.
+        function: takes tensors `(n, ...)` and returns one `(n, ...)`, or a nested structure of
+            them; treats each of the n alone.
         *batches: tensors of one n, nested structures of them, or None.
 
     Returns:
@@ -85,7 +86,8 @@ def over_cores(function, *batches):
     batches = tf.nest.pack_sequence_as(
         batches, [filled(leaf) for leaf in tf.nest.flatten(batches, True)], True
     )
-    return _split(function, batches, n + missing, count)[:n]
+    done = _split(function, batches, n + missing, count)
+    return tf.nest.map_structure(lambda leaf: leaf[:n], done)
 
 
 def _split(function, batches, n, count):
@@ -107,7 +109,7 @@ def _split(function, batches, n, count):
         ]
     finally:
         _splitting.reset(token)
-    return tf.concat(done, axis=0)
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *done)
 
 
 def _parts():

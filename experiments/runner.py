@@ -2,12 +2,14 @@
 
 import dataclasses
 
+from experiments.autoencoder.attribute_verbs import VERBS as ATTRIBUTES
+from experiments.autoencoder.sampling_verbs import VERBS as SAMPLING
 from experiments.autoencoder.verbs import VERBS as AUTOENCODER
 from experiments.embedding.verbs import VERBS as EMBEDDING
 from experiments.inversion.verbs import VERBS as INVERSION
 from experiments.toolkit import command_line
 
-VERBS = EMBEDDING | INVERSION | AUTOENCODER
+VERBS = EMBEDDING | INVERSION | AUTOENCODER | SAMPLING | ATTRIBUTES
 
 
 def main(config, arguments=None):

@@ -16,6 +16,8 @@ import pytest
 import tensorflow as tf
 
 import ddim_embed as de
+from ddim_embed.autoencoder.pretrained import autoencoder_config
+from ddim_embed.generator.pretrained import generator_config
 from ddim_embed.networks import kernels
 
 # XLA compiles these for every shape that there is, which takes a fifth of the suite's time: all
@@ -92,6 +94,25 @@ def make_generator(seed=0, **kwargs):
     generator.normalizer.mean.assign(np.linspace(0.4, 0.6, channels))
     generator.normalizer.variance.assign(np.linspace(0.04, 0.05, channels))
     return generator
+
+
+def record_autoencoder(weights):
+    """Records a tiny generator, and an autoencoder that starts as it, for smoke runs."""
+    record = {"data": "none", "budget": {}, "errors": {}}
+    generator = make_generator(widths=(4, 8), num_steps=2)
+    config = generator_config(generator)
+    de.record_weights(weights, "fashion_mnist", "generator", generator, config=config, **record)
+    autoencoder = de.build_autoencoder((16, 16, 1), (4, 8), 1, semantic_dims=3)
+    kernel = autoencoder.encoder.output_dense.kernel
+    kernel.assign(100 * kernel)  # vectors of untrained encoders hardly differ
+    autoencoder.generator.network.start_from(generator.network)
+    rng = np.random.default_rng(0)
+    for layer in autoencoder.generator.network.modulations:
+        layer.set_weights([0.3 * rng.normal(size=w.shape) for w in layer.weights])
+    autoencoder.generator.normalizer.set_weights(generator.normalizer.get_weights())
+    autoencoder.adapt(make_pixels(32, (16, 16, 1)))
+    config = autoencoder_config(autoencoder)
+    de.record_weights(weights, "fashion_mnist", "autoencoder", autoencoder, config=config, **record)
 
 
 def make_diffusion(seed=0, widths=(4, 8), ema=0.9, dtype="float32", **kwargs):

@@ -25,6 +25,7 @@ from ddim_embed.networks import (
     latent_mlp,
     modulated_unet,
     semantic_encoder,
+    shift,
     unet,
 )
 from ddim_embed.networks import blocks as layers
@@ -121,6 +122,10 @@ SERIALISABLE = {
     layers.SpatialAttention: (lambda: layers.SpatialAttention(), IMAGES),
     layers.SqueezeExcitation: (lambda: layers.SqueezeExcitation(ratio=2), IMAGES),
     layers.NAFNetAttention: (lambda: layers.NAFNetAttention(), IMAGES),
+    shift.DeltaNetwork: (
+        lambda: shift.DeltaNetwork(8, num_steps=4, fingerprint="a", dims=6),
+        [IMAGES, VARIANCES],
+    ),
     unet.UNet: (lambda: unet.UNet(**UNET, attention="squeeze_excitation"), [IMAGES, VARIANCES]),
     group_normalized.GroupNorm: (lambda: group_normalized.GroupNorm(), IMAGES),
     group_normalized.SelfAttention: (lambda: group_normalized.SelfAttention(), IMAGES),
@@ -241,7 +246,7 @@ class TestSerialisation:
 
     def test_every_layer_and_model_is_registered_or_a_trainer(self):
         """What is registered loads from a file; trainers are made for a run and never saved."""
-        trainers = {"EmbedderTrainer", "LatentRegression", "TrainedModel"}
+        trainers = {"DeltaTrainer", "EmbedderTrainer", "LatentRegression", "TrainedModel"}
         classes = {
             value
             for module in pkgutil.walk_packages(ddim_embed.__path__, "ddim_embed.")

@@ -7,12 +7,10 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from conftest import make_generator
+from conftest import record_autoencoder
 from keras import ops
 
 import ddim_embed as de
-from ddim_embed.autoencoder.pretrained import autoencoder_config
-from ddim_embed.generator.pretrained import generator_config
 from experiments import runner
 from experiments.autoencoder import autoencode, baseline, claims, training
 from experiments.autoencoder.verbs import Autoencode
@@ -241,21 +239,7 @@ def folder(tmp_path_factory):
     """The results of a smoke run with weights that were not trained."""
     root = tmp_path_factory.mktemp("autoencode")
     folder = root / "fashion_mnist-smoke"
-    record = {"data": "none", "budget": {}, "errors": {}}
-    generator = make_generator(widths=(4, 8), num_steps=2)
-    config = generator_config(generator)
-    weights = folder / "weights"
-    de.record_weights(weights, "fashion_mnist", "generator", generator, config=config, **record)
-    autoencoder = de.build_autoencoder((16, 16, 1), (4, 8), 1, semantic_dims=3)
-    kernel = autoencoder.encoder.output_dense.kernel
-    kernel.assign(100 * kernel)  # vectors of untrained encoders hardly differ
-    autoencoder.generator.network.start_from(generator.network)
-    rng = np.random.default_rng(0)
-    for layer in autoencoder.generator.network.modulations:
-        layer.set_weights([0.3 * rng.normal(size=w.shape) for w in layer.weights])
-    autoencoder.generator.normalizer.set_weights(generator.normalizer.get_weights())
-    config = autoencoder_config(autoencoder)
-    de.record_weights(weights, "fashion_mnist", "autoencoder", autoencoder, config=config, **record)
+    record_autoencoder(folder / "weights")
     flags = ["--smoke", "--results", root, "--shown", "2", "--baseline-steps", "0"]
     main(FASHION_MNIST, ["autoencode", *flags])
     return folder

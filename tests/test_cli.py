@@ -124,7 +124,7 @@ def test_what_is_embedded_is_kept_if_the_work_ends_early(pictures, tmp_path, mon
             solved.append(len(pixels))
             return super().solve(generator, pixels, *arguments)
 
-    solved, save = [], commands._save_png
+    solved, save = [], commands.save_png
     monkeypatch.setitem(de.METHODS, "ddim_inversion", lambda: Stopping(batch_size=2))
 
     def failing(outputs, name, image):
@@ -132,7 +132,7 @@ def test_what_is_embedded_is_kept_if_the_work_ends_early(pictures, tmp_path, mon
             raise OSError(errno.ENAMETOOLONG, "File name too long")
         save(outputs, name, image)
 
-    monkeypatch.setattr(commands, "_save_png", failing)
+    monkeypatch.setattr(commands, "save_png", failing)
     flags = [*MODEL, "--method", "ddim_inversion", "--out", tmp_path / "out"]
     code, words = stopped(capsys, "embed", *pictures[:3], *flags)
     assert code == 130 and words.splitlines()[-1].startswith("Interrupted. What was done is in")

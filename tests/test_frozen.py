@@ -191,3 +191,19 @@ def test_a_network_that_does_not_freeze_is_evaluated_as_it_is():
     images = normal((2, 8, 8, 1))
     for step in range(len(GRID)):
         assert_close(plain(images, step), network.freeze(GRID, (8, 8))(images, step), 1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_noises_follow_from_h(precision):
+    """h is handed out in float32, whatever it was computed in."""
+    network = set_random_weights(UNet(1, (4, 8), 1), seed=3)
+    frozen = Denoiser(network, GRID, (8, 8), precision, prediction="velocity")
+    images, rates = normal((3, 8, 8, 1)), GRID[1]
+    expected = frozen(images, rates)
+    h, skips = frozen.encode(images, rates)
+    assert h.dtype == tf.float32 and h.shape == (3, 4, 4, 8)
+    np.testing.assert_array_equal(frozen.decode(h, skips, images, rates), expected)
+    own, own_skips = frozen.compiled_encode(images, rates)
+    tolerance = 1e-5 if precision == "float32" else 0.05  # 8 bits
+    assert_close(own, h, tolerance)
+    assert_close(frozen.compiled_decode(own, own_skips, images, rates), expected, tolerance)

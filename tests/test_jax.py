@@ -97,7 +97,7 @@ def on_jax(tmp_path_factory):
         f"batches = de.stream_images('mnist', 'test', 16, **{STREAM!r})\n"
         "batches = np.stack([*itertools.islice(batches, 3)])\n"
         f"np.savez({str(path)!r}, losses=losses, decoded=decoded, batches=batches, drawn=drawn, "
-        "halves=halves, vectors=vectors, said=said, traced=traced)"
+        "halves=halves, vectors=vectors, said=said, traced=traced, edited=t.edited())"
     )
     run_on_jax("-c", code)
     with np.load(path) as file:
@@ -124,6 +124,11 @@ def test_decode_is_that_of_tensorflow(on_jax):
     expected = de.load_generator("fashion_mnist", num_steps=2).sample(2, seed=1)
     # The first step multiplies the rounding of float32 by 50.
     assert_close(on_jax["decoded"], expected, 1e-3)
+
+
+def test_an_edit_is_that_of_tensorflow(on_jax):
+    # As above; the noise of the second step is drawn by NumPy.
+    assert_close(on_jax["edited"], training_steps.edited(), 1e-3)
 
 
 def test_vectors_of_a_prior_are_those_of_tensorflow(on_jax):

@@ -75,6 +75,20 @@ def test_several_batches_are_split_alike(three_cores):
     np.testing.assert_array_equal(sums, [0 + 5 * 1, 1 + 6 * 2, 2 + 7 * 2, 3 + 8 * 2, 4 + 9 * 2])
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_nested_structures_come_back_whole(three_cores, known):
+    shape = (4,) if known else (None,)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape)], autograph=False)
+    def run(x):
+        return parallel.over_cores(lambda part: (part, [2 * part, {"a": 3 * part}]), x)
+
+    values = tf.range(4.0)
+    first, (second, third) = run(values)
+    for found, factor in ((first, 1), (second, 2), (third["a"], 3)):
+        np.testing.assert_array_equal(found, factor * values)
+
+
 def test_a_part_is_not_split_again(three_cores):
     seen = []
 

@@ -251,7 +251,7 @@ class TestSemanticPrior:
             outputs = model.ema_network([noisy, np.full((4, 1), rates.noise**2, np.float32)])
             return rates.noise * noisy + rates.signal * outputs
 
-        latents = noise.normal((4, 3), noise.seed_words(5, 0), numpy=True)
+        latents = noise.normal((4, 3), noise.seed_words(5, -2), numpy=True)
         levels = de.schedules.by_angle(de.schedules.linear)
         expected = de.sampling.sample(denoise, levels, latents, 3)
         deviation = VECTORS.std(0, ddof=1)

@@ -39,6 +39,10 @@ def not_from_0(values):
     return [value for value in values if value != 0]
 
 
+def asymmetric_sampler(denoise, *args, edited=abs, **options):
+    return de.asymmetric_sample(denoise, edited, *args, **options)
+
+
 def attributes(vectors=FEATURES, labels=HALF[:, None], names=("x",), **options):
     return de.fit_attribute_classifier(vectors, labels, names, **options)
 
@@ -95,6 +99,17 @@ TABLE = [
     ("schedule", lambda schedule: de.Process(lambda t: schedule), [None, 3, "x", [1], math.nan]),
     ("eta", lambda **o: linear_sampler(de.sampling.ancestral, **o), [*NUMBERS, 1.1]),
     ("seed", lambda **o: linear_sampler(de.sampling.ancestral, **o), SEEDS),
+    *[
+        (name, lambda **o: linear_sampler(asymmetric_sampler, **o), values)
+        for name, values in {
+            "until": [*NUMBERS, 1.1],
+            "boost": [*NUMBERS, 1.1],
+            "symmetric": FLAGS,
+            "seed": SEEDS,
+            "num_steps": COUNTS,
+            "edited": NO_FUNCTIONS,
+        }.items()
+    ],
     ("num_steps", lambda **o: linear_sampler(de.sampling.sample, **o), COUNTS),
     ("num_steps", lambda **o: linear_sampler(de.sampling.invert, **o), COUNTS),
     ("mixing", lambda **o: linear_sampler(coupled.edict_invert, **o), [*NUMBERS, 0, 1.1]),

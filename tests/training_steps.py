@@ -65,16 +65,43 @@ def make_denoiser(loss, prediction, dtype="float32", descent=None):
     return model
 
 
-def make_trainer(network, **options):
+def make_generator():
     generator = de.build_generator(
         (8, 8, 1), (4, 8), 1, num_steps=2, padding=1, prediction="velocity"
     )
     set_weights(generator, seed=2)
     generator.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
+    return generator
+
+
+def make_trainer(network, **options):
+    generator = make_generator()
     embedder = de.build_embedder(network, 1, widths=(4, 8), block_depth=1)
     trainer = de.EmbedderTrainer(set_weights(embedder, seed=3), generator, **options)
     trainer.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0))
     return trainer
+
+
+def make_delta_trainer():
+    """Its batches are latents."""
+    matrix = np.random.default_rng(4).normal(size=(64, 3)).astype(np.float32)
+    network = set_weights(de.DeltaNetwork(8, num_steps=2), seed=3)
+    trainer = de.DeltaTrainer(
+        network,
+        make_generator(),
+        lambda pixels: keras.ops.matmul(keras.ops.reshape(pixels, (-1, 64)), matrix),
+        np.array([1.0, -2.0, 0.5]),
+    )
+    trainer.compile(keras.optimizers.SGD(1e-3))
+    return trainer
+
+
+def edited():
+    """Images with a direction of their own, and fresh noise in the second step."""
+    generator = make_generator()
+    editor, pixels = de.HSpaceEditor(generator), next(batches(0))
+    direction = editor.fit(pixels, [0, 1, 1, 0])
+    return editor.edit(generator.latents(3), direction, strength=0.5, boost=0.6, seed=2)
 
 
 def make_autoencoder():
@@ -110,6 +137,7 @@ def runs():
     made["autoencoder"] = make_autoencoder
     made["embedder/loop"] = lambda: make_trainer("conv3_16", remat=True)
     made["embedder/from_scratch"] = lambda: make_trainer("unet", adapt_statistics=True)
+    made["delta"] = make_delta_trainer
     return made
 
 

@@ -10,6 +10,8 @@ from ddim_embed.process import noise
 
 # With fewer vectors than this for each dimension, a covariance has too much of their chance in it.
 _FEW = 10
+# Of the random numbers: not that of the images' latents, which have the same seed in a sample.
+STREAM = -2
 
 
 class GaussianPrior:
@@ -77,7 +79,7 @@ class GaussianPrior:
         n, seed = arguments.integer("n", n), arguments.seed(seed)
         dims = len(self.mean_)
         require_memory(16 * n * dims, f"{n:,} vectors of {dims} dimensions")
-        latents = noise.normal((n, dims), noise.seed_words(seed, 0), numpy=True)
+        latents = noise.normal((n, dims), noise.seed_words(seed, STREAM), numpy=True)
         # A covariance of fewer vectors than dimensions has no Cholesky root.
         values, axes = np.linalg.eigh(self.covariance_)
         root = axes * np.sqrt(np.maximum(values, 0))

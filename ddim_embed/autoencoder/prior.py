@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from ddim_embed import arguments, backend
+from ddim_embed.autoencoder.gaussian import STREAM
 from ddim_embed.metrics.frechet import frechet_distance
 from ddim_embed.networks.blocks import VectorNormalizer, register
 from ddim_embed.networks.latent_mlp import LatentMLP
@@ -152,7 +153,7 @@ class SemanticPrior(keras.Model):
         n, seed = arguments.integer("n", n), arguments.seed(seed)
         num_steps = self.process.num_steps if num_steps is None else num_steps
         num_steps = arguments.integer("num_steps", num_steps)
-        latents = noise.normal((n, self.dims), noise.seed_words(seed, 0), numpy=True)
+        latents = noise.normal((n, self.dims), noise.seed_words(seed, STREAM), numpy=True)
         # An argument of the compiled function, which follows them so on every backend.
         weights = [ops.convert_to_tensor(variable) for variable in self.variables]
         parts = [

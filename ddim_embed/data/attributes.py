@@ -52,6 +52,11 @@ def load_attributes(
     """
     source, where = resolve(name_or_path, split, source)
     _, labels = open_images(source, where, split, image_size, limit).load()
+    return name_attributes(labels, source, where)
+
+
+def name_attributes(labels: np.ndarray, source: str, where) -> tuple[tuple[str, ...], np.ndarray]:
+    """`load_attributes` of images whose labels are loaded; `source` and `where` of `resolve`."""
     if labels.min() < 0:
         raise ValueError(
             f"The images of {where} have no labels, so no attributes. Attributes have CelebA in "

@@ -1,5 +1,6 @@
 """Images in .npz files, which may be anyone's: read without unpickling, and without a surprise."""
 
+import contextlib
 import math
 import zipfile
 
@@ -32,23 +33,45 @@ def read_npz(path, split, name=None, limit=None):
     does not contain that split, or expands to more than the limit of `check_expansion`.
     """
     name = name or path
+    with _words_for(name), zipfile.ZipFile(path) as archive:
+        members = _members(archive)
+        keys = _find_keys(members, split, name)
+        (images, rows), *labels = (
+            _read_array(archive, members[key], limit, f"`{key}` of {name}")
+            for key in keys
+            if key in members
+        )
+        for _, count in labels:
+            if count != rows:
+                raise _Words(
+                    f"{name} must hold one label for each of its {rows} images. "
+                    f"Received: {count} labels"
+                )
+        images = images[:limit]
+        return images, labels[0][0][:limit] if labels else np.full(len(images), -1)
+
+
+def read_arrays(path, names):
+    """Reads arrays of an .npz file by their names, a dict, without unpickling anything.
+
+    Raises a FileNotFoundError if there is no such file; a ValueError if it cannot be read, lacks
+    one of the arrays, or expands to more than the limit of `check_expansion`.
+    """
+    with open(path, "rb") as file, _words_for(path), zipfile.ZipFile(file) as archive:
+        members = _members(archive)
+        if missing := [name for name in names if name not in members]:
+            raise _Words(f"{path} must hold `{missing[0]}`. Received: {sorted(members)}")
+        return {
+            name: _read_array(archive, members[name], None, f"`{name}` of {path}")[0]
+            for name in names
+        }
+
+
+@contextlib.contextmanager
+def _words_for(name):
+    """Raises the errors of reading a file as a ValueError that names it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            keys = _find_keys(members, split, name)
-            (images, rows), *labels = (
-                _read_array(archive, members[key], limit, f"`{key}` of {name}")
-                for key in keys
-                if key in members
-            )
-            for _, count in labels:
-                if count != rows:
-                    raise _Words(
-                        f"{name} must hold one label for each of its {rows} images. "
-                        f"Received: {count} labels"
-                    )
-            images = images[:limit]
-            return images, labels[0][0][:limit] if labels else np.full(len(images), -1)
+        yield
     except _Words as error:
         raise ValueError(str(error)) from None
     except ExpansionError:
@@ -56,6 +79,10 @@ def read_npz(path, split, name=None, limit=None):
     # zipfile, the decompressors and NumPy's parser raise many types, LZMAError among them.
     except Exception as error:
         raise ValueError(f"{name} is not an .npz file of plain arrays: {error}") from error
+
+
+def _members(archive):
+    return {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
 
 
 def _find_keys(members, split, name):

@@ -59,6 +59,38 @@ class Denoiser:
         """
         return self._evaluate(noisy_images, self._step(rates), self.condition)
 
+    def encode(self, noisy_images, rates):
+        """The lower half of a network with an h, its bottleneck.
+
+        Args:
+            noisy_images, rates: as for a call.
+
+        Returns:
+            h, float32 `(batch, height, width, channels)`; and the skips for `decode`.
+        """
+        return self._encode(noisy_images, self._step(rates), self.condition)
+
+    def decode(self, h, skips, noisy_images, rates):
+        """The noises that follow from an h: those of a call, if it is the h of `encode`.
+
+        Args:
+            h: as `encode` returns it, or another one.
+            skips: what `encode` returns.
+            noisy_images, rates: of which `encode` returned them.
+
+        Returns:
+            The noises, the shape of `noisy_images`, float32.
+        """
+        return self._decode(h, skips, noisy_images, self._step(rates), self.condition)
+
+    def compiled_encode(self, noisy_images, rates):
+        """As `encode`, for use outside any graph; see `compiled`."""
+        return self._run_compiled(self._encode_over_cores, rates, noisy_images)
+
+    def compiled_decode(self, h, skips, noisy_images, rates):
+        """As `decode`, for use outside any graph; see `compiled`."""
+        return self._run_compiled(self._decode_over_cores, rates, h, skips, noisy_images)
+
     def shared(self, noisy_images, rates):
         """As a call, for use in a graph, which then calls one copy of the network at every step.
 
@@ -72,10 +104,12 @@ class Denoiser:
 
     def compiled(self, noisy_images, rates):
         """As a call, for use outside any graph: one graph serves all levels and batch sizes."""
-        images = ops.convert_to_tensor(noisy_images, "float32")
+        return self._run_compiled(self._evaluate_over_cores, rates, noisy_images)
+
+    def _run_compiled(self, function, rates, first, *others):
+        first = ops.convert_to_tensor(first, "float32")
         step = ops.convert_to_tensor(np.int32(self._step(rates)))
-        function = self._compiled(self._evaluate_over_cores, reduce_retracing=True)
-        return function(images, step, self.condition)
+        return self._compiled(function, reduce_retracing=True)(step, self.condition, first, *others)
 
     def _compiled(self, function, **options):
         name = function.__name__
@@ -83,11 +117,23 @@ class Denoiser:
             self._functions[name] = compiled(function, **options)
         return self._functions[name]
 
-    def _evaluate_over_cores(self, noisy_images, step, condition):
+    def _evaluate_over_cores(self, step, condition, noisy_images):
         def evaluate(images, condition):
             return self._evaluate(images, step, condition)
 
         return over_cores(evaluate, noisy_images, condition)
+
+    def _encode_over_cores(self, step, condition, noisy_images):
+        def encode(images, condition):
+            return self._encode(images, step, condition)
+
+        return over_cores(encode, noisy_images, condition)
+
+    def _decode_over_cores(self, step, condition, h, skips, noisy_images):
+        def decode(h, skips, images, condition):
+            return self._decode(h, skips, images, step, condition)
+
+        return over_cores(decode, h, skips, noisy_images, condition)
 
     def _copy(self, **attributes):
         other = copy.copy(self)
@@ -107,5 +153,16 @@ class Denoiser:
     def _evaluate(self, noisy_images, step, condition):
         noisy_images = ops.convert_to_tensor(noisy_images)
         outputs = self.frozen(noisy_images, step, condition)
+        return self._noises_from(outputs, noisy_images, step)
+
+    def _encode(self, noisy_images, step, condition):
+        h, skips = self.frozen.encode(ops.convert_to_tensor(noisy_images), step, condition)
+        return ops.cast(h, "float32"), skips
+
+    def _decode(self, h, skips, noisy_images, step, condition):
+        outputs = self.frozen.decode(h, skips, step, condition)
+        return self._noises_from(outputs, ops.convert_to_tensor(noisy_images), step)
+
+    def _noises_from(self, outputs, noisy_images, step):
         signal, noise = (ops.convert_to_tensor(rates)[step] for rates in self._rates)
         return noises_from(self._prediction, outputs, noisy_images, Rates(signal, noise))

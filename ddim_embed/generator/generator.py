@@ -369,13 +369,25 @@ class Generator(keras.Model):
 
     def fingerprint(self):
         """A key of the weights and the sampler: two sums over the weights, and the process."""
-        weights = np.concatenate([np.float64(weight).ravel() for weight in self.get_weights()])
-        sums = f"{weights.sum():.6e} {(weights**2).sum():.6e}"
-        schedule = self.schedule_name
-        if callable(schedule):  # whose name says less than its values
-            schedule = " ".join(f"{rates.noise:.6e}" for rates in self.grid)
-        key = f"{sums} {schedule} {self.num_steps} {self.last_step}"
+        key = f"{self._sums()} {self._schedule_key(self.grid)} {self.num_steps} {self.last_step}"
         return key if self.prediction == "noise" else f"{key} {self.prediction}"
+
+    def denoiser_fingerprint(self):
+        """A key of the weights and of what they predict, whatever the steps of the sampler.
+
+        It names the generator of what was found inside the network, such as a direction of h.
+        """
+        key = self._schedule_key(sampling.time_grid(self.schedule, 10))
+        return f"{self._sums()} {key} {self.prediction}"
+
+    def _sums(self):
+        weights = np.concatenate([np.float64(weight).ravel() for weight in self.get_weights()])
+        return f"{weights.sum():.6e} {(weights**2).sum():.6e}"
+
+    def _schedule_key(self, grid):
+        if callable(self.schedule_name):  # whose name says less than its values
+            return " ".join(f"{rates.noise:.6e}" for rates in grid)
+        return self.schedule_name
 
     def check_latents(self, latents):
         """Returns latents as a float32 array, or as they are if they are a tensor.

@@ -8,7 +8,6 @@ number is a "Frechet distance on classifier features": it is not comparable with
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from ddim_embed import arguments
 from ddim_embed.metrics.pixels import check_pixels, clipped_batches
@@ -116,6 +115,8 @@ def fid(
 
 
 def _inception_features(name, pixels, inception, batch_size):
+    import tensorflow as tf  # not at the top: the distance of vectors needs NumPy alone
+
     check_pixels(name, pixels)
     pixels = np.asarray(pixels, np.float32)
     if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or not pixels.size:

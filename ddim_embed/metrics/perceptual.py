@@ -112,6 +112,34 @@ class PerceptualDistance(keras.Model):
             distances += tf.reduce_mean(head(squares), axis=(1, 2, 3))
         return distances
 
+    def coordinates(self, pixels):
+        """Vectors `(batch, d)` whose squared Euclidean distances are LPIPS, for many comparisons.
+
+        Args:
+            pixels: float `(batch, height, width, 1 or 3)` in [0, 1]; nothing is clipped.
+        """
+        check_floating("pixels", pixels.dtype.name)
+        parts = []
+        for tap, head in zip(self._taps(tf.cast(pixels, tf.float32)), self.heads, strict=True):
+            positions = tap.shape[1] * tap.shape[2]
+            weighted = _unit_length(tap) * tf.sqrt(head.kernel[0, 0, :, 0] / positions)
+            parts.append(tf.reshape(weighted, (-1, positions * tap.shape[3])))
+        return tf.concat(parts, axis=1)
+
+    def features(self, pixels):
+        """What AlexNet's last convolution says of images: its means over positions.
+
+        Args:
+            pixels: float tensor `(batch, height, width, 1 or 3)` in [0, 1], as when called.
+
+        Returns:
+            float32 tensor `(batch, 256)`, for `frechet_distance` for example.
+        """
+        check_floating("pixels", pixels.dtype.name)
+        pixels = tf.cast(pixels, tf.float32)
+        _check_shapes(pixels.shape, pixels.shape)
+        return tf.reduce_mean(self._taps(pixels)[-1], axis=(1, 2))
+
     def _taps(self, pixels):
         x = self._upsample(pixels)
         x = (2 * x - 1 - tf.constant(SHIFT)) / tf.constant(SCALE)  # grey becomes three channels

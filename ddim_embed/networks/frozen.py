@@ -32,7 +32,9 @@ def freeze(network, grid, image_size, precision="float32"):
         other ones; `conditioned(condition)`, what is computed of a condition once for all steps, a
         nested structure with a row for each image; and a call `(noisy_images, step,
         condition=None)`, with such a structure, that returns the outputs of the network, float32;
-        `step` is the index of a level in the grid.
+        `step` is the index of a level in the grid. Of a network with an h also `encode`, of the
+        same arguments, which returns h and the skips, a nested structure with a row for each image;
+        and `decode(h, skips, step, condition=None)`, which returns the outputs.
     """
     if hasattr(network, "freeze"):
         return network.freeze(grid, image_size, precision)
@@ -59,10 +61,28 @@ class Unfrozen:
         return condition
 
     def __call__(self, noisy_images, step, condition=None):
+        inputs = self._inputs(noisy_images, step, condition)
+        return ops.cast(self._network(inputs, training=False), "float32")
+
+    def encode(self, noisy_images, step, condition=None):
+        """The network's own `encode(inputs, training)`: h, and what its `decode` takes beside."""
+        for name in ("encode", "decode"):
+            if not hasattr(self._network, name):
+                raise ValueError(
+                    "A network with an h has methods `encode(inputs, training)`, which returns h "
+                    "and the skips, and `decode(h, skips, training)`, as `UNet` has. "
+                    f"Received: {type(self._network).__name__} without `{name}`"
+                )
+        return self._network.encode(self._inputs(noisy_images, step, condition), training=False)
+
+    def decode(self, h, skips, step, condition=None):
+        """The network's own `decode(h, skips, training)`."""
+        return ops.cast(self._network.decode(h, skips, training=False), "float32")
+
+    def _inputs(self, noisy_images, step, condition):
         variances = ops.take(ops.convert_to_tensor(self._variances), step)
         variances = ops.broadcast_to(variances, (ops.shape(noisy_images)[0], 1, 1, 1))
-        inputs = [noisy_images, variances] + [condition] * (condition is not None)
-        return ops.cast(self._network(inputs, training=False), "float32")
+        return [noisy_images, variances] + [condition] * (condition is not None)
 
 
 class FrozenUNet:
@@ -132,6 +152,7 @@ class FrozenUNet:
 
     def decode(self, h, skips, step, condition=None):
         """The upper half: from `encode`'s h and skips to the outputs."""
+        h = ops.cast(h, self._dtype)
         x = walk_up(self._levels, h, skips, lambda index, x: self._run(index, x, step, condition))
         return ops.cast(self._pointwise(x, self.weights["output_conv"]), "float32")
 

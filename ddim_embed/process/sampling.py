@@ -231,17 +231,43 @@ def ancestral(
     arguments.function("denoise", denoise)
     images = ops.convert_to_tensor(latents)
     levels = sampler_levels(schedule, num_steps, last_step)
-    for step, (rates, next_rates) in enumerate(itertools.pairwise(levels), start=1):
-        # The share of the next level's noise variance that is drawn; what remains is predicted.
-        share = eta**2 * (1 - (rates.signal / next_rates.signal) ** 2) / rates.noise**2
-        towards = Rates(next_rates.signal, next_rates.noise * math.sqrt(max(1 - share, 0)))
+    for index, (rates, next_rates) in enumerate(itertools.pairwise(levels)):
+        towards, deviation = partly_drawn(rates, next_rates, eta)
         images = ddim_step(images, denoise(images, rates), rates, towards)
-        # Step 0 of the seed is that of `Generator.latents`.
-        # By NumPy: eager operations would take a hundred times as long.
-        drawn = noise.normal(images.shape, noise.seed_words(seed, step), numpy=True)
-        drawn = ops.convert_to_tensor(drawn, images.dtype)
-        images += next_rates.noise * math.sqrt(share) * drawn
+        images += drawn_noise(images, deviation, seed, index)
     return images
+
+
+def partly_drawn(rates: Rates, next_rates: Rates, eta: float) -> tuple[Rates, float]:
+    """What a step towards `next_rates` predicts, and what it draws.
+
+    Args:
+        rates, next_rates: `Rates` of Python floats.
+        eta: as for `ancestral`.
+
+    Returns:
+        The `Rates` that the deterministic step moves to, and the deviation of the noise that is
+        drawn: their squares add up to the variance of the noise at `next_rates`.
+    """
+    share = eta**2 * (1 - (rates.signal / next_rates.signal) ** 2) / rates.noise**2
+    towards = Rates(next_rates.signal, next_rates.noise * math.sqrt(max(1 - share, 0)))
+    return towards, next_rates.noise * math.sqrt(share)
+
+
+def drawn_noise(images, deviation, seed, index):
+    """Noise of a deviation in the shape of images; 0 without one.
+
+    Args:
+        images: tensor.
+        deviation: float.
+        seed, index: what the noise depends on, the sampler's seed and the index of the step.
+    """
+    if not deviation:
+        return 0
+    # Step 0 of the seed is that of `Generator.latents`.
+    # By NumPy: eager operations would take a hundred times as long.
+    drawn = noise.normal(images.shape, noise.seed_words(seed, index + 1), numpy=True)
+    return deviation * ops.convert_to_tensor(drawn, images.dtype)
 
 
 def invert(denoise: Callable, schedule: Callable, images, num_steps: int = 10):

@@ -15,7 +15,7 @@ from ddim_embed.networks.blocks import BatchNorm
 from ddim_embed.parallel import over_cores
 from ddim_embed.training.batches import check_pixels, look_at, parts_of
 from ddim_embed.training.losses import get_loss
-from ddim_embed.training.trained import TrainedModel
+from ddim_embed.training.trained import TrainedModel, Untracked
 
 
 class _EmbedderModel(TrainedModel):
@@ -26,7 +26,7 @@ class _EmbedderModel(TrainedModel):
         super().__init__(embedder, **kwargs)
         self.embedder = embedder
         # Keras would track its weights as this model's.
-        self._generator = _Untracked(as_generator(generator))
+        self._generator = Untracked(as_generator(generator))
         self.loss_tracker = keras.metrics.Mean(name="loss", dtype="float32")
         self.built = True
 
@@ -62,13 +62,6 @@ class _EmbedderModel(TrainedModel):
         if training and any(isinstance(layer, BatchNorm) for layer in layers):
             return function(pixels)
         return over_cores(function, pixels)
-
-
-class _Untracked:
-    """Holds what Keras shall not track."""
-
-    def __init__(self, value):
-        self.value = value
 
 
 class EmbedderTrainer(_EmbedderModel):

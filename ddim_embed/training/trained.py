@@ -353,6 +353,13 @@ class TrainedModel(keras.Model):
         return result, [[scope.get_current_value(v) for v in group] for group in variables]
 
 
+class Untracked:
+    """Holds what Keras shall not track as a part of a model."""
+
+    def __init__(self, value):
+        self.value = value
+
+
 def _count(batch):
     return ops.shape(keras.tree.flatten(batch)[0])[0]
 

@@ -3,7 +3,9 @@
 import dataclasses
 import itertools
 
+from experiments.autoencoder.attribute_claims import CLAIMS
 from experiments.autoencoder.claims import autoencode_claims
+from experiments.autoencoder.sampling_claims import CLAIMS as SAMPLING
 from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
 from experiments.schedules.claims import schedule_claims
@@ -22,7 +24,6 @@ def collect(experiments, results, parameters, earlier=()):
     known = {source.partition("/")[0] for source in sources}
     grey = next((name for name in ("fashion_mnist", "mnist") if name in known), "fashion_mnist")
     edited = _edited(experiments, results, earlier)
-    encoded = [one.name for one in experiments if f"{one.name}/autoencode" in sources]
 
     def of(source, claims, *arguments, items=""):
         old = [c for c in earlier if c.source == source and c.item.startswith(items)]
@@ -51,9 +52,21 @@ def collect(experiments, results, parameters, earlier=()):
         *of(f"{grey}/compare", refinement_claims, grey),
         *of(f"{grey}/interpolate", embedding.interpolation_claims, grey),
         *itertools.chain(
-            *(of(f"{name}/autoencode", autoencode_claims, name) for name in encoded or ["celeba"])
+            *(
+                of(f"{name}/{result}", claims, name)
+                for result, claims in (
+                    {"autoencode": autoencode_claims} | CLAIMS | SAMPLING
+                ).items()
+                for name in _with(experiments, sources, result)
+            )
         ),
     ]
+
+
+def _with(experiments, sources, result):
+    """Returns the experiments that have a result of diffusion autoencoders; CelebA if none has."""
+    names = [one.name for one in experiments if f"{one.name}/{result}" in sources]
+    return names or ["celeba"]
 
 
 def _edited(experiments, results, earlier):

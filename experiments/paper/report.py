@@ -7,6 +7,8 @@ from importlib import resources
 
 import ddim_embed as de
 from experiments import runner
+from experiments.autoencoder.attribute_claims import CLAIMS
+from experiments.autoencoder.sampling_claims import CLAIMS as SAMPLING
 from experiments.paper import ledger
 from experiments.schedules.__main__ import Schedules
 from experiments.toolkit import pages, results, study
@@ -18,9 +20,11 @@ from experiments.toy.__main__ import Toy
 # Verbs whose results are read: those that take minutes, and those that take hours.
 _QUICK = ("report", "interpolate", "project")
 _SLOW = ("compare", "structure", "invariance", "autoencode")
+# Results of diffusion autoencoders that are read, and not made.
+_READ = (*CLAIMS, *SAMPLING)
 # The result of `project` with files: portraits, for the paper's Fig. 4.
 _OF_FILES = "project_files"
-_RESULTS = (*_QUICK, *_SLOW, _OF_FILES)
+_RESULTS = (*_QUICK, *_SLOW, *_READ, _OF_FILES)
 _STUDIES = {"schedules": Schedules(), "toy": Toy()}
 _TITLE = "The paper's tables, figures and claims"
 # What the items of a paper begin with -> the paper.

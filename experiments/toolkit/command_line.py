@@ -235,7 +235,12 @@ def with_command(error):
     elif name == "features":
         command = command_of("features", [error.dataset])
     else:
-        verbs = {"generator": ["train"], "autoencoder": ["train-autoencoder"]}
+        verbs = {
+            "generator": ["train"],
+            "autoencoder": ["train-autoencoder"],
+            "classifier": ["attributes"],
+            "prior": ["train-prior"],
+        }
         words = verbs.get(name, ["train-embedders", name])
         beside = _beside.get()
         command = command_of(error.dataset, words) if beside is None else beside(words)

@@ -30,9 +30,9 @@ def spent(config, history, command):
     }
 
 
-def record(config, name, model, sizes, budget, errors, folder):
+def record(config, name, model, sizes, budget, errors, folder, mirrored="mirrored at random"):
     """Records trained weights, and says so; returns their path."""
-    mirrored = ", mirrored at random" if config.mirror else ""
+    mirrored = f", {mirrored}" if config.mirror else ""
     data = Path(config.data).name  # the folder is the user's own, and is not published
     mark = folder / _RECORDING
     mark.touch()

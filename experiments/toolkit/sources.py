@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 
 import ddim_embed as de
+from ddim_embed.data.attributes import name_attributes
+from ddim_embed.data.loading import resolve
 from experiments.toolkit.command_line import UsageError, with_command
 
 
@@ -55,6 +57,14 @@ def load_labelled(config, split, limit=None):
             limit=limit,
             channels=config.channels,
         )
+
+
+def load_with_attributes(config, split, limit=None):
+    """Loads pixels of the experiment's data, names of attributes, and labels, bool `(n, k)`."""
+    pixels, labels = load_labelled(config, split, limit)
+    with _usage_errors():
+        source, where = resolve(config.data, part(config, split), config.source)
+        return pixels, *name_attributes(labels, source, where)
 
 
 def reported(config):

@@ -1,0 +1,114 @@
+"""What the verbs of attributes share: labelled vectors, the classifier, codes, edits."""
+
+import hashlib
+
+import numpy as np
+
+import ddim_embed as de
+from ddim_embed.arguments import nearest
+from ddim_embed.data import CELEBA_ATTRIBUTES
+from ddim_embed.methods.cache import embed_in_chunks
+from ddim_embed.store.sealed import read_arrays, write_arrays
+from experiments.autoencoder.autoencode import INVERSIONS
+from experiments.toolkit import sources
+from experiments.toolkit.command_line import UsageError, command_of
+
+# Those of the paper's Tables 9 and 10, which are shown unless --attribute says otherwise.
+SHOWN = ("Smiling", "Male", "Wavy_Hair", "Young", "Blond_Hair")
+# How codes are found whose images are edited: they decode to the images themselves.
+METHOD = INVERSIONS["implicit, correction"]
+# Images that are embedded, and cached, at a time: as `autoencode` does, whose cache is shared.
+_CHUNK = 40
+
+
+def cached(path, key, compute):
+    """Returns a dict of arrays: those of the file `path`, or what `compute()` returns."""
+    arrays = read_arrays(path, key)
+    if arrays is None:
+        arrays = compute()
+        write_arrays(path, key, **arrays)
+    return arrays
+
+
+def data_key(config, *more):
+    """Returns a key of what is computed of images, and of what `more` says."""
+    words = config.data, config.source, config.image_shape, config.smoke
+    return ", ".join(map(str, [*words, *more]))
+
+
+def training_vectors(config, autoencoder, limit=None):
+    """Standardised semantic vectors of training images, in their order.
+
+    Returns:
+        `(names, vectors, labels)`: k names, float32 `(n, dims)`, bool `(n, k)`.
+    """
+
+    def compute():
+        pixels, names, labels = sources.load_with_attributes(config, "train", limit)
+        vectors = autoencoder.standardize(autoencoder.encode(pixels))
+        return {"names": np.array(names), "vectors": vectors, "labels": labels}
+
+    path = config.run_folder / "attributes" / "training.npz"
+    found = cached(path, data_key(config, autoencoder.checksum, "train", limit), compute)
+    return tuple(map(str, found["names"])), found["vectors"], found["labels"]
+
+
+def test_images(config, names, limit):
+    """Test images, and their labels of the attributes `names`, bool `(n, k)`."""
+    pixels, found, labels = sources.load_with_attributes(sources.reported(config), "test", limit)
+    index = {name: i for i, name in enumerate(found)}
+    # A class that no test image has is not among the names of unnamed classes.
+    none = np.zeros(len(labels), bool)
+    columns = [labels[:, index[name]] if name in index else none for name in names]
+    return pixels, np.stack(columns, axis=1)
+
+
+def load_classifier(config, autoencoder):
+    """Loads the attributes' classifier, which must be of this autoencoder."""
+    classifier = de.load_attribute_classifier(config.name, config.weights)
+    if classifier.autoencoder not in (None, autoencoder.checksum):
+        raise UsageError(
+            "The classifier of attributes is of other weights of the autoencoder, before they were "
+            f"trained again. Fit it with `{command_of(config.name, ['attributes'])}`."
+        )
+    return classifier
+
+
+def chosen(names, wanted, most):
+    """Returns the attributes that are wanted; without any, the paper's, or the first `most`."""
+    for name in wanted:
+        if name not in names:
+            raise UsageError(
+                f"--attribute must be one of {', '.join(names)}. "
+                f"Received: {name}{nearest(name, names)}"
+            )
+    return wanted or (tuple(name for name in SHOWN if name in names) or names)[:most]
+
+
+def are_faces(names):
+    """Whether attributes are those of faces."""
+    return {*names} <= {*CELEBA_ATTRIBUTES}
+
+
+def codes(config, autoencoder, pixels, folder="ours-implicit-correction"):
+    """Codes of images, whose latents are found in chunks that are cached."""
+    semantic = autoencoder.encode(pixels).semantic
+    embedding = embed_in_chunks(
+        autoencoder.generator.given(semantic),
+        pixels,
+        METHOD,
+        config.seed,
+        chunk_size=_CHUNK,
+        folder=config.run_folder / "autoencode" / folder,
+    )
+    return de.Code(semantic, embedding.latents, embedding, autoencoder.checksum)
+
+
+def decoded(config, autoencoder, code, name):
+    """Pixels, clipped, that codes decode to; cached under `name`."""
+    digest = hashlib.sha256(f"{autoencoder.generator.fingerprint()}".encode())
+    for array in (code.semantic, code.latents):
+        digest.update(np.ascontiguousarray(array))
+    path = config.run_folder / "manipulate" / f"{name}.npz"
+    compute = lambda: {"pixels": autoencoder.decode(code).numpy().clip(0, 1)}  # noqa: E731
+    return cached(path, digest.hexdigest(), compute)["pixels"]

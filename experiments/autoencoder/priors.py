@@ -1,0 +1,254 @@
+"""The verb `train-prior`: the distribution of semantic vectors, its baseline, its ablation."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import ddim_embed as de
+from ddim_embed.autoencoder.prior import prior_config
+from ddim_embed.backend import is_tensorflow
+from ddim_embed.store.outputs import require_folder
+from ddim_embed.store.sealed import read_arrays, write_arrays
+from ddim_embed.store.weights import weights_root
+from ddim_embed.training.loop import CheckpointError
+from experiments.toolkit import results, runs, sources
+from experiments.toolkit.command_line import UsageError
+
+# Images that are encoded, and cached, at a time.
+_CHUNK = 1000
+# One image of so many is for validation, with its mirror image.
+_TENTH = 10
+# Vectors whose nearest neighbours are sought at a time.
+_BLOCK = 500
+
+
+class Vectors(NamedTuple):
+    """Semantic vectors of a data set: to train on, to stop by, and of test images."""
+
+    training: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def train_prior(verb):
+    """Trains a prior and records its weights; writes what it was measured at; returns the path."""
+    config = verb.config
+    require_folder(weights_root(config.weights), "--weights")
+    autoencoder = sources.load_autoencoder(config)
+    vectors = load_vectors(config, autoencoder, verb.train_images)
+    folder = _folder(config, autoencoder)
+    prior, history = fit(verb, vectors, folder / "fit")
+    prior.autoencoder = autoencoder.checksum
+    best = min(history, key=lambda line: line["validation_loss"])
+    found = distances(prior, vectors, verb.samples, config.seed) if is_tensorflow() else None
+    path = _record(verb, prior, vectors, history, best, found, folder)
+    if found is None:
+        return path
+    from experiments.autoencoder import sampling_figures
+    from experiments.autoencoder.sampling_sections import PRIOR
+
+    contents = {
+        "dataset": config.name,
+        "dims": prior.dims,
+        "vectors": len(vectors.training),
+        "test_images": len(vectors.test),
+        "samples": verb.samples,
+        "best_step": best["step"],
+        "validation_loss": best["validation_loss"],
+        "history": history,
+        "distances": found,
+        "ablation": ablation(verb, vectors, folder) if verb.ablation else [],
+        "options": verb.options,
+        **results.provenance(config, verb.command),
+    }
+    PRIOR.publish(
+        verb.outputs, contents, lambda: {"train-prior.png": sampling_figures.prior(contents)}
+    )
+    return path
+
+
+def _record(verb, prior, vectors, history, best, found, folder):
+    config, errors = verb.config, {}
+    if found is not None:
+        errors = {
+            "validation_loss": results.finite(best["validation_loss"]),
+            "test_vectors_frechet": results.finite(found["prior"]["mean"]),
+            "test_vectors_frechet_of_a_gaussian": results.finite(found["gaussian"]["mean"]),
+            "test_vectors_frechet_of_training": results.finite(found["training"]["mean"]),
+            "test_images": len(vectors.test),
+        }
+    budget = {
+        "steps": history[-1]["step"],
+        "best_step": best["step"],
+        "batch_size": config.batch_size,
+        "vectors": len(vectors.training),
+        "loss": config.loss,
+        **runs.spent(config, history, verb.command),
+        "precision": "float32",
+        "autoencoder": prior.autoencoder,
+    }
+    return runs.record(
+        config, "prior", prior, prior_config(prior), budget, errors, folder, "and mirrored"
+    )
+
+
+def _folder(config, autoencoder):
+    """The folder of what is made of the autoencoder's vectors: of other weights, another one."""
+    return config.run_folder / f"prior-{autoencoder.checksum[:12]}"
+
+
+def encode(config, autoencoder, pixels, name):
+    """The semantic vectors of pixels, cached by a thousand under a name; a killed run resumes."""
+    parts, folder = [], _folder(config, autoencoder)
+    with tqdm(total=len(pixels), desc=name, unit="image", disable=not config.progress) as bar:
+        for start in range(0, len(pixels), _CHUNK):
+            part = np.ascontiguousarray(pixels[start : start + _CHUNK])
+            key = hashlib.sha256(f"{autoencoder.checksum} {part.shape}".encode())
+            key.update(part.tobytes())
+            path, key = folder / f"{name}-{start}.npz", key.hexdigest()
+            arrays = read_arrays(path, key)
+            if arrays is None:
+                arrays = {"semantic": autoencoder.encode(part).semantic}
+                write_arrays(path, key, **arrays)
+            parts.append(arrays["semantic"])
+            bar.update(len(part))
+    return np.concatenate(parts)
+
+
+def load_vectors(config, autoencoder, train_images=None):
+    """Encodes training images, and their mirror images with `config.mirror`, and test images.
+
+    A tenth of the training images is held out with their mirror images, to stop the training by.
+    """
+    pixels = sources.load(config, "train", limit=train_images)
+    sides = [encode(config, autoencoder, pixels, "train")]
+    if config.mirror:
+        sides.append(encode(config, autoencoder, pixels[:, :, ::-1], "mirrored"))
+    count = -(-len(pixels) // _TENTH)
+    if count == len(pixels):
+        raise UsageError(f"There must be 2 training images at least. Received: {len(pixels)}")
+    order = np.random.default_rng(config.seed).permutation(len(pixels))
+    held, kept = order[:count], order[count:]
+    test = encode(config, autoencoder, sources.load(config, "test", config.images), "test")
+    return Vectors(*(np.concatenate([side[part] for side in sides]) for part in (kept, held)), test)
+
+
+def fit(verb, vectors, folder, **changes):
+    """Fits a prior with the options of the verb, or others; returns it and its history."""
+    config = verb.config
+    options = {
+        "hidden": verb.hidden,
+        "depth": verb.depth,
+        "dropout": verb.dropout,
+        "schedule": verb.schedule,
+        "loss": config.loss,
+        "prediction": config.prediction,
+        "num_steps": config.train_steps,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "validation_steps": verb.validation_steps,
+        "patience": verb.patience,
+        "seed": config.seed,
+        "progress": config.progress,
+    }
+    try:
+        return de.fit_prior(
+            vectors.training, vectors.validation, folder=folder, **options | changes
+        )
+    except CheckpointError as error:
+        raise UsageError(str(error)) from error
+
+
+def distances(prior, vectors, samples, seed=0):
+    """How far samples of a prior are from the vectors of test images.
+
+    All vectors are standardised as those of the training are: in each dimension 1 is their
+    variance.
+
+    Args:
+        prior: with `sample` and `standardize`, as a `SemanticPrior`.
+        vectors: the `Vectors` that it was trained on.
+        samples: how many are drawn of it, and of the Gaussian.
+        seed: of the samples.
+
+    Returns:
+        A dict of Frechet distances from the test vectors as `frechet` returns them: of samples of
+        the `prior`; of samples of the `gaussian` that was fitted to the training vectors; and of
+        `training` vectors, the least that a perfect prior would have. And `nearest`: a dict of how
+        far samples of both are from the nearest training vector, in proportion to vectors of test
+        images, on average; well below 1 where a prior knows its vectors by heart.
+    """
+    from experiments.autoencoder.distances import frechet  # needs TensorFlow
+
+    gaussian = de.GaussianPrior().fit(vectors.training)
+    some = np.random.default_rng(seed).permutation(len(vectors.training))[:samples]
+    training, test = (prior.standardize(each) for each in (vectors.training, vectors.test))
+    drawn = {
+        "prior": prior.standardize(prior.sample(samples, seed)),
+        "gaussian": prior.standardize(gaussian.sample(samples, seed)),
+        "training": training[some],
+    }
+    scale = nearest(test, training).mean()
+    return {name: frechet(each, test) for name, each in drawn.items()} | {
+        "nearest": {
+            name: float(nearest(drawn[name][: len(test)], training).mean() / scale)
+            for name in ("prior", "gaussian")
+            if scale  # not where test images are among those of the training
+        }
+    }
+
+
+def nearest(vectors, others):
+    """How far vectors `(n, d)` are from the nearest of others `(m, d)`: `(n,)`."""
+    lengths = (others**2).sum(axis=1)
+    found = []
+    for start in range(0, len(vectors), _BLOCK):
+        part = vectors[start : start + _BLOCK]
+        squares = (part**2).sum(axis=1, keepdims=True) - 2 * part @ others.T + lengths
+        found.append(np.sqrt(squares.min(axis=1).clip(0)))
+    return np.concatenate(found)
+
+
+def ablation(verb, vectors, folder):
+    """Appendix A.1: priors of other losses, schedules and sizes, each in a short run of its own.
+
+    Returns:
+        A list of dicts: `name`, the `parameters` of the network, the Frechet distance of its
+        samples from the test vectors, `frechet`, the step that was best, and `seconds`.
+    """
+    rows = []
+    for name, changes in variants(verb.hidden, verb.depth).items():
+        own = folder / f"ablation-{name.replace(', ', '-').replace(' ', '')}"
+        prior, history = fit(verb, vectors, own, num_steps=verb.ablation_steps, **changes)
+        found = distances(prior, vectors, verb.samples, verb.config.seed)
+        best = min(history, key=lambda line: line["validation_loss"])
+        rows.append(
+            {
+                "name": name,
+                **changes,
+                "parameters": prior.network.count_params(),
+                "frechet": found["prior"],
+                "best_step": best["step"],
+                "seconds": history[-1]["seconds"],
+            }
+        )
+    return rows
+
+
+def variants(hidden, depth):
+    """The rows of the table in A.1, in proportion to these sizes: options of `fit_prior`."""
+    losses = {"L1": "mean_absolute_error", "L2": "mean_squared_error"}
+    found = {
+        f"{schedule}, {words}": {"schedule": schedule, "loss": loss}
+        for schedule in ("linear", "constant")
+        for words, loss in losses.items()
+    }
+    best = found["constant, L1"]
+    sizes = [(hidden, round(1.5 * depth)), (hidden, 2 * depth)]
+    sizes += [(round(1.5 * hidden), depth), (2 * hidden, depth)]
+    for wide, deep in sizes:
+        name = f"constant, L1, {deep} layers of {wide}"
+        found[name] = best | {"hidden": wide, "depth": deep}
+    return found
