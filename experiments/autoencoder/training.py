@@ -111,12 +111,13 @@ def autoencoder_network(verb, generator):
 def errors_of(autoencoder, test):
     """Returns the errors of an autoencoder for its record: of the vectors alone, in one step."""
     semantic = autoencoder.encode(test).semantic
-    own = autoencoder.predict(semantic)
-    others = autoencoder.predict(semantic[::-1].copy())
+
+    def error(vectors):
+        decoded = autoencoder.predict(vectors).numpy().clip(0, 1)
+        return finite(de.metrics.mse(test, decoded, autoencoder.padding).mean())
+
     return {
-        "test_one_step_mse": finite(de.metrics.mse(test, own.numpy().clip(0, 1)).mean()),
-        "test_one_step_mse_of_others_vectors": finite(
-            de.metrics.mse(test, others.numpy().clip(0, 1)).mean()
-        ),
+        "test_one_step_mse": error(semantic),
+        "test_one_step_mse_of_others_vectors": error(semantic[::-1].copy()),
         "test_images": len(test),
     }
