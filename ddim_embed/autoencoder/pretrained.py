@@ -9,13 +9,11 @@ from ddim_embed import arguments
 from ddim_embed.autoencoder.autoencoder import Autoencoder
 from ddim_embed.autoencoder.prior import load_prior
 from ddim_embed.generator.generator import Generator
-from ddim_embed.generator.pretrained import generator_config, generator_kinds
+from ddim_embed.generator.pretrained import generator_config, generator_kinds, sampler_options
 from ddim_embed.networks.adaptive_unet import AdaptiveUNet
-from ddim_embed.networks.blocks import dtype_policy
 from ddim_embed.networks.modulated_unet import ModulatedUNet
 from ddim_embed.networks.semantic_encoder import SemanticEncoder
 from ddim_embed.process.process import Process
-from ddim_embed.process.sampling import LAST_STEPS
 from ddim_embed.store.schema import integer, integers, one_of
 from ddim_embed.store.weights import MissingWeightsError, load_recorded
 
@@ -147,11 +145,7 @@ def load_autoencoder(
         >>> de.load_autoencoder("cats", "my_weights").dims
         3
     """
-    dtype_policy(precision)
-    Process(num_steps=num_steps, last_step=LAST_STEPS[0] if last_step is None else last_step)
-    options = {"num_steps": num_steps, "precision": precision}
-    if last_step is not None:
-        options["last_step"] = last_step
+    options = sampler_options(num_steps, precision, last_step)
     autoencoder, _, entry = load_recorded(
         lambda config: build_autoencoder(**config | options), _CONFIG, name, "autoencoder", root
     )

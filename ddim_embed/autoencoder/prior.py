@@ -1,6 +1,5 @@
 """The distribution of semantic vectors, from which new ones are sampled."""
 
-import dataclasses
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +19,6 @@ from ddim_embed.process.schedules import (
     SCHEDULES,
     by_angle,
     get_schedule,
-    schedule_from_config,
     schedule_to_config,
 )
 from ddim_embed.store.schema import CHECKSUM, integer, one_of
@@ -199,8 +197,7 @@ class SemanticPrior(keras.Model):
     def get_config(self):
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
-            "process": dataclasses.asdict(self.process)
-            | {"schedule": schedule_to_config(self.process.schedule)},
+            "process": self.process.to_config(),
         }
 
     @classmethod
@@ -209,9 +206,8 @@ class SemanticPrior(keras.Model):
         network = keras.saving.deserialize_keras_object(
             config.pop("network"), custom_objects=custom_objects
         )
-        process = dict(config.pop("process"))
-        process["schedule"] = schedule_from_config(process["schedule"], custom_objects)
-        return cls(network, process=Process(**process), **config)
+        process = Process.from_config(config.pop("process"), custom_objects)
+        return cls(network, process=process, **config)
 
 
 def build_prior(

@@ -19,7 +19,6 @@ from ddim_embed.networks.blocks import Normalizer, dtype_policy, register
 from ddim_embed.parallel import over_cores
 from ddim_embed.process import noise, sampling
 from ddim_embed.process.process import Process
-from ddim_embed.process.schedules import schedule_from_config, schedule_to_config
 
 # Larger batches gain nothing on a CPU, and memory grows with them.
 DECODE_BATCH = 64
@@ -464,8 +463,7 @@ class Generator(keras.Model):
     def get_config(self):
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
-            "process": dataclasses.asdict(self.process)
-            | {"schedule": schedule_to_config(self.schedule_name)},
+            "process": self.process.to_config(),
             "image_shape": self.image_shape,
             "precision": self.precision,
             "padding": self.padding,
@@ -477,9 +475,8 @@ class Generator(keras.Model):
         network = keras.saving.deserialize_keras_object(
             config.pop("network"), custom_objects=custom_objects
         )
-        process = dict(config.pop("process"))
-        process["schedule"] = schedule_from_config(process["schedule"], custom_objects)
-        return cls(network, process=Process(**process), **config)
+        process = Process.from_config(config.pop("process"), custom_objects)
+        return cls(network, process=process, **config)
 
 
 def as_generator(generator):

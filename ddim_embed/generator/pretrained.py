@@ -124,12 +124,7 @@ def load_generator(
         >>> generator.sample(2, seed=1).shape
         (2, 32, 32, 1)
     """
-    # What the user asks for first: what is refused then is the record's.
-    dtype_policy(precision)
-    Process(num_steps=num_steps, last_step=LAST_STEPS[0] if last_step is None else last_step)
-    options = {"num_steps": num_steps, "precision": precision}
-    if last_step is not None:
-        options["last_step"] = last_step
+    options = sampler_options(num_steps, precision, last_step)
     generator, _, _ = load_recorded(
         lambda config: build_generator(**config | options),
         _CONFIG,
@@ -140,6 +135,18 @@ def load_generator(
     )
     generator.files = GeneratorFiles(name, root)
     return generator
+
+
+def sampler_options(num_steps, precision, last_step) -> dict:
+    """What a user asks for beside what a record says; None leaves `last_step` to the record.
+
+    Raises:
+        ValueError: for values that cannot be; what is refused after that is the record's.
+    """
+    dtype_policy(precision)
+    Process(num_steps=num_steps, last_step=LAST_STEPS[0] if last_step is None else last_step)
+    options = {"num_steps": num_steps, "precision": precision}
+    return options if last_step is None else options | {"last_step": last_step}
 
 
 class GeneratorFiles:

@@ -17,7 +17,7 @@ from ddim_embed.networks.adaptive_frozen import (
     walk_down,
     walk_up,
 )
-from ddim_embed.networks.blocks import register
+from ddim_embed.networks.blocks import check_image_shape, register
 from ddim_embed.networks.group_normalized import (
     GroupNorm,
     SelfAttention,
@@ -239,14 +239,7 @@ class AdaptiveUNet(keras.Model):
 
     def check_size(self, shape):
         """Raises ValueError for images `(batch, height, width, channels)` that do not fit."""
-        divisor = 2 ** (len(self.widths) - 1)
-        fits = len(shape) == 4 and shape[3] == self.channels
-        if not fits or any(size is not None and size % divisor for size in shape[1:3]):
-            raise ValueError(
-                f"Images for this U-Net must have {self.channels} channels and a height and width "
-                f"that {divisor} divides: (batch, height, width, channels). "
-                f"Received shape: {tuple(shape)}"
-            )
+        check_image_shape(shape, self.channels, len(self.widths), "U-Net")
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])

@@ -395,6 +395,25 @@ class NAFNetAttention(_Attention):
         return inputs * self.gate(ops.mean(inputs, axis=(1, 2), keepdims=True))
 
 
+def check_image_shape(shape, channels, levels, network):
+    """Raises ValueError for images `(batch, height, width, channels)` that do not fit a network.
+
+    Args:
+        shape: of the images; sizes that are not known yet are None.
+        channels: image channels.
+        levels: resolutions of the network, each half of the one before.
+        network: a word for it.
+    """
+    divisor = 2 ** (levels - 1)
+    fits = len(shape) == 4 and shape[3] == channels
+    if not fits or any(size is not None and size % divisor for size in shape[1:3]):
+        raise ValueError(
+            f"Images for this {network} must have {channels} channels and a height and width "
+            f"that {divisor} divides: (batch, height, width, channels). "
+            f"Received shape: {tuple(shape)}"
+        )
+
+
 ATTENTIONS = {
     "spatial": SpatialAttention,
     "squeeze_excitation": SqueezeExcitation,

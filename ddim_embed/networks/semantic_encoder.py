@@ -7,7 +7,7 @@ from keras import ops
 
 from ddim_embed import arguments
 from ddim_embed.memory import require_memory
-from ddim_embed.networks.blocks import register
+from ddim_embed.networks.blocks import check_image_shape, register
 from ddim_embed.networks.group_normalized import (
     GroupNorm,
     SelfAttention,
@@ -111,14 +111,7 @@ class SemanticEncoder(keras.Model):
 
     def check_size(self, shape):
         """Raises ValueError for images `(batch, height, width, channels)` that do not fit."""
-        divisor = 2 ** (len(self.widths) - 1)
-        fits = len(shape) == 4 and shape[3] == self.channels
-        if not fits or any(size is not None and size % divisor for size in shape[1:3]):
-            raise ValueError(
-                f"Images for this encoder must have {self.channels} channels and a height and "
-                f"width that {divisor} divides: (batch, height, width, channels). "
-                f"Received shape: {tuple(shape)}"
-            )
+        check_image_shape(shape, self.channels, len(self.widths), "encoder")
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.dims)

@@ -7,7 +7,13 @@ from keras import ops
 
 from ddim_embed import arguments
 from ddim_embed.memory import require_memory
-from ddim_embed.networks.blocks import ResidualBlock, SinusoidalEmbedding, check_attention, register
+from ddim_embed.networks.blocks import (
+    ResidualBlock,
+    SinusoidalEmbedding,
+    check_attention,
+    check_image_shape,
+    register,
+)
 from ddim_embed.networks.frozen import FrozenUNet
 from ddim_embed.networks.walk import walk_down, walk_up
 
@@ -176,14 +182,7 @@ class UNet(keras.Model):
 
     def check_size(self, shape):
         """Raises ValueError for images `(batch, height, width, channels)` that do not fit."""
-        divisor = 2 ** (len(self.widths) - 1)
-        fits = len(shape) == 4 and shape[3] == self.channels
-        if not fits or any(size is not None and size % divisor for size in shape[1:3]):
-            raise ValueError(
-                f"Images for this U-Net must have {self.channels} channels and a height and width "
-                f"that {divisor} divides: (batch, height, width, channels). "
-                f"Received shape: {tuple(shape)}"
-            )
+        check_image_shape(shape, self.channels, len(self.widths), "U-Net")
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0]) if self.conditioned else tuple(input_shape)

@@ -3,10 +3,16 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Self
 
 from ddim_embed.process import sampling
 from ddim_embed.process.predictions import check_prediction
-from ddim_embed.process.schedules import Rates, get_schedule
+from ddim_embed.process.schedules import (
+    Rates,
+    get_schedule,
+    schedule_from_config,
+    schedule_to_config,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,3 +56,13 @@ class Process:
     def levels(self, num_steps) -> list[Rates]:
         """The levels between which the sampler steps: `sampling.sampler_levels`."""
         return sampling.sampler_levels(self.rates, num_steps, self.last_step)
+
+    def to_config(self) -> dict:
+        """JSON-compatible values, of which `from_config` makes the process again."""
+        return dataclasses.asdict(self) | {"schedule": schedule_to_config(self.schedule)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None) -> Self:
+        """The process that `to_config` made a config of."""
+        schedule = schedule_from_config(config["schedule"], custom_objects)
+        return cls(**config | {"schedule": schedule})
