@@ -83,9 +83,7 @@ def over_cores(function, *batches):
             return None
         return tf.concat([leaf, tf.repeat(leaf[:1], missing, axis=0)], axis=0)
 
-    batches = tf.nest.pack_sequence_as(
-        batches, [filled(leaf) for leaf in tf.nest.flatten(batches, True)], True
-    )
+    batches = tf.nest.map_structure(filled, batches)
     done = _split(function, batches, n + missing, count)
     return tf.nest.map_structure(lambda leaf: leaf[:n], done)
 
@@ -99,12 +97,12 @@ def _split(function, batches, n, count):
     sizes = [end - start for start, end in itertools.pairwise(bounds)]
     leaves = [
         [None] * count if leaf is None else tf.split(leaf, sizes, num=count)
-        for leaf in tf.nest.flatten(batches, True)
+        for leaf in tf.nest.flatten(batches)
     ]
     token = _splitting.set(True)
     try:
         done = [
-            function(*tf.nest.pack_sequence_as(batches, [leaf[i] for leaf in leaves], True))
+            function(*tf.nest.pack_sequence_as(batches, [leaf[i] for leaf in leaves]))
             for i in range(count)
         ]
     finally:

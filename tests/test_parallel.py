@@ -50,6 +50,15 @@ def test_batches_of_any_size_have_a_part_for_each_core(cores, monkeypatch):
     assert len(traced) == cores
 
 
+def test_a_batch_of_fewer_images_than_cores_is_filled_up_to_one_each(three_cores):
+    @tf.function(input_signature=[tf.TensorSpec((None,))], autograph=False)
+    def sizes(x):
+        return parallel.over_cores(lambda part: tf.fill(tf.shape(part), tf.size(part)), x)
+
+    for n, expected in ((1, [1]), (2, [1, 1]), (3, [1, 1, 1]), (4, [1, 1, 2, 2])):
+        np.testing.assert_array_equal(sizes(tf.zeros(n)), expected)
+
+
 @pytest.mark.parametrize(("intra", "inter", "parts"), [(1, 4, 4), (1, 0, 6), (0, 4, 1), (2, 4, 1)])
 def test_the_parts_follow_from_the_threads(intra, inter, parts, monkeypatch):
     threading = tf.config.threading
@@ -194,9 +203,16 @@ de.use_one_core_per_operation()  # the same again: no error
             de.use_one_core_per_operation()
 
 
+@pytest.mark.parametrize(("gpu", "tensorflow"), [(True, True), (False, False)])
+def test_without_cores_to_split_over_the_threads_stay(gpu, tensorflow, monkeypatch):
+    monkeypatch.setattr(parallel, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(parallel, "is_tensorflow", lambda: tensorflow)
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", pytest.fail)
+    de.use_one_core_per_operation()
+
+
 def test_a_gpu_is_not_split(monkeypatch):
     monkeypatch.setattr(parallel, "has_gpu", lambda: True)
-    de.use_one_core_per_operation()  # no error, whatever has been computed
     monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 1)
     assert parallel._parts() == 1
 

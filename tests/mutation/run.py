@@ -3,12 +3,13 @@
 TensorFlow is imported once. Each mutant is tested in a forked child, in a copy of the tree, by the
 tests that execute the changed statement, the fastest first, until one fails. Nothing is computed
 before the fork, so that TensorFlow has no threads yet. Results are kept in a file: a run goes on
-where an earlier one was interrupted.
+where an earlier one was interrupted. The counts of each module are written to `scores.toml`.
 """
 
 import argparse
 import collections
 import contextlib
+import datetime
 import gc
 import hashlib
 import importlib
@@ -17,6 +18,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import tomllib
@@ -32,6 +34,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COPIED = ("ddim_embed", "tests")
 EQUIVALENT = tomllib.loads((HERE / "equivalent.toml").read_text())
+SCORES = HERE / "scores.toml"
 
 
 def main():
@@ -39,7 +42,7 @@ def main():
     parser.add_argument("modules", nargs="*", help="such as process/exact; all by default")
     parser.add_argument("--share", type=float, default=1.0, help="of the mutants, chosen by hash")
     parser.add_argument("--again", action="store_true", help="tests also those that lived before")
-    parser.add_argument("--report", action="store_true", help="tests nothing")
+    parser.add_argument("--report", action="store_true", help="tests nothing, counts the results")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "mutation")
     options = parser.parse_args()
@@ -53,7 +56,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             prepare()
             Workers(options, Path(folder)).test(chosen)
-    report(options.out, chosen)
+    report(options.out, chosen, files)
 
 
 def prepare():
@@ -78,6 +81,8 @@ class Workers:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
         self.running, self.free = {}, [str(number) for number in range(options.workers)]
+        command = ["git", "rev-parse", "--short=7", "HEAD"]
+        self.commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
         for name in (*self.free, "record"):
             (folder / name).mkdir()
             for path in ROOT.iterdir():
@@ -131,6 +136,8 @@ class Workers:
         row |= {
             "by": failed.read_text() if failed.exists() else "",
             "cpu": round(usage.ru_utime, 1),
+            "date": datetime.date.today().isoformat(),
+            "commit": self.commit.strip(),
         }
         with open(self.options.out / "mutants.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
@@ -138,14 +145,16 @@ class Workers:
 
     def record(self, file):
         """Which tests of a file execute which lines, and how long they take; made once."""
-        sources = sorted((ROOT / "ddim_embed").rglob("*.py"))
+        copy = self.folder / "record"
+        sources = [copy / file, *sorted((copy / "ddim_embed").rglob("*.py"))]
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
         kept = self.options.out / f"{Path(file).stem}.json"
         if not kept.exists() or json.loads(kept.read_text())["digest"] != digest:
             print(f"{file}: which lines its tests execute", flush=True)
             pid = self.fork("record", Record(kept, digest), [Path(file).stem], 3600)
             if os.waitpid(pid, 0)[1]:
-                sys.exit(f"The tests of {file} fail without a mutant.")
+                said = (self.folder / "record.log").read_text(errors="replace")[-4000:]
+                sys.exit(f"{said}\nThe tests of {file} fail without a mutant.")
         return json.loads(kept.read_text())
 
     def fork(self, copy, plugin, files, limit):
@@ -253,26 +262,58 @@ def read_results(out):
     return {(row["module"], row["key"]): row for row in rows}
 
 
-def report(out, chosen):
-    """Prints the counts of each module, those that live, and the score."""
-    results, total = read_results(out), collections.Counter()
+def report(out, chosen, files):
+    """Prints what lives, the counts and the score; writes the counts to `scores.toml`.
+
+    Of a module without a result the earlier counts stay.
+    """
+    results = read_results(out)
+    scores = tomllib.loads(SCORES.read_text()) if SCORES.exists() else {}
     for module in chosen:
         keys = [key for key, *_ in mutants((ROOT / f"ddim_embed/{module}.py").read_text())]
-        same = EQUIVALENT.get(module, ())
-        unused = [*set(same) - {*keys}]
-        outcomes = {
-            key: "equivalent"
-            if key in same
-            else results.get((module, key), {}).get("outcome", "untested")
-            for key in keys
-        }
-        counts = collections.Counter({"mutants": len(keys)}) + collections.Counter(
-            outcomes.values()
-        )
-        print(module, dict(counts), *(f"\n  not a mutant: {key}" for key in unused))
-        print(*(f"  lives: {key}" for key in keys if outcomes[key] == "survived"), sep="\n")
-        total += counts
-    print(dict(total), f"score {total['killed'] / max(1, total['killed'] + total['survived']):.1%}")
+        same = EQUIVALENT.get(module, {})
+        print(*(f"{module}: not a mutant: {key}" for key in same if key not in keys), sep="\n")
+        tested = {key: results[module, key] for key in keys if (module, key) in results}
+        if tested:
+            scores[module] = counts(keys, {*same} & {*keys}, tested)
+        print(module, scores.get(module, "untested"))
+    named = {module: scores[module] for module in files if module in scores}
+    SCORES.write_text(
+        "# The mutants of each module, by `python -m tests.mutation.run`. `date` and `commit` are\n"
+        "# those of the module's last result: the commit that was checked out, before new tests.\n"
+        + "".join(f"{json.dumps(module)} = {inline(row)}\n" for module, row in named.items())
+    )
+    total = sum(
+        (collections.Counter(numbers(row)) for row in named.values()), collections.Counter()
+    )
+    print("all modules:", dict(total), f"score {score(total):.1%}")
+
+
+def counts(keys, same, tested):
+    """What is known of a module's mutants."""
+    outcomes = {key: tested[key]["outcome"] for key in tested if key not in same}
+    found = collections.Counter(outcomes.values())
+    last = max(tested.values(), key=lambda row: row.get("date", ""))
+    row = {"mutants": len(keys), "equivalent": len(same), "killed": found["killed"]}
+    row |= {"lived": found["survived"]}
+    row |= {"untested": len(keys) - sum(row[name] for name in ("equivalent", "killed", "lived"))}
+    row |= {"date": last.get("date", ""), "commit": last.get("commit", "")}
+    lives = [key for key in outcomes if outcomes[key] == "survived"]
+    return row | ({"lives": lives} if lives else {})
+
+
+def numbers(row):
+    return {name: value for name, value in row.items() if isinstance(value, int)}
+
+
+def score(row):
+    """Killed, of those that are not equivalent; one that is not tested is not killed."""
+    return row["killed"] / max(1, row["mutants"] - row["equivalent"])
+
+
+def inline(row):
+    """A table of TOML in one line."""
+    return "{ " + ", ".join(f"{name} = {json.dumps(value)}" for name, value in row.items()) + " }"
 
 
 if __name__ == "__main__":
