@@ -124,6 +124,7 @@ class TestUse:
         for row, name in enumerate(NAMES):
             direction = classifier.direction(name)
             assert np.linalg.norm(direction) == pytest.approx(1)
+            assert type(direction.sum()) is np.float64  # a scalar, as of every array
             rise = classifier.logits(VECTORS + direction) - classifier.logits(VECTORS)
             np.testing.assert_allclose(rise[:, row], np.linalg.norm(classifier.weights[row]))
 

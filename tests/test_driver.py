@@ -63,6 +63,15 @@ def test_each_batch_has_the_condition_of_its_images(sliced, tiny_pixels):
     assert method.seen == [[0, 1], [2, 3], [4]] == sliced.taken
 
 
+def test_seconds_are_those_between_the_start_and_the_end_of_each_batch(
+    sliced, tiny_pixels, monkeypatch
+):
+    clock = iter([100, 101, 110, 112, 120, 124])  # three batches
+    monkeypatch.setattr(driver.time, "perf_counter", lambda: next(clock))
+    method = Asking(batch_size=2)
+    assert driver.run(method, sliced, tiny_pixels, seed=0).seconds == 1 + 2 + 4
+
+
 def test_each_solver_decodes_with_the_condition_of_its_images(sliced, tiny_pixels):
     for method in (de.EDICT(batch_size=2), de.DDIMInversion(batch_size=2), de.Descent(1)):
         sliced.taken.clear()

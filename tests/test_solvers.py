@@ -8,7 +8,7 @@ import oracles
 import pytest
 import scipy
 import tensorflow as tf
-from conftest import make_generator, make_pixels, set_random_weights
+from conftest import assert_close, make_generator, make_pixels, set_random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -165,6 +165,10 @@ def test_the_gauss_newton_step_solves_the_damped_equations():
         forecast, [0.5 * np.sum((residual + jacobian @ expected) ** 2)], rtol=1e-2
     )
     np.testing.assert_allclose(mse, de.metrics.mse(pixels, decoded), rtol=1e-4)
+    # Linear in the residual, however small: the damping is relative to the curvature.
+    near = decoded - 1e-3 * (decoded - pixels)
+    _, short, *_ = solve(point, near, tf.constant([0.1]), tf.constant(40))
+    assert_close(1e3 * short, step, 5e-3)  # float32
     # One step of conjugate gradients goes to the minimum along the gradient.
     _, step, *_ = solve(point, pixels, tf.constant([0.1]), tf.constant(1))
     curvature = np.sum((jacobian @ slope) ** 2) + damping * np.sum(slope**2)
@@ -256,6 +260,29 @@ class TestPreconditioner:
             for weight in (0.0, 1.0)
         }
         assert errors[1.0] < 1e-10 < 1e-7 < errors[0.0]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_lbfgs_minimises_half_the_squared_error(masked):
+    generator, pixels = make_generator(num_steps=2), make_pixels(2, (16, 16, 1))
+    latents = tf.constant(generator.latents(2))
+    mask = np.float32(np.random.default_rng(0).uniform(size=pixels.shape) < 0.5)
+    held = mask if masked else np.ones_like(mask)
+
+    def half(latents):
+        decoded = np.float64(generator.decode(latents))
+        return 0.5 * np.sum((held * (decoded - pixels)) ** 2, axis=(1, 2, 3))
+
+    value, slope, mse = generator.traced(quasi_newton._value_and_gradient)(
+        latents, pixels, tf.constant(mask) if masked else None
+    )
+    np.testing.assert_allclose(value, half(latents), rtol=1e-4)
+    step = 1e-2 * slope / tf.norm(slope)
+    rise = (half(latents + step) - half(latents - step)).sum() / 0.02
+    assert rise == pytest.approx(np.linalg.norm(slope), rel=1e-2)  # float32 differences
+    if not masked:
+        decoded = generator.decode(latents)
+        np.testing.assert_allclose(mse, de.metrics.mse(pixels, decoded), rtol=1e-4)
 
 
 class TestTwoLoops:
