@@ -123,6 +123,7 @@ class TestLatents:
     def test_are_a_function_of_the_seed(self, tiny_generator):
         latents = tiny_generator.latents(4, seed=3)
         assert latents.shape == (4, 16, 16, 1) and latents.dtype == np.float32
+        assert isinstance(latents, np.ndarray)
         tf.random.set_seed(5)
         np.testing.assert_array_equal(tiny_generator.latents(4, seed=3), latents)
         assert np.abs(tiny_generator.latents(4, seed=4) - latents).max() > 1
@@ -179,6 +180,23 @@ class TestWeights:
     def test_nothing_is_trainable(self, tiny_generator):
         assert not tiny_generator.trainable_variables
         assert len(tiny_generator.weights) == 2 + len(tiny_generator.network.weights)
+
+    def test_all_weights_are_there_before_the_first_decode(self):
+        assert de.build_generator(**OPTIONS).built  # else Keras warns, and builds it by a call
+
+    def test_the_keys_that_files_name_a_generator_by(self):
+        """Caches and directions that were saved are those of the same generator later, too."""
+        generator = de.build_generator(**OPTIONS)
+        generator.set_weights([np.full(weight.shape, 0.5) for weight in generator.weights])
+        n = sum(weight.size for weight in generator.get_weights())
+        sums = f"{n / 2:.6e} {n / 4:.6e}"
+        assert generator.fingerprint() == f"{sums} continuous_cosine 3 predicted_image"
+        assert generator.denoiser_fingerprint() == f"{sums} continuous_cosine noise"
+        process = de.Process(de.schedules.constant, num_steps=2)
+        other = de.Generator(generator.network, process=process, image_shape=(16, 16, 1))
+        levels = np.sqrt(-np.expm1(-8 * np.linspace(0, 1, 11)))  # alpha_bar = exp(-8 t)
+        found = other.denoiser_fingerprint().split()[2:-1]
+        np.testing.assert_allclose(np.float64(found), levels, rtol=1e-5)
 
     def test_from_a_diffusion_model(self):
         model = make_diffusion(schedule="cosine")
@@ -373,6 +391,39 @@ class TestWeightsThatChange:
         generator.decode(generator.latents(1))
         assert generator.denoiser() is denoiser
         assert generator._snapshot.functions == functions
+
+
+def test_weights_are_the_same_bytes_or_the_same_arrays():
+    """Arrays of JAX are compared by identity: an assignment brings another one."""
+    one, equal = np.ones(2), np.ones(2)
+    assert module._same([one, equal], [one, equal]) and not module._same([one, one], [one, equal])
+    assert module._same(b"ab", b"ab") and not module._same(b"ab", b"ac")
+
+
+def test_another_number_of_steps_is_compiled_once_with_the_same_weights(tiny_generator):
+    other = tiny_generator.with_steps(2)
+    latents = tiny_generator.latents(2)
+    expected = make_generator(num_steps=2)
+    expected.set_weights(tiny_generator.get_weights())
+    assert_close(other.decode(latents), expected.decode(latents), 1e-5)
+    assert tiny_generator.with_steps(2)._snapshot is other._snapshot
+    assert other.with_steps(3)._snapshot is tiny_generator._snapshot is not other._snapshot
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_errors_are_those_of_the_metric(padding):
+    generator = de.build_generator(**OPTIONS, padding=padding)
+    pixels = make_pixels(3, (16, 16, 1))
+    decoded = 4 * pixels[::-1] - 1.5  # below 0 and above 1
+    found = generator.errors(tf.constant(decoded), pixels)
+    np.testing.assert_allclose(found, de.metrics.mse(pixels, decoded, padding=padding), rtol=1e-5)
+    held = np.float32(np.random.default_rng(0).uniform(size=pixels.shape) < 0.5)
+    inner = slice(padding, 16 - padding)
+    squares = (np.clip(decoded, 0, 1) - pixels)[:, inner, inner] ** 2
+    expected = [np.mean(s[h == 1]) for s, h in zip(squares, held[:, inner, inner], strict=True)]
+    np.testing.assert_allclose(
+        generator.errors(tf.constant(decoded), pixels, tf.constant(held)), expected, rtol=1e-5
+    )
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -188,7 +188,7 @@ class Selection:
 
     def pytest_collection_modifyitems(self, items):
         chosen = (item for item in items if item.nodeid not in self.skipped)
-        items[:] = sorted(chosen, key=lambda item: self.seconds.get(item.nodeid, 0))
+        items[:] = sorted(chosen, key=lambda item: self.seconds.get(item.nodeid, 1))
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
