@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 
 import pytest
 from test_examples import PAGES, ROOT, python_blocks
@@ -153,3 +154,20 @@ def test_commands_exist(page, monkeypatch):
                     command_line.parse_verb(config, VERBS, words)
             case ["make", target, *_]:
                 assert f"\n{target}:" in makefile
+
+
+def test_the_score_of_mutation_testing_is_counted():
+    mutation = ROOT / "tests" / "mutation"
+    scores = tomllib.loads((mutation / "scores.toml").read_text(encoding="utf-8"))
+    names = ("mutants", "equivalent", "killed", "lived", "untested")
+    total = {name: sum(row[name] for row in scores.values()) for name in names}
+    assert total["mutants"] == sum(total[name] for name in names[1:])
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    section = text.partition("## Mutation testing")[2].partition("\n## ")[0]
+    for name in names:
+        assert f"| {total[name]:,} |" in section, name
+    assert f"{total['killed'] / (total['mutants'] - total['equivalent']):.1%}" in section
+    rooms = tomllib.loads((mutation / "modules.toml").read_text(encoding="utf-8"))
+    modules = {f"{room}/{name}".strip("/") for room in rooms for name in rooms[room]}
+    for module in modules - scores.keys():
+        assert f"`{module}`" in section, "a module that is not tested is named"

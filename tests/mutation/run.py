@@ -259,7 +259,7 @@ def share_of(key):
 def read_results(out):
     file = out / "mutants.jsonl"
     rows = map(json.loads, file.read_text().splitlines() if file.exists() else ())
-    return {(row["module"], row["key"]): row for row in rows}
+    return {(row["module"], row["key"]): row | {"line": i} for i, row in enumerate(rows)}
 
 
 def report(out, chosen, files):
@@ -293,7 +293,7 @@ def counts(keys, same, tested):
     """What is known of a module's mutants."""
     outcomes = {key: tested[key]["outcome"] for key in tested if key not in same}
     found = collections.Counter(outcomes.values())
-    last = max(tested.values(), key=lambda row: row.get("date", ""))
+    last = max(tested.values(), key=lambda row: row["line"])
     row = {"mutants": len(keys), "equivalent": len(same), "killed": found["killed"]}
     row |= {"lived": found["survived"]}
     row |= {"untested": len(keys) - sum(row[name] for name in ("equivalent", "killed", "lived"))}
