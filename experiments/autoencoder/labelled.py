@@ -36,8 +36,8 @@ def data_key(config, *more):
     return ", ".join(map(str, [*words, *more]))
 
 
-def training_vectors(config, autoencoder, limit=None):
-    """Standardised semantic vectors of training images, in their order.
+def training_vectors(config, autoencoder, limit=None, mirrored=False):
+    """Standardised semantic vectors of training images, or of their mirror images, in their order.
 
     Returns:
         `(names, vectors, labels)`: k names, float32 `(n, dims)`, bool `(n, k)`.
@@ -45,10 +45,12 @@ def training_vectors(config, autoencoder, limit=None):
 
     def compute():
         pixels, names, labels = sources.load_with_attributes(config, "train", limit)
+        pixels = pixels[:, :, ::-1] if mirrored else pixels
         vectors = autoencoder.standardize(autoencoder.encode(pixels))
         return {"names": np.array(names), "vectors": vectors, "labels": labels}
 
-    path = config.run_folder / "attributes" / "training.npz"
+    name = "training-mirrored" if mirrored else "training"
+    path = config.run_folder / "attributes" / f"{name}.npz"
     found = cached(path, data_key(config, autoencoder.checksum, "train", limit), compute)
     return tuple(map(str, found["names"])), found["vectors"], found["labels"]
 
