@@ -60,9 +60,9 @@ def measured_shares(generator, latents, shift, num_steps):
     found = []
     levels = sampler_levels(generator.schedule, num_steps, generator.last_step)
     images = np.asarray(latents, np.float64)
-    denoise = generator.denoiser()
+    denoise = generator.denoiser(num_steps=num_steps)
     for now, after in itertools.pairwise(levels):
-        noises = np.asarray(denoise.compiled(np.float32(images), now), np.float64)
+        noises = np.asarray(denoise(np.float32(images), now), np.float64)
         ends = {}
         for name, predicted, kept in (
             ("plain", noises, noises),
