@@ -30,30 +30,39 @@ def _mean(verb):
     bench = Bench(verb)
     shown = verb.chosen_of(bench.names)
     strengths = np.broadcast_to(verb.strength, len(shown)).tolist()
+    removed = [bench.fitted_direction(name) for name in verb.without]
     for name, strength in tqdm(
         [*zip(shown, strengths, strict=True)], desc="directions", disable=not config.progress
     ):
-        fitted = bench.fitted_direction(name)
-        direction = dataclasses.replace(fitted, strength=strength, name=plain_name(name))
-        index = bench.without(name)
-        row = bench.measure(index, name, bench.edit(index, direction, strength))
-        before = bench.embedding.reconstruction[index].clip(0, 1)
-        errors = {
-            "judged_positive": row["positive"]["mean"],
-            "judged_positive_before": bench.measure(index, name, before)["positive"]["mean"],
-            "lpips": row["lpips"]["mean"],
-        }
-        if "identity_median" in row:
-            errors["identity_median"] = row["identity_median"]
+        found = bench.fitted_direction(name).without(*removed)
+        direction = dataclasses.replace(found, strength=strength, name=plain_name(name))
+        errors = _errors(bench, name, direction) if verb.measured else {}
+        budget = {"images": bench.fitted, "seed": config.seed, "command": verb.command}
         path, _ = de.record_direction(
             config.weights,
             config.name,
             direction,
             data=f"{Path(config.data).name}, {sources.part(config, 'train')}",
-            budget={"images": bench.fitted, "seed": config.seed, "command": verb.command},
-            errors=errors | {"test_images": len(index)},
+            budget=budget,
+            errors=errors,
         )
-        print(f"{path}: {runs.in_words(errors)}")
+        print(f"{path}: {runs.in_words(errors) if errors else 'not measured'}")
+
+
+def _errors(bench, name, direction):
+    """What the instruments say of test images that are edited with a direction's own strength."""
+    index = bench.without(name)
+    before = bench.embedding.reconstruction[index].clip(0, 1)
+    edited = bench.edit(index, direction, direction.strength)
+    row, row_before = (bench.measure(index, name, images) for images in (edited, before))
+    found = {
+        "judged_positive": row["positive"]["mean"],
+        "judged_positive_before": row_before["positive"]["mean"],
+        "lpips": row["lpips"]["mean"],
+    }
+    if "identity_median" in row:
+        found["identity_median"] = row["identity_median"]
+    return found | {"test_images": len(index)}
 
 
 def _network(verb):

@@ -137,6 +137,8 @@ class TrainDirection(OfDirections):
     Attributes:
         kind: "mean" or "network".
         strength: of each attribute, or of all: at which it works and breaks no face.
+        without: names of attributes that go along with these, whose directions are projected out.
+        measured: whether the judge is asked of edits; it is trained for that.
         train_steps_delta: training steps of f_t.
         delta_batch: images in each of them.
         delta_rate: the learning rate (SGD).
@@ -153,6 +155,8 @@ class TrainDirection(OfDirections):
 
     kind: Literal["mean", "network"] = "mean"
     strength: tuple[float, ...] = (1.0,)
+    without: tuple[str, ...] = ()
+    measured: bool = True
     train_steps_delta: int = 300
     delta_batch: int = 4
     delta_rate: float = 0.1
@@ -168,7 +172,7 @@ class TrainDirection(OfDirections):
         )  # fmt: skip
         if self.kind == "mean":
             return dict.fromkeys(networks, "with --kind mean")
-        return {"strength": "with --kind network"}
+        return dict.fromkeys(("strength", "without", "measured"), "with --kind network")
 
     def check(self):
         super().check()
