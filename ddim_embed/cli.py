@@ -171,8 +171,8 @@ class Edit(Command):
         attribute: names of directions; `ddim-embed list` shows all.
         positive: folder of images that have what is to be added.
         negative: folder of images that lack it.
-        strength: how much; None for the strength at which a direction works and breaks no face.
-            A negative one takes the attribute away.
+        strength: how much, of each attribute or of all; none for the strength of each direction,
+            at which faces stay faces. A negative one takes the attribute away.
         method: how latents are found.
         frames: images from none of the edit to all of it.
         out: folder to write to; a file in it that this command did not write is not replaced.
@@ -183,7 +183,7 @@ class Edit(Command):
     attribute: tuple[str, ...] = ()
     positive: Path | None = None
     negative: Path | None = None
-    strength: float | None = None
+    strength: tuple[float, ...] = ()
     method: Literal[METHODS] = "unet"
     frames: int = 5
     out: Path = Path("edited")
@@ -197,20 +197,28 @@ class Edit(Command):
                 "`edit` needs --attribute NAME, or --positive FOLDER and --negative FOLDER. "
                 f"Received: {'both' if self.attribute else 'neither'}"
             )
-        if self.strength is not None and not math.isfinite(self.strength):
-            raise UsageError(f"--strength must be a finite number. Received: {self.strength}")
+        if not all(map(math.isfinite, self.strength)):
+            raise UsageError(f"--strength must be finite numbers. Received: {self.strength}")
+        count = max(1, len(self.attribute))
+        if len(self.strength) not in (0, 1, count):
+            raise UsageError(
+                f"--strength must be one number, or one for each of {count} attributes. "
+                f"Received: {len(self.strength)}"
+            )
         method = commands.configure(self.method)
+        if len({*self.attribute}) < len(self.attribute):
+            raise UsageError(f"--attribute must be names that differ. Received: {self.attribute}")
         if self.attribute:
             directions = commands.shipped_directions(
-                generator, self.model, dict.fromkeys(self.attribute), self.weights
+                generator, self.model, self.attribute, self.weights
             )
         else:
             directions = [
                 commands.own_direction(generator, self.positive, self.negative, options["seed"])
             ]
         commands.edit_files(
-            generator, self.files, directions, method, self.out, self.strength, self.frames,
-            **options,
+            generator, self.files, directions, method, self.out,
+            self.strength * (count if len(self.strength) == 1 else 1), self.frames, **options,
         )  # fmt: skip
 
 

@@ -202,7 +202,7 @@ def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=
 
 
 def edit_files(
-    generator, files, directions, method, folder, strength=None, frames=5, seed=0, notes=None
+    generator, files, directions, method, folder, strengths=(), frames=5, seed=0, notes=None
 ):
     """Edits image files along directions of h: a strip and an animation of each, a figure, arrays.
 
@@ -212,7 +212,7 @@ def edit_files(
 
     Args:
         directions: list of `SemanticDirection`s, with names that differ.
-        strength: of all; None for each direction's own.
+        strengths: of each direction; empty for their own.
         frames: images of a strip, at least 2: both ends are counted.
 
     Raises:
@@ -246,12 +246,12 @@ def edit_files(
     editor = de.HSpaceEditor(generator)
     rows = {"image": pixels, "reconstruction": embedding.reconstruction}
     shares = np.linspace(0, 1, frames)
-    for direction in directions:
-        full = direction.strength if strength is None else strength
+    strengths = strengths or [direction.strength for direction in directions]
+    for direction, strength in zip(directions, strengths, strict=True):
         # All frames of all images at once: those of an image follow each other.
-        strengths = np.tile(full * shares, len(pixels))
+        each = np.tile(strength * shares, len(pixels))
         latents = embedding.latents.repeat(frames, axis=0)
-        strips = editor.edit(latents, direction, strengths).clip(0, 1)
+        strips = editor.edit(latents, direction, each).clip(0, 1)
         strips = strips.reshape(len(pixels), frames, *pixels.shape[1:])
         rows[direction.name] = strips[:, -1]
         for i, strip in zip(kept, strips, strict=True):

@@ -233,10 +233,13 @@ def test_edit(generator, pictures, tmp_path, capsys, monkeypatch):
         assert animation.n_frames == 4  # there and back
     assert json.loads((out / "edit.json").read_text())["options"]["attribute"] == ["Sole", "Heel"]
 
-    main(["edit", pictures[2], *flags, "--strength", "-1", "--out", tmp_path / "back"])
-    with np.load(tmp_path / "back" / "edit.npz") as found:
-        expected = editor.edit(found["latents"], load("fashion_mnist", "Sole", tmp_path), -1)
-        np.testing.assert_allclose(found["edited"][0], expected.clip(0, 1), atol=1e-4)
+    for given, expected in ((["-1"], (-1, -1)), (["-1", "0.3"], (-1, 0.3))):
+        main(["edit", pictures[2], *flags, "--strength", *given, "--out", tmp_path / "back"])
+        with np.load(tmp_path / "back" / "edit.npz") as found:
+            for i, name in enumerate(("Sole", "Heel")):
+                direction = load("fashion_mnist", name, tmp_path)
+                images = editor.edit(found["latents"], direction, expected[i]).clip(0, 1)
+                np.testing.assert_allclose(found["edited"][i], images, atol=1e-4)
 
 
 def test_edit_by_two_folders(generator, pictures, tmp_path, capsys):
@@ -306,6 +309,11 @@ def test_methods_are_those_of_the_library():
             ["Received: both"],
         ),
         (["edit", "a.png", *MODEL, "--attribute", "A", "--strength", "nan"], ["finite"]),
+        (
+            ["edit", "a.png", *MODEL, "--attribute", "A", "B", "--strength", "1", "2", "3"],
+            ["2 att"],
+        ),
+        (["edit", "a.png", *MODEL, "--attribute", "A", "A"], ["names that differ"]),
         (["project", "a.png", "b.png", *MODEL, "--mask", "m.png"], ["belongs to one image"]),
         (["project", "a.png", *MODEL, "--method", "unet", "--mask", "m.png"], ["takes a mask"]),
     ],

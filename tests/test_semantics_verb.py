@@ -13,6 +13,7 @@ from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
 from experiments.semantics import bench, claims, measures, realism, sections
 from experiments.toolkit.claims import Verdict
+from experiments.toolkit.command_line import with_command
 
 # Measures with known answers
 
@@ -248,6 +249,13 @@ def test_claims_follow_from_the_numbers(folder):
     assert verdict("a shift of h edits") is Verdict.NOT_REPRODUCED
     consistency = {"with_mean": [0.9, 0.79], "adjacent": [0.9]}
     assert verdict("consistency", consistency=consistency) is Verdict.NOT_REPRODUCED
+
+
+def test_a_missing_direction_is_made_by_a_verb():
+    with pytest.raises(FileNotFoundError) as error:
+        de.load_direction("mnist", "Smiling")
+    command = "`python -m experiments.mnist train-direction --attribute Smiling`"
+    assert command in with_command(error.value)
 
 
 def test_wrong_values_are_named(capsys):

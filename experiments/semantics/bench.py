@@ -228,7 +228,7 @@ class Bench:
             found.append(self.cached(f"edits/{key[:16]}.npz", key, compute_part)["pixels"])
         return np.concatenate(found)
 
-    def measure(self, index, name, edited, before=None):
+    def measure(self, index, name, edited, before=None, scored=True):
         """What the instruments say of edited test images.
 
         Args:
@@ -236,6 +236,7 @@ class Bench:
             name: the attribute that they were to get.
             edited: pixels `(n, ...)`.
             before: what they were without the edit; None for the reconstructions.
+            scored: whether realism is among the estimates.
 
         Returns:
             A dict of estimates: `positive`, the share that the judge says have the attribute; `own`
@@ -249,7 +250,6 @@ class Bench:
         logits, logits_before = (judge.logits(self.judge, each) for each in (edited, before))
         change = logits - logits_before
         others = np.abs(np.delete(change, own, axis=1))
-        scores = [realism.score(self.realism, each) for each in (edited, before)]
         moved = self.judge.features(edited) - self.judge.features(before)
         target = self._target(name)
         lengths = np.linalg.norm(moved, axis=1) * np.linalg.norm(target)
@@ -259,8 +259,10 @@ class Bench:
             "others": others.mean(axis=1),
             "s_dir": moved @ target / np.maximum(lengths, 1e-12),
             "lpips": de.lpips(pixels, edited, self.generator.padding),
-            "realism": scores[0] - scores[1],
         }
+        if scored:
+            scores = [realism.score(self.realism, each) for each in (edited, before)]
+            found["realism"] = scores[0] - scores[1]
         if self.identity:
             found["identity"] = self.identity.distance(pixels, edited)
         rows = {key: results.estimate(values) for key, values in found.items()}

@@ -54,7 +54,9 @@ def _errors(bench, name, direction):
     index = bench.without(name)
     before = bench.embedding.reconstruction[index].clip(0, 1)
     edited = bench.edit(index, direction, direction.strength)
-    row, row_before = (bench.measure(index, name, images) for images in (edited, before))
+    row, row_before = (
+        bench.measure(index, name, images, scored=False) for images in (edited, before)
+    )
     found = {
         "judged_positive": row["positive"]["mean"],
         "judged_positive_before": row_before["positive"]["mean"],
