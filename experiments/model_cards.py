@@ -140,7 +140,7 @@ def cards(manifest):
             runs = _runs(budget)
             commands += [f"    {run['command']}" for run in runs if run.get("command")]
             notes += [f"- `{file}`: {run['notes']}" for run in runs if run.get("notes")]
-        blocks += ["\n".join(lines) for lines in (rows, commands, notes)]
+        blocks += ["\n".join(lines) for lines in (rows, dict.fromkeys(commands), notes)]
         if faults:
             blocks += ["Known faults:", "\n".join(f"- {fault}" for fault in faults)]
     return "\n\n".join(filter(None, blocks)) + "\n"
