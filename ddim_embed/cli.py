@@ -1,4 +1,4 @@
-"""The command `ddim-embed`: embeds, interpolates, projects and edits a user's own images.
+"""The command `ddim-embed`: embeds, encodes, interpolates, projects and edits one's own images.
 
 TensorFlow is imported when a command runs, not here: `--help` and a wrong flag answer at once.
 """

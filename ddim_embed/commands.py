@@ -263,6 +263,7 @@ def edit_files(
     embedding = de.embed(generator, pixels, method, seed=seed)
     editor = de.HSpaceEditor(generator)
     rows = {"image": pixels, "reconstruction": embedding.reconstruction}
+    labels = [*rows]
     shares = np.linspace(0, 1, frames)
     strengths = strengths or [direction.strength for direction in directions]
     for direction, strength in zip(directions, strengths, strict=True):
@@ -272,6 +273,7 @@ def edit_files(
         strips = editor.edit(latents, direction, each).clip(0, 1)
         strips = strips.reshape(len(pixels), frames, *pixels.shape[1:])
         rows[direction.name] = strips[:, -1]
+        labels.append(f"{direction.name}\n{strength:g}")
         for i, strip in zip(kept, strips, strict=True):
             name, strip = stems[direction.name][i], crop_padding(strip, padding)
             save_png(outputs, name, np.concatenate([*strip], axis=1))
@@ -287,7 +289,8 @@ def edit_files(
     )
     words = {"files": [*map(str, read)], "mse": embedding.mse.tolist()}
     _save_json(outputs, "edit.json", (notes or {}) | words)
-    _save_grid(outputs, "edit.png", {name: np.clip(row, 0, 1) for name, row in rows.items()})
+    shown = zip(labels, rows.values(), strict=True)
+    _save_grid(outputs, "edit.png", {label: np.clip(row, 0, 1) for label, row in shown})
     print(
         f"{folder}: {', '.join(stems)} of {len(read)} of {len(files)} images, "
         f"mean squared error before the edit {embedding.mse.mean():.5f}"
