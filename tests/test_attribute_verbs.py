@@ -17,7 +17,6 @@ from experiments.autoencoder import (
     attributes,
     code_interpolation,
     detection,
-    judge,
     labelled,
     manipulation,
     neighbours,
@@ -25,7 +24,7 @@ from experiments.autoencoder import (
 from experiments.autoencoder.attribute_verbs import VERBS
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
-from experiments.toolkit import pages, sources
+from experiments.toolkit import judge, pages, sources
 from experiments.toolkit.command_line import UsageError, with_command
 
 CLOTHES = de.load_attributes("fashion_mnist", "test", source="sample", limit=1)[0]
