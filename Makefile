@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint bench versions clean
+.PHONY: demo test lint docs bench versions clean
 
 # Few images, apart from the results of the whole report: two minutes on two cores.
 demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/demo/fashion_mnist/index.html
@@ -18,6 +18,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+# A link, an anchor or a reference that leads nowhere is an error (`strict` in mkdocs.yml).
+docs: $(VENV)/.docs-installed  ## the documentation as a site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 bench: $(VENV)/.bench-installed  ## ours beside plain Keras and PyTorch; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks.run
@@ -39,6 +43,11 @@ versions:  ## make versions PYTHON=python3.13 RESOLUTION=highest: tries them in 
 	cd build/versions && bin/python -c "import tensorflow_datasets"
 	build/versions/bin/uv pip freeze --python build/versions/bin/python | grep -iE "^(tensorflow|keras|numpy|scipy|tyro)"
 	rm -rf build
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mkdocs>=1.6" "mkdocs-material>=9.6" \
+		"mkdocstrings>=1.0" "mkdocstrings-python>=2.0"
+	touch $@
 
 $(VENV)/.bench-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.6"
