@@ -5,9 +5,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test lint docs bench versions clean
 
-# Few images, apart from the results of the whole report: two minutes on two cores.
-demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/demo/fashion_mnist/index.html
-	$(BIN)/python -m experiments.fashion_mnist --images 64 --results results/demo
+# Few images: two minutes on two cores. `make demo IMAGES=1000` takes all that are bundled.
+IMAGES ?= 16
+demo: $(VENV)/.installed  ## all four systems on test images, with the shipped weights: results/demo/index.html
+	$(BIN)/python -m experiments.demo --images $(IMAGES)
 
 # One process more than two cores: most of a test's time is Python, on one core, and some waits. What a file's tests share is
 # made once, so that a file stays in one process; the longest files begin first.
