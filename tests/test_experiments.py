@@ -714,6 +714,32 @@ def test_the_card_of_weights_without_errors_says_so():
     assert other == "| `unet` | 7 | 1 | 2 x 3, 1 s | own | test mse 0.5 (2,000 images) |"
 
 
+def test_the_card_says_each_command_and_note_once():
+    run = {"command": "python -m experiments.own train", "notes": "On two cores."}
+    before = {"steps": 10, "batch_size": 4, "seconds": 3}
+    budget = {"steps": 2, "batch_size": 3, "seconds": 1, "before": before, **run}
+    entry = {"parameters": 7, "size": 1000, "budget": budget, "data": "own", "errors": {}}
+    text = model_cards.cards({"mnist/generator": entry, "mnist/unet": entry})
+    assert text.count(run["command"]) == text.count(run["notes"]) == 1
+    assert f"    {run['command']}    # generator, unet\n" in text
+    assert "- `generator`, `unet`: On two cores." in text
+    for words in ("**Intended use.**", "**Terms.**", "**Known faults.**"):
+        assert text.count(words) == 1
+    text = model_cards.cards({"fashion_mnist/generator": entry})
+    assert "The generator saw 46 images" in text  # of both runs
+
+
+def test_the_card_of_directions_and_of_kinds_that_are_new():
+    entry = {"parameters": 7, "size": 2000, "budget": {}, "errors": {"judged": None, "by": [1, 2]}}
+    strange = entry | {"data": {"with_it": 3, "without": [4, 5]}, "config": {}}
+    direction = entry | {"data": "a|b", "config": {"strength": 0.7}, "errors": {"judged": 0.951234}}
+    text = model_cards.cards({"own/direction_Smiling": direction, "own/strange": strange})
+    rows = text.splitlines()
+    values = "not trained here | with it 3, without 4, 5 | judged -, by 1, 2"
+    assert f"| `strange` | 7 | 2 | {values} |" in rows
+    assert r"| `Smiling` | 0.7 | 2 | a\|b | judged 0.951 |" in rows
+
+
 def test_model_cards_replace_no_file_of_a_user(tmp_path, capsys):
     de.record_weights(
         tmp_path, "own", "conv1", de.build_embedder("conv1", 1), config={"channels": 1}, data="",
