@@ -504,8 +504,13 @@ def test_page_shows_every_figure_and_needs_no_network(fashion):
     assert set(re.findall(r'src="([^"]+)"', text)) == {path.name for path in fashion.glob("*.png")}
     for figure in ("fig01", "fig02", "fig03", "fig15", "fig16", "fig17", "samples"):
         assert len([*fashion.glob(f"{figure}*.png")]) == 1
-    for link in re.findall(r'(?:src|href)="?([^">]+)', text):
+    for link in re.findall(r'(?:src|href)="?([^">#][^">]*)', text):
         assert (fashion / link).is_file()
+    anchors = re.findall(r'href="#([^"]+)"', text)
+    assert anchors == re.findall(r'<h2 id="([^"]+)"', text) and len({*anchors}) == len(anchors) > 7
+    assert len(re.findall(r'<img\s+src="[^"]+" alt="[^"]+"', text)) == text.count("<img")
+    # Table 2 has intervals, as Table 1 has.
+    assert len(re.findall(r"<td>0\.\d+ ± [^<]+</td>", text)) >= len(NETWORKS) + 2
     assert "://" not in text
     assert "python -m experiments.fashion_mnist --smoke" in text
     for network in NETWORKS:
