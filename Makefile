@@ -3,11 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint bench versions clean
+.PHONY: demo test lint docs bench versions clean
 
-# Few images, apart from the results of the whole report: two minutes on two cores.
-demo: $(VENV)/.installed  ## embeds real test images with the shipped weights; see results/demo/fashion_mnist/index.html
-	$(BIN)/python -m experiments.fashion_mnist --images 64 --results results/demo
+# Few images: two minutes on two cores. `make demo IMAGES=1000` takes all that are bundled.
+IMAGES ?= 16
+demo: $(VENV)/.installed  ## all four systems on test images, with the shipped weights: results/demo/index.html
+	$(BIN)/python -m experiments.demo --images $(IMAGES)
 
 # One process more than two cores: most of a test's time is Python, on one core, and some waits. What a file's tests share is
 # made once, so that a file stays in one process; the longest files begin first.
@@ -18,6 +19,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+# A link, an anchor or a reference that leads nowhere is an error (`strict` in mkdocs.yml).
+docs: $(VENV)/.docs-installed  ## the documentation as a site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 bench: $(VENV)/.bench-installed  ## ours beside plain Keras and PyTorch; writes benchmarks/results.json
 	$(BIN)/python -m benchmarks.run
@@ -39,6 +44,11 @@ versions:  ## make versions PYTHON=python3.13 RESOLUTION=highest: tries them in 
 	cd build/versions && bin/python -c "import tensorflow_datasets"
 	build/versions/bin/uv pip freeze --python build/versions/bin/python | grep -iE "^(tensorflow|keras|numpy|scipy|tyro)"
 	rm -rf build
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mkdocs>=1.6" "mkdocs-material>=9.6" \
+		"mkdocstrings>=1.0" "mkdocstrings-python>=2.0"
+	touch $@
 
 $(VENV)/.bench-installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.6"

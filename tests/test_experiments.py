@@ -504,8 +504,13 @@ def test_page_shows_every_figure_and_needs_no_network(fashion):
     assert set(re.findall(r'src="([^"]+)"', text)) == {path.name for path in fashion.glob("*.png")}
     for figure in ("fig01", "fig02", "fig03", "fig15", "fig16", "fig17", "samples"):
         assert len([*fashion.glob(f"{figure}*.png")]) == 1
-    for link in re.findall(r'(?:src|href)="?([^">]+)', text):
+    for link in re.findall(r'(?:src|href)="?([^">#][^">]*)', text):
         assert (fashion / link).is_file()
+    anchors = re.findall(r'href="#([^"]+)"', text)
+    assert anchors == re.findall(r'<h2 id="([^"]+)"', text) and len({*anchors}) == len(anchors) > 7
+    assert len(re.findall(r'<img\s+src="[^"]+" alt="[^"]+"', text)) == text.count("<img")
+    # Table 2 has intervals, as Table 1 has.
+    assert len(re.findall(r"<td>0\.\d+ ± [^<]+</td>", text)) >= len(NETWORKS) + 2
     assert "://" not in text
     assert "python -m experiments.fashion_mnist --smoke" in text
     for network in NETWORKS:
@@ -712,6 +717,32 @@ def test_the_card_of_weights_without_errors_says_so():
     *_, row, other = model_cards.cards({"own/conv1": entry, "own/unet": measured}).splitlines()
     assert row == "| `conv1` | 7 | 1 | 2 x 3, 1 s | own | not measured |"
     assert other == "| `unet` | 7 | 1 | 2 x 3, 1 s | own | test mse 0.5 (2,000 images) |"
+
+
+def test_the_card_says_each_command_and_note_once():
+    run = {"command": "python -m experiments.own train", "notes": "On two cores."}
+    before = {"steps": 10, "batch_size": 4, "seconds": 3}
+    budget = {"steps": 2, "batch_size": 3, "seconds": 1, "before": before, **run}
+    entry = {"parameters": 7, "size": 1000, "budget": budget, "data": "own", "errors": {}}
+    text = model_cards.cards({"mnist/generator": entry, "mnist/unet": entry})
+    assert text.count(run["command"]) == text.count(run["notes"]) == 1
+    assert f"    {run['command']}    # generator, unet\n" in text
+    assert "- `generator`, `unet`: On two cores." in text
+    for words in ("**Intended use.**", "**Terms.**", "**Known faults.**"):
+        assert text.count(words) == 1
+    text = model_cards.cards({"fashion_mnist/generator": entry})
+    assert "The generator saw 46 images" in text  # of both runs
+
+
+def test_the_card_of_directions_and_of_kinds_that_are_new():
+    entry = {"parameters": 7, "size": 2000, "budget": {}, "errors": {"judged": None, "by": [1, 2]}}
+    strange = entry | {"data": {"with_it": 3, "without": [4, 5]}, "config": {}}
+    direction = entry | {"data": "a|b", "config": {"strength": 0.7}, "errors": {"judged": 0.951234}}
+    text = model_cards.cards({"own/direction_Smiling": direction, "own/strange": strange})
+    rows = text.splitlines()
+    values = "not trained here | with it 3, without 4, 5 | judged -, by 1, 2"
+    assert f"| `strange` | 7 | 2 | {values} |" in rows
+    assert r"| `Smiling` | 0.7 | 2 | a\|b | judged 0.951 |" in rows
 
 
 def test_model_cards_replace_no_file_of_a_user(tmp_path, capsys):

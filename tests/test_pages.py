@@ -82,6 +82,13 @@ def test_names_that_are_no_text(outputs):
     assert json.loads((outputs / "a.json").read_text())["command"] == "embed \udcff.png"
 
 
+def test_headings_get_anchors_of_their_own():
+    text, headings = pages.outline("<h2>A &amp; b!</h2><p>x</p><h2>a b</h2><h2>\u00e9</h2>")
+    assert [anchor for anchor, _ in headings] == ["a-b", "a-b-", "section"]
+    assert [str(words) for _, words in headings] == ["A &amp; b!", "a b", "\u00e9"]
+    assert text.startswith('<h2 id="a-b">A &amp; b!</h2><p>x</p><h2 id="a-b-">a b</h2>')
+
+
 def test_what_cannot_be_drawn_does_not_cost_the_results(outputs):
     def draw():
         raise ZeroDivisionError

@@ -71,9 +71,47 @@ def test_table_1_is_the_ledgers():
     (table,) = (rows for rows in tables(text) if "PSNR (dB)" in rows[0])
     assert len(table) == len(measured())  # it shows them all
     check_errors(table, measured())
-    (short,) = tables(README)
-    assert [row["test images"].partition(", ")[0] for row in short] == [*NAMES]
-    check_errors(short, measured())
+
+
+def test_the_readmes_numbers_stand_in_the_ledger_or_in_records():
+    (systems,) = tables(README)
+    assert len(systems) == 4
+    entries = read_manifest(ROOT / "weights").values()
+    recorded = {f"{value:.4f}" for entry in entries for value in entry["errors"].values() if value}
+    numbers = [
+        number
+        for row in systems
+        for number in re.findall(r"\d+\.\d+", f"{row['ours']} {row['paper']}")
+    ]
+    assert len(numbers) >= 8
+    for number in numbers:
+        assert number in recorded or re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", LEDGER), (
+            number
+        )
+    first = systems[0]
+    for dataset in ("fashion_mnist", "celeba"):
+        paper, ours, _, images = measured()["unet", dataset]
+        assert f"{ours:.6f}" in first["ours"] and f"{paper:.6f}" in first["paper"]
+        assert f"{images:,}" in first["ours"]
+
+
+def test_the_errors_of_autoencoders_are_those_of_their_records():
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    (rows,) = (table for table in tables(text) if "own vector" in table[0])
+    entries = {
+        name.partition("/")[0]: entry
+        for name, entry in read_manifest(ROOT / "weights").items()
+        if name.endswith("/autoencoder")
+    }
+    assert {NAMES[row["test images"].partition(", ")[0]] for row in rows} == {*entries}
+    for row in rows:
+        title, _, images = row["test images"].partition(", ")
+        entry = entries[NAMES[title]]
+        errors = entry["errors"]
+        assert images == f"{errors['test_images']:,}"
+        assert row["numbers in the vector"] == str(entry["config"]["semantic_dims"])
+        assert row["own vector"] == f"{errors['test_one_step_mse']:.4f}"
+        assert row["another's vector"] == f"{errors['test_one_step_mse_of_others_vectors']:.4f}"
 
 
 @pytest.mark.parametrize("key", sorted(measured()))
@@ -107,7 +145,7 @@ def test_the_readme_is_short():
 def test_most_code_is_run():
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     total = sum(text.count("```python") for text in texts)
-    assert sum(len(python_blocks(text)) for text in texts) >= total - 4 > 5
+    assert sum(len(python_blocks(text)) for text in texts) >= total - 5 > 5
 
 
 @each_page

@@ -147,7 +147,7 @@ def load_embedder(name: str, network: str, root: str | Path | None = None) -> ke
         ValueError: if the file is not what its record says.
 
     Warns:
-        If it was trained through another generator than the one that is there now.
+        UserWarning: if it was trained through another generator than the one that is there now.
 
     Example:
         >>> generator = de.load_generator("mnist")

@@ -7,8 +7,10 @@ insert is escaped.
 import contextlib
 import dataclasses
 import functools
+import html
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +141,27 @@ def left_out(what):
         print(f"Left out: {what} ({reason})", file=sys.stderr)
 
 
+def outline(text):
+    """Gives the headings `<h2>` of a page anchors.
+
+    Returns its text, and (anchor, heading) of each heading, both as markup.
+    """
+    from markupsafe import Markup
+
+    found = []
+
+    def anchored(match):
+        words = "-".join(re.findall(r"[a-z0-9]+", html.unescape(match[1]).lower()))
+        anchor = words or "section"
+        while anchor in dict(found):  # a heading may come twice
+            anchor += "-"
+        found.append((anchor, Markup(match[1])))
+        return f'<h2 id="{anchor}">{match[1]}</h2>'
+
+    text = re.sub(r"<h2>(.*?)</h2>", anchored, text, flags=re.DOTALL)
+    return Markup(text), found
+
+
 @functools.cache
 def _environment():
     import jinja2
@@ -152,4 +175,5 @@ def _environment():
     )
     indented = functools.partial(json.dumps, indent=2)
     environment.filters |= {"number": number, "interval": interval, "json": indented}
+    environment.filters["outline"] = outline
     return environment

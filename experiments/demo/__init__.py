@@ -1,0 +1,1 @@
+"""A tour of the four systems on a few bundled images."""
