@@ -25,7 +25,7 @@ FLAGS = (
 # Roles of controls, which a screen reader names.
 CONTROLS = {
     "button", "textbox", "slider", "spinbutton", "combobox", "checkbox", "radio", "tab", "link",
-    "progressbar", "progressIndicator", "image", "listbox",
+    "progressbar", "progressIndicator", "listbox",
 }  # fmt: skip
 WAIT = 120  # seconds; machines are busy
 
@@ -156,7 +156,7 @@ class Page:
         self.click(words, "[@role='tab']")
 
     def click(self, words, kind=""):
-        path = f"//button[normalize-space()='{words}']{kind}"
+        path = f"//button[starts-with(normalize-space(), '{words}')]{kind}"  # an arrow may follow
         button = self.until(lambda: self.find(path))[0]
         self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
         button.click()
@@ -168,7 +168,7 @@ class Page:
         self.browser.find_element("css selector", "input[type=file]").send_keys(str(path))
 
     def unnamed(self):
-        """Controls and images that a screen reader has no name for."""
+        """Controls and images that a screen reader has no name for; icons are part of controls."""
         tree = self.browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
         return [
             (node["role"]["value"], node.get("backendDOMNodeId"))
@@ -176,7 +176,7 @@ class Page:
             if not node.get("ignored")
             and node["role"]["value"] in CONTROLS
             and not node.get("name", {}).get("value", "").strip()
-        ]
+        ] + self.find("//img[not(@alt) or @alt='']")
 
     def wider_than_the_window(self):
         return self.browser.execute_script(
