@@ -96,6 +96,7 @@ from .training.autoencoder import AutoencoderNetwork as AutoencoderNetwork
 from .training.denoiser import DiffusionModel as DiffusionModel
 from .training.embedder import EmbedderTrainer as EmbedderTrainer
 from .training.embedder import LatentRegression as LatentRegression
+from .training.encoder import EncoderModel as EncoderModel
 from .training.loop import train as train
 from .training.optimizers import PartwiseAdam as PartwiseAdam
 from .training.pairs import LatentPairs as LatentPairs

@@ -30,6 +30,10 @@ METHODS = (
     "conv1", "conv3_16", "conv3_64", "conv5_128", "unet", "descent", "lbfgs", "gauss_newton",
     "correction", "hybrid", "ddim_inversion", "implicit", "edict", "bdia",
 )  # fmt: skip
+# Those that need no network: the networks were trained on unconditional generators.
+_WITHOUT_NETWORKS = (
+    "implicit", "ddim_inversion", "descent", "lbfgs", "gauss_newton", "edict", "bdia",
+)  # fmt: skip
 _Files = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILES")]]
 
 
@@ -62,7 +66,7 @@ class Command:
         import ddim_embed as de
         from ddim_embed import commands
 
-        generator = de.load_generator(self.model, self.weights, self.num_steps)
+        generator = self.load(de)
         notes = {"command": type(self).__name__.lower(), "options": dataclasses.asdict(self)}
         notes["ddim_embed"] = __version__
         try:
@@ -71,8 +75,12 @@ class Command:
             stop.args = (f"What was done is in {self.out}. The same command begins anew.",)
             raise
 
+    def load(self, de):
+        """Loads the generator, or what else the command needs, from the library `de`."""
+        return de.load_generator(self.model, self.weights, self.num_steps)
+
     def call(self, commands, generator, **options):
-        """Runs a function of the module `commands` with a loaded generator."""
+        """Runs a function of the module `commands` with what was loaded."""
         raise NotImplementedError
 
 
@@ -94,6 +102,29 @@ class Embed(Command):
         _require_files("embed", self.files)
         method = commands.configure(self.method)
         commands.embed_files(generator, self.files, method, self.out, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encode(Command):
+    """Encodes images by a diffusion autoencoder: semantic vectors, latents, reconstructions.
+
+    Attributes:
+        files: images in any usual format; cropped to the central square and resized.
+        method: how latents are found under the vectors; "ddim_inversion" is the published way.
+        out: folder to write to; a file in it that this command did not write is not replaced.
+    """
+
+    files: _Files
+    method: Literal[_WITHOUT_NETWORKS] = "implicit"
+    out: Path = Path("encoded")
+
+    def load(self, de):
+        return de.load_autoencoder(self.model, self.weights, self.num_steps)
+
+    def call(self, commands, generator, **options):
+        _require_files("encode", self.files)
+        method = commands.configure(self.method)
+        commands.encode_files(generator, self.files, method, self.out, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -226,7 +257,8 @@ class Explore:
 
 
 COMMANDS = {
-    kind.__name__.lower(): kind for kind in (Embed, Sample, Interpolate, Project, List, Explore)
+    kind.__name__.lower(): kind
+    for kind in (Embed, Encode, Sample, Interpolate, Project, List, Explore)
 }
 
 

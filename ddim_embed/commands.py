@@ -74,8 +74,11 @@ def _size(path):
         return ImageOps.exif_transpose(picture).size
 
 
-def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None):
+def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None, encoder=None):
     """Embeds image files; writes `latents.npz`, a PNG per image, `errors.csv` and `embed.json`.
+
+    With an `encoder`, a function from pixels to semantic vectors, the generator is that of an
+    autoencoder; the latents are those under the vectors, `semantic` in the same file.
 
     The latents of a coupled method come with their `partner`: its reconstruction and error are of
     the pair, and `single_mse` is the error of the latents alone. A file that cannot be read, or
@@ -101,8 +104,9 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
     skipped = {path for path, _ in problems}
     names = [name for path, name in zip(files, names, strict=True) if path not in skipped]
     parts, errors = [], [""] * len(read)
+    semantic = None if encoder is None else encoder(pixels)
     try:
-        for embedding in _embed_in_batches(generator, pixels, method, seed, mask):
+        for embedding in _embed_in_batches(generator, pixels, method, seed, mask, semantic):
             start = sum(len(part.mse) for part in parts)
             parts.append(embedding)
             for i, image in enumerate(crop_padding(embedding.reconstruction, padding), start):
@@ -118,6 +122,8 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
             arrays = {"latents": embedding.latents, "files": np.array([*map(str, read[done])])}
             if embedding.partner is not None:
                 arrays["partner"] = embedding.partner
+            if semantic is not None:
+                arrays["semantic"] = semantic[done]
             _save_npz(outputs, "latents.npz", **arrays)
             columns = map(str, read[done]), names[done], errors[done]
             rows = _rows(columns, pixels[done], embedding, padding, mask)
@@ -131,7 +137,7 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
     return pixels, embedding
 
 
-def _embed_in_batches(generator, pixels, method, seed, mask):
+def _embed_in_batches(generator, pixels, method, seed, mask, semantic):
     """Yields an `Embedding` of each batch; together they are what `de.embed` returns of all."""
     latents = method.initial_latents(generator, len(pixels), seed) if method.refines else None
     for start in range(0, len(pixels), method.batch_size):
@@ -139,7 +145,19 @@ def _embed_in_batches(generator, pixels, method, seed, mask):
         own, first, free = (
             None if values is None else values[batch] for values in (pixels, latents, mask)
         )
-        yield de.embed(generator, own, method, seed=seed, latents=first, mask=free)
+        bound = generator if semantic is None else generator.given(semantic[batch])
+        yield de.embed(bound, own, method, seed=seed, latents=first, mask=free)
+
+
+def encode_files(autoencoder, files, method, folder, seed=0, notes=None):
+    """As `embed_files`, into codes of an autoencoder: semantic vectors, and latents under them."""
+
+    def encoder(pixels):
+        return autoencoder.encode(pixels).semantic
+
+    return embed_files(
+        autoencoder.generator, files, method, folder, seed, notes=notes, encoder=encoder
+    )
 
 
 def project_files(generator, files, method, folder, seed=0, mask=None, notes=None):

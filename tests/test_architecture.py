@@ -31,6 +31,7 @@ from ddim_embed.networks import (
 from ddim_embed.networks import blocks as layers
 from ddim_embed.training import autoencoder as autoencoder_training
 from ddim_embed.training import denoiser as diffusion
+from ddim_embed.training import encoder as encoder_training
 from ddim_embed.training import prior as prior_training
 
 ROOT = Path(ddim_embed.__file__).resolve().parent.parent
@@ -151,6 +152,14 @@ SERIALISABLE = {
             autoencoder_training.AutoencoderNetwork(make_encoder(), make_decoder()), ema=0.5
         ),
         [IMAGES, VARIANCES, IMAGES[::-1].copy()],
+    ),
+    encoder_training.PrincipalComponents: (
+        lambda: encoder_training.PrincipalComponents((4, 4, 8), 3),
+        IMAGES,
+    ),
+    encoder_training.EncoderModel: (
+        lambda: encoder_training.EncoderModel(make_encoder(), layers.Normalizer(8), (4, 4, 8)),
+        IMAGES,
     ),
     autoencoder.Autoencoder: (
         lambda: autoencoder.Autoencoder(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import set_random_weights
 from PIL import Image
 
 import ddim_embed as de
@@ -75,6 +76,26 @@ def test_embed(generator, pictures, tmp_path, capsys):
     np.testing.assert_allclose(saved, decoded, atol=0.6 / 255)  # rounded to 8 bits
     notes = json.loads((out / "embed.json").read_text())
     assert notes["command"] == "embed" and notes["options"]["method"] == "conv3_16"
+
+
+def test_encode(pictures, tmp_path, monkeypatch):
+    autoencoder = de.build_autoencoder(
+        (32, 32, 1), (4, 8), 1, semantic_dims=3, num_steps=2, padding=2
+    )
+    autoencoder = set_random_weights(autoencoder)
+    monkeypatch.setattr(de, "load_autoencoder", lambda name, root, num_steps: autoencoder)
+    out = tmp_path / "out"
+    main(["encode", *pictures, *MODEL, "--out", out])
+
+    pixels, _, _ = de.read_image_files(pictures, autoencoder.image_shape, autoencoder.padding)
+    code = autoencoder.encode(pixels, method="implicit")
+    with np.load(out / "latents.npz") as found:
+        np.testing.assert_allclose(found["semantic"], code.semantic, atol=1e-5)  # float32
+        np.testing.assert_allclose(found["latents"], code.latents, atol=1e-3)
+    with open(out / "errors.csv", newline="") as file:
+        mse = [float(row["mse"]) for row in list(csv.DictReader(file))[:3]]
+    np.testing.assert_allclose(mse, code.embedding.mse, rtol=0.05, atol=1e-9)
+    assert json.loads((out / "embed.json").read_text())["command"] == "encode"
 
 
 def test_embed_replaces_no_file_that_it_reads(pictures, capsys):
@@ -213,6 +234,8 @@ def test_methods_are_those_of_the_library():
         (["embde"], ["embde", "interpolate"]),
         (["embed", "a.png"], ["--model"]),
         (["embed", *MODEL], ["needs at least one image"]),
+        (["encode", *MODEL], ["needs at least one image"]),
+        (["encode", "a.png", *MODEL, "--method", "unet"], ["unet", "implicit"]),
         (["embed", "a.png", *MODEL, "--method", "vae"], ["vae", "hybrid"]),
         (["embed", "a.png", "--model", "../x"], ["--model must be a name", "../x"]),
         (["embed", "a.png", *MODEL[:2], "--num-steps", "0"], ["--num-steps must be at least 1"]),
@@ -255,6 +278,7 @@ def test_what_does_not_fit_into_memory_is_refused(generator, capsys, tmp_path):
     [
         (["embed", "no.png", *MODEL], "None of the 1 files can be read"),
         (["embed", "no.png", "--model", "cats"], "No weights `cats/generator`"),
+        (["encode", "no.png", "--model", "cifar10"], "No weights `cifar10/autoencoder`"),
         (["sample", *MODEL, "--weights", "nowhere"], "nowhere, which has: none"),
         (["interpolate", "no.png", "no.png", *MODEL], "no.png: no such file"),
         (["project", "no.png", *MODEL, "--mask", "m.png"], "no.png: no such file"),

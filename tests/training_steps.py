@@ -118,6 +118,18 @@ def make_autoencoder():
     return model
 
 
+def make_encoder_model():
+    """A semantic encoder that learns principal components, of which the deviations differ."""
+    encoder = de.SemanticEncoder(channels=1, widths=(4, 8), block_depth=1, dims=3, image_size=8)
+    set_weights(encoder, seed=4)
+    model = de.EncoderModel(encoder, de.build_generator((8, 8, 1), (4,)).normalizer, (8, 8, 1))
+    model.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
+    components = np.random.default_rng(3).normal(size=(64, 3)) / 8
+    model.principal.set_weights([np.zeros(64), components, np.array([3.0, 1.0, 0.5])])
+    model.compile(keras.optimizers.Adam(1e-4, global_clipnorm=1.0))
+    return model
+
+
 def runs():
     """Name -> function that makes a compiled model."""
     made = {
@@ -135,6 +147,7 @@ def runs():
         )
     made["prior"] = make_prior_model
     made["autoencoder"] = make_autoencoder
+    made["encoder"] = make_encoder_model
     made["embedder/loop"] = lambda: make_trainer("conv3_16", remat=True)
     made["embedder/from_scratch"] = lambda: make_trainer("unet", adapt_statistics=True)
     made["delta"] = make_delta_trainer

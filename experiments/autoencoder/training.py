@@ -54,6 +54,8 @@ def train_autoencoder(verb):
             part.encoder.set_weights(recorded.encoder.get_weights())
             part.decoder.set_weights(recorded.generator.network.get_weights())
         model.normalizer.set_weights(recorded.generator.normalizer.get_weights())
+    elif verb.encoder_steps:
+        before |= start_encoder(verb, model, key)
     rate = warmup_cosine(config.learning_rate, config.train_steps)
     model.compile(PartwiseAdam(rate, slow, verb.trunk_rate, global_clipnorm=1.0))
     test = sources.load(config, "test", limit=config.images)  # fails now rather than after hours
@@ -86,12 +88,32 @@ def train_autoencoder(verb):
     return runs.record(config, "autoencoder", autoencoder, sizes, budget, errors, folder)
 
 
+def start_encoder(verb, model, key):
+    """Trains the encoder of a model alone, resumable; returns what to record of it."""
+    config, encoder = verb.config, model.network.encoder
+    start = de.EncoderModel(encoder, model.normalizer, config.image_shape)
+    start.adapt(sources.load(config, "train", limit=_ADAPTED_IMAGES), config.seed)
+    rate = warmup_cosine(verb.encoder_rate, verb.encoder_steps)
+    start.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
+    history = runs.run(
+        config,
+        start,
+        lambda step: sources.stream(config, config.batch_size, step),
+        verb.encoder_steps,
+        config.run_folder / "autoencoder-encoder",
+        identity=f"{key}, encoder {encoder.get_config()['widths']}",
+        description="encoder",
+    )
+    model.ema_network.encoder.set_weights(encoder.get_weights())
+    return {"encoder_steps": verb.encoder_steps, "encoder_seconds": history[-1]["seconds"]}
+
+
 def autoencoder_network(verb, generator):
     """Returns the networks that the verb trains, at the start of the training."""
     config, policy = verb.config, dtype_policy(verb.config.precision)
     encoder = de.SemanticEncoder(
         config.channels,
-        (*config.widths, config.widths[-1]),
+        verb.encoder_widths or (*config.widths, config.widths[-1]),
         verb.encoder_depth,
         config.semantic_dims,
         config.image_size,

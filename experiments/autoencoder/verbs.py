@@ -22,6 +22,12 @@ class TrainAutoencoder(Verb):
         trunk_rate: with a generator, the learning rate of its weights in proportion to that of the
             encoder and of the modulations.
         encoder_depth: blocks at each level of the encoder.
+        encoder_widths: channels at each level of the encoder; None for --widths and the last of
+            them once more. The last must not be below --semantic-dims: all that the vector tells
+            are means of so many features.
+        encoder_steps: steps in which the encoder alone learns the principal components of the
+            images, before it is trained with the decoder; see `EncoderModel`. 0 for none.
+        encoder_rate: the highest learning rate in these steps.
         emphasis: how much oftener than others the noisiest images are seen; see `AutoencoderModel`.
     """
 
@@ -29,10 +35,14 @@ class TrainAutoencoder(Verb):
     after_interrupt: ClassVar = _RESUMES
     one_core_per_operation: ClassVar = False
     smoke_networks: ClassVar = ()
+    tiny: ClassVar = {"encoder_steps": 2}
 
     start: Literal["generator", "nothing"] = "generator"
     trunk_rate: float = 0.2
     encoder_depth: int = 1
+    encoder_widths: tuple[int, ...] | None = None
+    encoder_steps: int = 2_000
+    encoder_rate: float = 2e-3
     emphasis: float = 3.0
 
     @property
@@ -43,8 +53,10 @@ class TrainAutoencoder(Verb):
 
     def check(self):
         super().check()
-        require_positive(self, "trunk_rate", "emphasis")
-        require_at_least(self, encoder_depth=1)
+        require_positive(self, "trunk_rate", "emphasis", "encoder_rate")
+        require_at_least(self, encoder_depth=1, encoder_steps=0)
+        if self.encoder_widths is not None:
+            require(self, "encoder_widths", min(self.encoder_widths, default=0) > 0, "positive")
 
     def run(self):
         from experiments.autoencoder import training
