@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import time
 
 import pytest
@@ -70,6 +71,19 @@ class TestUsers:
         path.write_text("no image")
         with pytest.raises(Exception, match=r"notes\.txt cannot be used: not an image"):
             users[0].predict(MODEL, handle_file(path), api_name="/take_file_image")
+
+
+def test_a_port_that_is_taken(tmp_path):
+    record_autoencoder(tmp_path)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with (
+            pytest.raises(OSError, match=f"port {port} .*--port 0"),
+            served(Models(tmp_path), port=port),
+        ):
+            pass
 
 
 class TestCommand:

@@ -94,6 +94,15 @@ def served(models: Models, host: str = "127.0.0.1", port: int = 7860, browser: b
     with tempfile.TemporaryDirectory(prefix="ddim-embed-explore-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = build_page(models, Path(folder))
+        address = _launch(blocks, host, port, browser)
+        try:
+            yield address
+        finally:
+            blocks.close(verbose=False)
+
+
+def _launch(blocks, host, port, browser):
+    try:
         _, address, _ = blocks.launch(
             server_name=host,
             server_port=port or None,
@@ -115,7 +124,8 @@ def served(models: Models, host: str = "127.0.0.1", port: int = 7860, browser: b
             css=_STYLE,
             quiet=True,
         )
-        try:
-            yield address
-        finally:
-            blocks.close(verbose=False)
+    except OSError as error:
+        raise OSError(
+            f"The page cannot listen on port {port} of {host}. --port 0 finds one that is free."
+        ) from error
+    return address
