@@ -1,6 +1,7 @@
 """The explorer's page: two users at once, and a real browser at two widths."""
 
 import json
+import re
 import shutil
 import socket
 import time
@@ -160,7 +161,7 @@ class Page:
             if found := what():
                 return found
             time.sleep(0.1)
-        raise AssertionError(self.browser.find_element("tag name", "body").text[-2000:])
+        raise AssertionError(self.text()[-2000:])
 
     def find(self, path):
         found = self.browser.find_elements("xpath", path)
@@ -175,8 +176,11 @@ class Page:
         self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
         button.click()
 
+    def text(self):
+        return self.browser.find_element("tag name", "body").text
+
     def shows(self, words):
-        return words in self.browser.find_element("tag name", "body").text
+        return words in self.text()
 
     def drop(self, path):
         self.browser.find_element("css selector", "input[type=file]").send_keys(str(path))
@@ -215,7 +219,7 @@ def page(request, chrome, address):
     return Page(chrome, address, request.param)
 
 
-PANELS = ("Between two", "Draw over", "Attributes", "Cloud")
+PANELS = ("Between", "Repair", "Attributes", "Cloud")
 
 
 def test_an_image_is_embedded_in_a_browser(page, address, tmp_path):
@@ -234,7 +238,7 @@ def test_an_image_is_embedded_in_a_browser(page, address, tmp_path):
     page.click("Embed")
     page.until(lambda: page.shows("Mean squared error"))
     page.click("Refine")
-    page.until(lambda: page.find("//progress"))
+    page.until(lambda: re.search(r"Rounds: [1-9]", page.text()))
     page.click("Stop")
     page.until(lambda: page.shows("Stopped."))
     page.click("Python that does the same")

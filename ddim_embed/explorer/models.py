@@ -51,6 +51,7 @@ class Models:
         others = [name for name in de.METHODS if name not in (*NETWORKS, *_COUPLED)]
         if "unet" not in ships:
             others.remove("hybrid")
+        others.sort(key=lambda name: name != "implicit")  # the quickest of them first
         return [*ships, *others]
 
     def method(self, name: str) -> tuple[object, str]:

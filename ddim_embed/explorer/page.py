@@ -16,6 +16,8 @@ MAX_FILE_SIZE = "64mb"
 _HOUR = 3600
 _STYLE = """
 .pixels img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }
+/* All tabs fit into a narrow window: gradio's menu for others has no name. */
+@media (max-width: 500px) { button[role="tab"] { padding: 0 7px !important; font-size: 13px; } }
 .progress progress { width: 100%; height: 1.2em; }
 """
 
@@ -57,9 +59,9 @@ def build_page(models: Models, folder: Path) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Latents"):
                 embedding.build(page, chooser.picture, work, method)
-            with gr.Tab("Between two"):
+            with gr.Tab("Between"):
                 interpolation.build(page, work)
-            with gr.Tab("Draw over"):
+            with gr.Tab("Repair"):
                 repair.build(page, work)
             with gr.Tab("Attributes"):
                 attributes.build(page, work)
