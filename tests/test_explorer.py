@@ -182,6 +182,8 @@ class TestPictures:
         Image.fromarray(image).save(memory, "png")
         found = pictures.read_drawing(models.generator(MODEL), memory).pixels[0, ..., 0]
         assert found.min() == found[5, 6] == 1  # what is transparent is white, too
+        negative = pictures.read_drawing(models.generator(MODEL), memory, negative=True)
+        np.testing.assert_allclose(negative.pixels[0, ..., 0], 1 - found, atol=1e-6)
         mask = pictures.read_strokes(models.generator(MODEL), [memory])[0]
         expected = np.zeros((16, 16), bool)
         expected[4:8, 4:12] = True

@@ -153,6 +153,9 @@ def choose_image(page: Page, label: str, resets: tuple = ()) -> Chooser:
                 file = gr.File(label=f"{label}: drop a file here, or click", height=120)
             with gr.Tab("Draw"):
                 canvas = drawing(f"{label}: draw", canvas_size=(256, 256), fixed_canvas=True)
+                negative = gr.Checkbox(
+                    _is_grey(models, first), label=f"{label}: exchange black and white"
+                )
                 draw = gr.Button(f"{label}: take this drawing")
         with gr.Column(scale=1, min_width=200):
             shown = image(label)
@@ -172,14 +175,16 @@ def choose_image(page: Page, label: str, resets: tuple = ()) -> Chooser:
         return chosen(pictures.read_file(models.generator(model), path))
 
     @guarded
-    def take_drawing(model, drawn):
+    def take_drawing(model, drawn, negative):
         if not drawn or drawn["composite"] is None:
             raise ValueError("Draw something first.")
-        return chosen(pictures.read_drawing(models.generator(model), opened(drawn["composite"])))
+        file, generator = opened(drawn["composite"]), models.generator(model)
+        return chosen(pictures.read_drawing(generator, file, negative=negative))
 
     def reset(model):
         return [
             gr.Slider(maximum=pictures.count_samples(model), value=1),
+            _is_grey(models, model),
             *[None for _ in outputs],
         ]
 
@@ -188,6 +193,11 @@ def choose_image(page: Page, label: str, resets: tuple = ()) -> Chooser:
     take.click(*sampling, api_name=f"take_sample_{name}")
     number.release(*sampling, **hidden)
     file.upload(take_file, [page.model, file], outputs, api_name=f"take_file_{name}")
-    draw.click(take_drawing, [page.model, canvas], outputs, **hidden)
-    page.model.change(reset, page.model, [number, *outputs], **hidden)
+    draw.click(take_drawing, [page.model, canvas, negative], outputs, **hidden)
+    page.model.change(reset, page.model, [number, negative, *outputs], **hidden)
     return Chooser(picture, shown)
+
+
+def _is_grey(models, model):
+    """Whether images are grey: those of the shipped data sets are white on black."""
+    return models.generator(model).image_shape[-1] == 1

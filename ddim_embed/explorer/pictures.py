@@ -106,8 +106,16 @@ def _reading(file):
     return f"{{0}}, _, _ = de.read_image_files([{file}], generator.image_shape, generator.padding)"
 
 
-def read_drawing(generator: de.Generator, file, name: str = "drawing") -> Picture:
+def read_drawing(
+    generator: de.Generator, file, name: str = "drawing", negative: bool = False
+) -> Picture:
     """A drawing: what an editor of images sends, a path or a binary file.
+
+    Args:
+        generator: of the image.
+        file: the drawing.
+        name: what it is called.
+        negative: whether black becomes white, and white black.
 
     Raises:
         ValueError: as `read_file`.
@@ -118,6 +126,7 @@ def read_drawing(generator: de.Generator, file, name: str = "drawing") -> Pictur
     images, _, problems = read_many([file], lambda each: read_picture(each, content), content, 1)
     if problems:
         raise ValueError(f"The drawing cannot be used: {problems[0][1]}.")
+    images = 255 - images if negative else images
     pixels = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     pixels = pixels.astype(np.float32) / np.float32(255)
     return Picture(pixels, _reading(repr(f"{name}.png")), name)
