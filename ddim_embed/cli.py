@@ -1,11 +1,14 @@
-"""The command `ddim-embed`: embeds, encodes, interpolates, projects and edits one's own images.
+"""The command `ddim-embed`: embeds, encodes, interpolates, projects, edits; a page to do so.
 
 TensorFlow is imported when a command runs, not here: `--help` and a wrong flag answer at once.
 """
 
+import contextlib
 import dataclasses
+import importlib.util
 import math
 import re
+import threading
 from pathlib import Path
 from typing import Annotated, Literal, Union
 
@@ -291,9 +294,45 @@ class List:
         print(f"\nmethods: {', '.join(METHODS)}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Explore:
+    """Opens a page in the browser: embed, refine, interpolate, repair and edit images.
+
+    Attributes:
+        weights: folder of weights; None for those of the package.
+        num_steps: sampler steps.
+        host: address to listen on; the default is reached from this computer alone.
+        port: to listen on; 0 for the first that is free from 7860 on.
+        browser: whether to open the browser.
+    """
+
+    weights: Path | None = None
+    num_steps: int = 10
+    host: str = "127.0.0.1"
+    port: int = 7860
+    browser: bool = True
+
+    def run(self):
+        """Serves the page until Ctrl-C."""
+        if not 0 <= self.port < 2**16:
+            raise UsageError(f"--port must be from 0 to 65535. Received: {self.port}")
+        if not 1 <= self.num_steps <= 1000:
+            raise UsageError(f"--num-steps must be from 1 to 1000. Received: {self.num_steps}")
+        if importlib.util.find_spec("gradio") is None:
+            raise UsageError("`explore` needs gradio: pip install 'ddim-embed[explore]'")
+        from ddim_embed.explorer.models import Models
+        from ddim_embed.explorer.page import served
+
+        models = Models(self.weights, self.num_steps)
+        with served(models, self.host, self.port, self.browser) as address:
+            print(f"The page is at {address} until Ctrl-C.", flush=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
+
+
 COMMANDS = {
     kind.__name__.lower(): kind
-    for kind in (Embed, Encode, Sample, Interpolate, Project, Edit, List)
+    for kind in (Embed, Encode, Sample, Interpolate, Project, Edit, List, Explore)
 }
 
 

@@ -2,15 +2,16 @@
 
 import functools
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from conftest import assert_close
 
 import ddim_embed as de
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
 def code(name, **replaced):
@@ -64,28 +65,69 @@ def test_embed_an_image_of_ones_own(started, tmp_path):
     assert own.sum() == 28 * 28  # framed as the generator's own images are
 
 
-def test_train(tmp_path, monkeypatch):
+def test_shape(started):
+    names = {}
+    exec(code("shape.ipynb", size=("MEMBERS, STEPS = 12, 20", "MEMBERS, STEPS = 6, 2")), names)
+    assert names["spread"].distance > 1 and len(names["members"].mse) == 6
+    assert names["cloud"].explained_variance_ratio_.sum() == pytest.approx(1)
+
+
+def test_autoencoder(started):
+    names = {}
+    exec(code("autoencoder.ipynb", limit=("EXAMPLES = 300", "EXAMPLES = 60")), names)
+    assert names["code"].embedding.mse.mean() < 0.01
+    assert names["strip"].shape == (6, 32, 32, 1)
+    np.testing.assert_allclose(names["strip"][2], names["decoded"][1], atol=2e-3)  # strength 0
+
+
+def test_editing(started):
+    names = {}
+    exec(code("editing.ipynb", limit=("EXAMPLES = 300", "EXAMPLES = 60")), names)
+    before = names["generator"].decode(names["latents"]).numpy()
+    for strip in names["strips"]:
+        np.testing.assert_allclose(strip[2], before[0], atol=2e-3)  # strength 0
+        assert np.abs(strip[-1] - strip[2]).max() > 0.1
+
+
+def test_train(started, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shown = []
+    names = {}
     text = code(
         "train.ipynb",
-        flags=('"--results", "results"]', '"--results", "results", "--smoke"]'),
-        folder=("results/fashion_mnist", "results/fashion_mnist-smoke"),
-        images=('"--images", "1000", ', ""),
-        steps=('"--train-steps", "20000", ', ""),
+        images=('source="sample")', 'source="sample", limit=32)'),
+        epochs=("\nEPOCHS = 20", "\nEPOCHS = 1"),
+        more=("EMBEDDER_EPOCHS = 3", "EMBEDDER_EPOCHS = 1"),
+        steps=("padding=2, num_steps=5", "padding=2, num_steps=2"),
+        batch=("batch_size=50, epochs=EPOCHS", "batch_size=16, epochs=EPOCHS"),
+        size=("widths=(16, 32, 48)", "widths=(4, 8)"),
     )
-    module = SimpleNamespace(Image=str, display=shown.append, version_info=(9, 0))
-    monkeypatch.setitem(sys.modules, "IPython", module)
-    monkeypatch.setitem(sys.modules, "IPython.display", module)
-    exec(text, {})
-    # A smoke run leaves the folders that are named for what is real alone.
-    assert (tmp_path / "my_weights" / "smoke" / "fashion_mnist" / "generator.json").exists()
-    assert [path.name for path in (tmp_path / "my_weights").iterdir()] == ["smoke"]
-    assert len(shown) >= 5
+    exec(text, names)
+    assert (tmp_path / "my_weights" / "small_fashion" / "generator.json").exists()
+    assert names["best"].mse.mean() <= names["found"].mse.mean()
+    loaded, made = names["again"], names["generator"]
+    assert_close(
+        loaded.sample(2), made.with_steps(loaded.num_steps).sample(2), rtol=0.05
+    )  # float16
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.name)
-def test_no_output_is_kept(path):
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_outputs_are_those_of_one_run(path):
+    """From top to bottom, without an error, small, and with text or an image where one is due."""
     contents = json.loads(path.read_text(encoding="utf-8"))
     assert contents["nbformat"] == 4
-    assert all(not c["outputs"] for c in contents["cells"] if c["cell_type"] == "code")
+    cells = [cell for cell in contents["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} <= {
+        "stream", "display_data", "execute_result",
+    }  # fmt: skip
+    images = sum("image/png" in output.get("data", {}) for output in outputs)
+    drawn = sum("de.image_grid(" in "".join(cell["source"]) for cell in cells)
+    assert images == drawn > 0
+    assert path.stat().st_size < 300_000
+
+
+def test_they_need_the_package_alone():
+    """`pip install` brings no `experiments`."""
+    for path in NOTEBOOKS:
+        assert "experiments import" not in path.read_text(encoding="utf-8")

@@ -173,7 +173,8 @@ def test_commands_exist(page, monkeypatch):
     ran = []
     monkeypatch.setattr(cli, "import_tensorflow", lambda: None)
     monkeypatch.setattr(cli.Command, "run", lambda self: ran.append(self))
-    monkeypatch.setattr(cli.List, "run", lambda self: ran.append(self))
+    for kind in (cli.List, cli.Explore):
+        monkeypatch.setattr(kind, "run", lambda self: ran.append(self))
     makefile = (ROOT / "Makefile").read_text()
     text = re.sub(r"```python.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     lines = re.findall(r"^    (?:KERAS_BACKEND=\w+ )?(\S.*)$", text, re.MULTILINE)
