@@ -25,6 +25,8 @@ def make(piece, size, batch, precision, num_steps=NUM_STEPS, remat=False):
         )
         generator = _generator(size, precision, num_steps)
         return _train_step(de.EmbedderTrainer(embedder, generator, remat=remat), pixels)
+    if piece == "edit":
+        return _edit(size, batch, precision)
     generator, latents, function = make_function(piece, size, batch, precision)
     if piece == "decode":
         return lambda: generator.decode(latents).numpy()  # as users call it
@@ -50,6 +52,15 @@ def make_function(piece, size, batch, precision):
         return tape.gradient(loss, latents)
 
     return generator, latents, tf.function(gradient, autograph=False)
+
+
+def _edit(size, batch, precision):
+    """An edit through h, of all steps: `benchmarks.editing` compares it with a decode."""
+    generator = _generator(size, precision, NUM_STEPS)
+    editor, latents = de.HSpaceEditor(generator), generator.latents(batch)
+    shifts = np.random.default_rng(0).normal(size=(NUM_STEPS, *editor.h_shape))
+    direction = de.SemanticDirection(shifts, generator.denoiser_fingerprint())
+    return lambda: editor.edit(latents, direction)
 
 
 def _generator(size, precision, num_steps):

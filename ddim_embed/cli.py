@@ -1,9 +1,10 @@
-"""The command `ddim-embed`: embeds, interpolates and projects a user's own images.
+"""The command `ddim-embed`: embeds, encodes, interpolates, projects and edits one's own images.
 
 TensorFlow is imported when a command runs, not here: `--help` and a wrong flag answer at once.
 """
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Union
@@ -26,6 +27,12 @@ from ddim_embed.version import __version__
 METHODS = (
     "conv1", "conv3_16", "conv3_64", "conv5_128", "unet", "descent", "lbfgs", "gauss_newton",
     "correction", "hybrid", "ddim_inversion", "implicit", "edict", "bdia",
+)  # fmt: skip
+# What the names of recorded directions begin with.
+_DIRECTION = "direction_"
+# Those that need no network: the networks were trained on unconditional generators.
+_WITHOUT_NETWORKS = (
+    "implicit", "ddim_inversion", "descent", "lbfgs", "gauss_newton", "edict", "bdia",
 )  # fmt: skip
 _Files = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILES")]]
 
@@ -59,7 +66,7 @@ class Command:
         import ddim_embed as de
         from ddim_embed import commands
 
-        generator = de.load_generator(self.model, self.weights, self.num_steps)
+        generator = self.load(de)
         notes = {"command": type(self).__name__.lower(), "options": dataclasses.asdict(self)}
         notes["ddim_embed"] = __version__
         try:
@@ -68,8 +75,12 @@ class Command:
             stop.args = (f"What was done is in {self.out}. The same command begins anew.",)
             raise
 
+    def load(self, de):
+        """Loads the generator, or what else the command needs, from the library `de`."""
+        return de.load_generator(self.model, self.weights, self.num_steps)
+
     def call(self, commands, generator, **options):
-        """Runs a function of the module `commands` with a loaded generator."""
+        """Runs a function of the module `commands` with what was loaded."""
         raise NotImplementedError
 
 
@@ -91,6 +102,29 @@ class Embed(Command):
         _require_files("embed", self.files)
         method = commands.configure(self.method)
         commands.embed_files(generator, self.files, method, self.out, **options)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encode(Command):
+    """Encodes images by a diffusion autoencoder: semantic vectors, latents, reconstructions.
+
+    Attributes:
+        files: images in any usual format; cropped to the central square and resized.
+        method: how latents are found under the vectors; "ddim_inversion" is the published way.
+        out: folder to write to; a file in it that this command did not write is not replaced.
+    """
+
+    files: _Files
+    method: Literal[_WITHOUT_NETWORKS] = "implicit"
+    out: Path = Path("encoded")
+
+    def load(self, de):
+        return de.load_autoencoder(self.model, self.weights, self.num_steps)
+
+    def call(self, commands, generator, **options):
+        _require_files("encode", self.files)
+        method = commands.configure(self.method)
+        commands.encode_files(generator, self.files, method, self.out, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,9 +188,74 @@ class Project(Command):
         commands.project_files(generator, self.files, method, self.out, mask=self.mask, **options)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Edit(Command):
+    """Changes what images show, such as a smile: strips, animations, arrays.
+
+    Directions of h, the bottleneck of the U-Net (Kwon et al. 2023): shipped ones by --attribute, or
+    one from your own images by --positive and --negative, which should differ in one thing.
+
+    Attributes:
+        files: images in any usual format; cropped to the central square and resized. A face should
+            fill them as those of CelebA do.
+        model: name of the generator.
+        attribute: names of directions; `ddim-embed list` shows all.
+        positive: folder of images that have what is to be added.
+        negative: folder of images that lack it.
+        strength: how much, of each attribute or of all; none for the strength of each direction,
+            at which faces stay faces. A negative one takes the attribute away.
+        method: how latents are found.
+        frames: images from none of the edit to all of it.
+        out: folder to write to; a file in it that this command did not write is not replaced.
+    """
+
+    files: _Files
+    model: str = "celeba"
+    attribute: tuple[str, ...] = ()
+    positive: Path | None = None
+    negative: Path | None = None
+    strength: tuple[float, ...] = ()
+    method: Literal[METHODS] = "unet"
+    frames: int = 5
+    out: Path = Path("edited")
+
+    def call(self, commands, generator, **options):
+        _require_files("edit", self.files, self.model)
+        if (self.positive is None) != (self.negative is None):
+            raise UsageError("--positive and --negative must be given together.")
+        if bool(self.attribute) == (self.positive is not None):
+            raise UsageError(
+                "`edit` needs --attribute NAME, or --positive FOLDER and --negative FOLDER. "
+                f"Received: {'both' if self.attribute else 'neither'}"
+            )
+        if not all(map(math.isfinite, self.strength)):
+            raise UsageError(f"--strength must be finite numbers. Received: {self.strength}")
+        count = max(1, len(self.attribute))
+        if len(self.strength) not in (0, 1, count):
+            raise UsageError(
+                f"--strength must be one number, or one for each of {count} attributes. "
+                f"Received: {len(self.strength)}"
+            )
+        method = commands.configure(self.method)
+        if len({*self.attribute}) < len(self.attribute):
+            raise UsageError(f"--attribute must be names that differ. Received: {self.attribute}")
+        if self.attribute:
+            directions = commands.shipped_directions(
+                generator, self.model, self.attribute, self.weights
+            )
+        else:
+            directions = [
+                commands.own_direction(generator, self.positive, self.negative, options["seed"])
+            ]
+        commands.edit_files(
+            generator, self.files, directions, method, self.out,
+            self.strength * (count if len(self.strength) == 1 else 1), self.frames, **options,
+        )  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Shows the models, their networks with their errors on test images, and the methods.
+    """Shows the models, their networks with errors on test images, directions, and the methods.
 
     Attributes:
         weights: folder of weights; None for those of the package.
@@ -173,7 +272,8 @@ class List:
         print(row("model", "network", "parameters", "MB", "test mse"))
         for name, entry in manifest.items():
             model, network = name.split("/")
-            if f"{model}/generator" in manifest and network != "features":
+            shown = network != "features" and not network.startswith(_DIRECTION)
+            if f"{model}/generator" in manifest and shown:
                 error = entry["errors"].get("test_mse")
                 count, size = f"{entry['parameters']:,}", f"{entry['size'] / 1e6:.1f}"
                 print(row(model, network, count, size, "" if error is None else f"{error:.6f}"))
@@ -183,10 +283,18 @@ class List:
                 sides = entry["config"].get("image_shape")
                 shape = "x".join(map(str, sides)) if isinstance(sides, list) else "unknown"
                 print(f"{name.removesuffix('/generator'):<16}{shape}")
+        for model in dict.fromkeys(name.split("/")[0] for name in manifest):
+            start = f"{model}/{_DIRECTION}"
+            own = [name.removeprefix(start) for name in manifest if name.startswith(start)]
+            if own:
+                print(f"\ndirections of {model}: {', '.join(own)}")
         print(f"\nmethods: {', '.join(METHODS)}")
 
 
-COMMANDS = {kind.__name__.lower(): kind for kind in (Embed, Sample, Interpolate, Project, List)}
+COMMANDS = {
+    kind.__name__.lower(): kind
+    for kind in (Embed, Encode, Sample, Interpolate, Project, Edit, List)
+}
 
 
 def main(arguments=None):
@@ -215,6 +323,6 @@ def main(arguments=None):
         command.run()
 
 
-def _require_files(name, files):
+def _require_files(name, files, model="NAME"):
     if not files:
-        raise UsageError(f"`{name}` needs at least one image: {name} FILES --model NAME")
+        raise UsageError(f"`{name}` needs at least one image: {name} FILES --model {model}")

@@ -1,4 +1,4 @@
-"""Image files embedded, interpolated and projected; images sampled: what a user keeps as files."""
+"""Image files embedded, interpolated, projected and edited; images sampled: what a user keeps."""
 
 import csv
 import dataclasses
@@ -74,8 +74,11 @@ def _size(path):
         return ImageOps.exif_transpose(picture).size
 
 
-def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None):
+def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None, encoder=None):
     """Embeds image files; writes `latents.npz`, a PNG per image, `errors.csv` and `embed.json`.
+
+    With an `encoder`, a function from pixels to semantic vectors, the generator is that of an
+    autoencoder; the latents are those under the vectors, `semantic` in the same file.
 
     The latents of a coupled method come with their `partner`: its reconstruction and error are of
     the pair, and `single_mse` is the error of the latents alone. A file that cannot be read, or
@@ -101,8 +104,9 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
     skipped = {path for path, _ in problems}
     names = [name for path, name in zip(files, names, strict=True) if path not in skipped]
     parts, errors = [], [""] * len(read)
+    semantic = None if encoder is None else encoder(pixels)
     try:
-        for embedding in _embed_in_batches(generator, pixels, method, seed, mask):
+        for embedding in _embed_in_batches(generator, pixels, method, seed, mask, semantic):
             start = sum(len(part.mse) for part in parts)
             parts.append(embedding)
             for i, image in enumerate(crop_padding(embedding.reconstruction, padding), start):
@@ -118,6 +122,8 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
             arrays = {"latents": embedding.latents, "files": np.array([*map(str, read[done])])}
             if embedding.partner is not None:
                 arrays["partner"] = embedding.partner
+            if semantic is not None:
+                arrays["semantic"] = semantic[done]
             _save_npz(outputs, "latents.npz", **arrays)
             columns = map(str, read[done]), names[done], errors[done]
             rows = _rows(columns, pixels[done], embedding, padding, mask)
@@ -131,7 +137,7 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None)
     return pixels, embedding
 
 
-def _embed_in_batches(generator, pixels, method, seed, mask):
+def _embed_in_batches(generator, pixels, method, seed, mask, semantic):
     """Yields an `Embedding` of each batch; together they are what `de.embed` returns of all."""
     latents = method.initial_latents(generator, len(pixels), seed) if method.refines else None
     for start in range(0, len(pixels), method.batch_size):
@@ -139,7 +145,19 @@ def _embed_in_batches(generator, pixels, method, seed, mask):
         own, first, free = (
             None if values is None else values[batch] for values in (pixels, latents, mask)
         )
-        yield de.embed(generator, own, method, seed=seed, latents=first, mask=free)
+        bound = generator if semantic is None else generator.given(semantic[batch])
+        yield de.embed(bound, own, method, seed=seed, latents=first, mask=free)
+
+
+def encode_files(autoencoder, files, method, folder, seed=0, notes=None):
+    """As `embed_files`, into codes of an autoencoder: semantic vectors, and latents under them."""
+
+    def encoder(pixels):
+        return autoencoder.encode(pixels).semantic
+
+    return embed_files(
+        autoencoder.generator, files, method, folder, seed, notes=notes, encoder=encoder
+    )
 
 
 def project_files(generator, files, method, folder, seed=0, mask=None, notes=None):
@@ -199,6 +217,122 @@ def interpolate_files(generator, files, method, folder, frames=9, seed=0, notes=
     sides = [crop_padding(strips[kind], generator.padding) for kind in ("pixels", "spherical")]
     save_animation(outputs, "interpolation.gif", sides)
     print(f"{folder}: {frames} images on the way, mean squared errors {embedding.mse.round(6)}")
+
+
+def edit_files(
+    generator, files, directions, method, folder, strengths=(), frames=5, seed=0, notes=None
+):
+    """Edits image files along directions of h: a strip and an animation of each, a figure, arrays.
+
+    Writes `<image>-<direction>.png`, a strip from the reconstruction to the edit, the same as an
+    animation `.gif`, `edit.png` (images, reconstructions and edits), `edit.npz` (latents and edits)
+    and `edit.json`. A file that cannot be read is reported on stderr, and the others are edited.
+
+    Args:
+        directions: list of `SemanticDirection`s, with names that differ.
+        strengths: of each direction; empty for their own.
+        frames: images of a strip, at least 2: both ends are counted.
+
+    Raises:
+        UsageError: for no files, fewer than 2 frames, or a coupled method.
+        FileNotFoundError: if none of the files can be read.
+        FileExistsError: before anything is edited, if a file of the user's is in the way.
+    """
+    if frames < 2:
+        raise UsageError(f"--frames must be at least 2. Received: {frames}")
+    if isinstance(method, de.EDICT | de.BDIA):
+        raise UsageError(f"--method must find single latents. Received: {type(method).__name__}")
+    outputs, padding = Outputs(folder, inputs=files), generator.padding
+    stems = {
+        direction.name: outputs.names_for(files, f"-{direction.name}.png")
+        for direction in directions
+    }
+    names = [name for each in stems.values() for name in each]
+    outputs.claim(
+        "edit.png", "edit.npz", "edit.json", *names, *(_animation(name) for name in names)
+    )
+    count = len(files) * len(directions)
+    require_decodes(count * frames, generator.image_shape, generator.num_steps, 4)
+    pixels, read, problems = de.read_image_files(files, generator.image_shape, padding)
+    for path, reason in problems:
+        print(f"Skipped {path}: {reason}", file=sys.stderr)
+    if not read:
+        raise FileNotFoundError(f"None of the {len(files)} files can be read as an image.")
+    skipped = {path for path, _ in problems}
+    kept = [i for i, path in enumerate(files) if path not in skipped]
+    embedding = de.embed(generator, pixels, method, seed=seed)
+    editor = de.HSpaceEditor(generator)
+    rows = {"image": pixels, "reconstruction": embedding.reconstruction}
+    labels = [*rows]
+    shares = np.linspace(0, 1, frames)
+    strengths = strengths or [direction.strength for direction in directions]
+    for direction, strength in zip(directions, strengths, strict=True):
+        # All frames of all images at once: those of an image follow each other.
+        each = np.tile(strength * shares, len(pixels))
+        latents = embedding.latents.repeat(frames, axis=0)
+        strips = editor.edit(latents, direction, each).clip(0, 1)
+        strips = strips.reshape(len(pixels), frames, *pixels.shape[1:])
+        rows[direction.name] = strips[:, -1]
+        labels.append(f"{direction.name}\n{strength:g}")
+        for i, strip in zip(kept, strips, strict=True):
+            name, strip = stems[direction.name][i], crop_padding(strip, padding)
+            save_png(outputs, name, np.concatenate([*strip], axis=1))
+            save_animation(outputs, _animation(name), [strip])
+    edited = [rows[direction.name] for direction in directions]
+    _save_npz(
+        outputs,
+        "edit.npz",
+        latents=embedding.latents,
+        reconstruction=embedding.reconstruction,
+        edited=np.stack(edited),
+        directions=np.array([*stems]),
+    )
+    words = {"files": [*map(str, read)], "mse": embedding.mse.tolist()}
+    _save_json(outputs, "edit.json", (notes or {}) | words)
+    shown = zip(labels, rows.values(), strict=True)
+    _save_grid(outputs, "edit.png", {label: np.clip(row, 0, 1) for label, row in shown})
+    print(
+        f"{folder}: {', '.join(stems)} of {len(read)} of {len(files)} images, "
+        f"mean squared error before the edit {embedding.mse.mean():.5f}"
+    )
+
+
+def _animation(name):
+    return f"{name.removesuffix('.png')}.gif"
+
+
+def shipped_directions(generator, model, names, weights=None):
+    """Loads directions by name, for the steps of the generator.
+
+    Raises a FileNotFoundError for a name that there is not; the message lists what there is.
+    """
+    found = [de.load_direction(model, name, weights) for name in names]
+    return [direction.at(generator.num_steps) for direction in found]
+
+
+def own_direction(generator, positive, negative, seed=0):
+    """The direction from the images of one folder to those of another; strength 1, named "own".
+
+    Files that cannot be read are reported on stderr. Raises a UsageError for a path that is not a
+    folder, or a folder without an image.
+    """
+    parts = []
+    for flag, folder in (("--positive", positive), ("--negative", negative)):
+        if not folder.is_dir():
+            raise UsageError(f"{flag} must be a folder of images. Received: {folder}")
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+        pixels, read, problems = de.read_image_files(
+            paths, generator.image_shape, generator.padding
+        )
+        for path, reason in problems:
+            print(f"Skipped {path}: {reason}", file=sys.stderr)
+        if not read:
+            raise UsageError(
+                f"{flag} must be a folder with images that can be read. Received: {folder}"
+            )
+        parts.append(pixels)
+    labels = np.repeat([True, False], [*map(len, parts)])
+    return de.HSpaceEditor(generator).fit(np.concatenate(parts), labels, "own", seed)
 
 
 def sample_images(generator, count, folder, seed=0, notes=None):

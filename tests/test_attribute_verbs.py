@@ -17,7 +17,6 @@ from experiments.autoencoder import (
     attributes,
     code_interpolation,
     detection,
-    judge,
     labelled,
     manipulation,
     neighbours,
@@ -25,7 +24,7 @@ from experiments.autoencoder import (
 from experiments.autoencoder.attribute_verbs import VERBS
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
-from experiments.toolkit import pages
+from experiments.toolkit import judge, pages, sources
 from experiments.toolkit.command_line import UsageError, with_command
 
 CLOTHES = de.load_attributes("fashion_mnist", "test", source="sample", limit=1)[0]
@@ -198,6 +197,34 @@ def halves(n):
     pixels[labels[:, 0], :, :4] += 0.3
     pixels[labels[:, 1], :4] += 0.3
     return pixels.astype(np.float32), labels
+
+
+class Columns:
+    """An autoencoder whose vectors are the brightness of each column."""
+
+    checksum, dims, padding = "a" * 64, 16, 0
+
+    def encode(self, pixels):
+        return de.Code(pixels.mean(axis=(1, 3)))
+
+    def standardize(self, code):
+        return code.semantic
+
+
+def test_classifiers_see_mirror_images_too(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "load_autoencoder", lambda config: Columns())
+    config = dataclasses.replace(
+        small, image_size=16, mirror=True, weights=tmp_path, runs=tmp_path, source="sample"
+    )
+    verb = VERBS["attributes"](config=config, train_images=40, compared=0, least=1)
+    fitted = attributes.fit(verb)
+    assert fitted.images == 40 and len(fitted.vectors) == len(fitted.labels) == 80
+    np.testing.assert_array_equal(fitted.vectors[40:], fitted.vectors[:40, ::-1])
+    np.testing.assert_array_equal(fitted.labels[40:], fitted.labels[:40])
+    ((name, few, vectors, of_test),) = attributes.representations(verb, fitted)
+    assert (name, few, len(vectors), len(of_test)) == ("pixels", 40, 80, len(fitted.test))
+    entry = json.loads((tmp_path / config.name / "classifier.json").read_text())
+    assert entry["budget"]["images"] == 40 and "its mirror image" in entry["data"]
 
 
 def test_the_judge_learns_attributes_and_is_trained_once(small, monkeypatch):

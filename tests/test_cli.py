@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import set_random_weights
 from PIL import Image
 
 import ddim_embed as de
@@ -75,6 +76,26 @@ def test_embed(generator, pictures, tmp_path, capsys):
     np.testing.assert_allclose(saved, decoded, atol=0.6 / 255)  # rounded to 8 bits
     notes = json.loads((out / "embed.json").read_text())
     assert notes["command"] == "embed" and notes["options"]["method"] == "conv3_16"
+
+
+def test_encode(pictures, tmp_path, monkeypatch):
+    autoencoder = de.build_autoencoder(
+        (32, 32, 1), (4, 8), 1, semantic_dims=3, num_steps=2, padding=2
+    )
+    autoencoder = set_random_weights(autoencoder)
+    monkeypatch.setattr(de, "load_autoencoder", lambda name, root, num_steps: autoencoder)
+    out = tmp_path / "out"
+    main(["encode", *pictures, *MODEL, "--out", out])
+
+    pixels, _, _ = de.read_image_files(pictures, autoencoder.image_shape, autoencoder.padding)
+    code = autoencoder.encode(pixels, method="implicit")
+    with np.load(out / "latents.npz") as found:
+        np.testing.assert_allclose(found["semantic"], code.semantic, atol=1e-5)  # float32
+        np.testing.assert_allclose(found["latents"], code.latents, atol=1e-3)
+    with open(out / "errors.csv", newline="") as file:
+        mse = [float(row["mse"]) for row in list(csv.DictReader(file))[:3]]
+    np.testing.assert_allclose(mse, code.embedding.mse, rtol=0.05, atol=1e-9)
+    assert json.loads((out / "embed.json").read_text())["command"] == "encode"
 
 
 def test_embed_replaces_no_file_that_it_reads(pictures, capsys):
@@ -195,12 +216,85 @@ def test_project_with_a_mask(generator, pictures, tmp_path, monkeypatch):
     assert row["psnr"] == "" and 0 < float(row["mse"]) < 1
 
 
+def make_direction(generator, name, seed=0):
+    shape = (generator.num_steps, *de.HSpaceEditor(generator).h_shape)
+    shifts = np.random.default_rng(seed).normal(size=shape)
+    own = generator.denoiser_fingerprint()
+    return de.SemanticDirection(shifts, own, strength=0.5, name=name)
+
+
+def test_edit(generator, pictures, tmp_path, capsys, monkeypatch):
+    """By recorded directions; what cannot be read is reported, and the others are edited."""
+    for name in ("Sole", "Heel"):
+        de.record_direction(tmp_path, "fashion_mnist", make_direction(generator, name), data=None)
+    load = de.load_direction
+    monkeypatch.setattr(de, "load_direction", lambda model, name, _: load(model, name, tmp_path))
+    out = tmp_path / "out"
+    flags = [*MODEL, "--attribute", "Sole", "Heel", "--method", "conv1", "--frames", "3"]
+    main(["edit", *pictures, *flags, "--out", out])
+    words = capsys.readouterr()
+    assert words.err.count("Skipped") == 2 and "Sole, Heel of 3 of 5 images" in words.out
+
+    editor = de.HSpaceEditor(generator)
+    with np.load(out / "edit.npz") as found:
+        latents, edited = found["latents"], found["edited"]
+        assert found["directions"].tolist() == ["Sole", "Heel"]
+    for name, own in zip(("Sole", "Heel"), edited, strict=True):
+        direction = load("fashion_mnist", name, tmp_path)
+        # Its own strength; clipped.
+        expected = editor.edit(latents, direction, 0.5).clip(0, 1)
+        np.testing.assert_allclose(own, expected, atol=1e-4)  # float32
+    strip = np.asarray(Image.open(out / "shoe-2-Heel.png")) / 255
+    half = editor.edit(latents, load("fashion_mnist", "Heel", tmp_path), 0.25).clip(0, 1)
+    assert strip.shape == (28, 84)
+    for i, expected in enumerate((generator.decode(latents).numpy().clip(0, 1), half, edited[1])):
+        part = strip[:, 28 * i : 28 * i + 28]
+        np.testing.assert_allclose(part, expected[1, 2:-2, 2:-2, 0], atol=0.003)  # 8 bits
+    with Image.open(out / "shirt-Sole.gif") as animation:
+        assert animation.n_frames == 4  # there and back
+    assert json.loads((out / "edit.json").read_text())["options"]["attribute"] == ["Sole", "Heel"]
+
+    for given, expected in ((["-1"], (-1, -1)), (["-1", "0.3"], (-1, 0.3))):
+        main(["edit", pictures[2], *flags, "--strength", *given, "--out", tmp_path / "back"])
+        with np.load(tmp_path / "back" / "edit.npz") as found:
+            for i, name in enumerate(("Sole", "Heel")):
+                direction = load("fashion_mnist", name, tmp_path)
+                images = editor.edit(found["latents"], direction, expected[i]).clip(0, 1)
+                np.testing.assert_allclose(found["edited"][i], images, atol=1e-4)
+
+
+def test_edit_by_two_folders(generator, pictures, tmp_path, capsys):
+    folders = {"positive": pictures[:2], "negative": pictures[2:4]}
+    for name, paths in folders.items():
+        (tmp_path / name).mkdir()
+        for i, path in enumerate(paths):
+            (tmp_path / name / f"{i}.png").write_bytes(path.read_bytes())
+    own = [word for name in folders for word in (f"--{name}", tmp_path / name)]
+    flags = [*MODEL, "--method", "conv1", "--frames", "2", "--out", tmp_path / "out"]
+    main(["edit", pictures[0], *own, *flags])
+    assert "empty file" in capsys.readouterr().err  # in the folder of negatives
+    pixels = de.read_image_files(pictures[:3], generator.image_shape, generator.padding)[0]
+    editor = de.HSpaceEditor(generator)
+    direction = editor.fit(pixels, [1, 1, 0])
+    with np.load(tmp_path / "out" / "edit.npz") as found:
+        expected = editor.edit(found["latents"], direction, 1).clip(0, 1)
+        np.testing.assert_allclose(found["edited"][0], expected, atol=1e-3)  # float32
+    (tmp_path / "none").mkdir()
+    for folder, words in ((tmp_path / "none", "with images that can be read"),
+                          (pictures[0], "must be a folder of images")):  # fmt: skip
+        arguments = [*own[:2], "--negative", folder, *flags]
+        code, found = stopped(capsys, "edit", pictures[0], *arguments)
+        assert code == 2 and "--negative" in found and words in found
+
+
 def test_list(capsys):
     main(["list"])
     words = capsys.readouterr().out
     line = next(line for line in words.splitlines() if line.split()[:2] == ["celeba", "unet"])
     assert "1,942,147" in line and "4.1" in line and float(line.split()[-1]) < 0.001
     assert "64x64x3" in words and "hybrid" in words and "lpips" not in words
+    # Directions are by name, and not among the networks.
+    assert "directions of celeba: " in words and "Smiling" in words and "direction_" not in words
 
 
 def test_methods_are_those_of_the_library():
@@ -213,6 +307,8 @@ def test_methods_are_those_of_the_library():
         (["embde"], ["embde", "interpolate"]),
         (["embed", "a.png"], ["--model"]),
         (["embed", *MODEL], ["needs at least one image"]),
+        (["encode", *MODEL], ["needs at least one image"]),
+        (["encode", "a.png", *MODEL, "--method", "unet"], ["unet", "implicit"]),
         (["embed", "a.png", *MODEL, "--method", "vae"], ["vae", "hybrid"]),
         (["embed", "a.png", "--model", "../x"], ["--model must be a name", "../x"]),
         (["embed", "a.png", *MODEL[:2], "--num-steps", "0"], ["--num-steps must be at least 1"]),
@@ -228,6 +324,19 @@ def test_methods_are_those_of_the_library():
         (["embed", "a.png", *MODEL, "--method", "hybird"], ["hybird", "Did you mean hybrid?"]),
         (["interpolate", "a.png", "b.png", *MODEL, "--method", "bdia"], ["single", "BDIA"]),
         (["project", *MODEL], ["needs at least one image"]),
+        (["edit", *MODEL], ["needs at least one image"]),
+        (["edit", "a.png", *MODEL], ["--attribute", "Received: neither"]),
+        (["edit", "a.png", *MODEL, "--positive", "x"], ["--negative must be given together"]),
+        (
+            ["edit", "a.png", *MODEL, "--attribute", "A", "--positive", "x", "--negative", "y"],
+            ["Received: both"],
+        ),
+        (["edit", "a.png", *MODEL, "--attribute", "A", "--strength", "nan"], ["finite"]),
+        (
+            ["edit", "a.png", *MODEL, "--attribute", "A", "B", "--strength", "1", "2", "3"],
+            ["2 att"],
+        ),
+        (["edit", "a.png", *MODEL, "--attribute", "A", "A"], ["names that differ"]),
         (["project", "a.png", "b.png", *MODEL, "--mask", "m.png"], ["belongs to one image"]),
         (["project", "a.png", *MODEL, "--method", "unet", "--mask", "m.png"], ["takes a mask"]),
     ],
@@ -255,9 +364,11 @@ def test_what_does_not_fit_into_memory_is_refused(generator, capsys, tmp_path):
     [
         (["embed", "no.png", *MODEL], "None of the 1 files can be read"),
         (["embed", "no.png", "--model", "cats"], "No weights `cats/generator`"),
+        (["encode", "no.png", "--model", "cifar10"], "No weights `cifar10/autoencoder`"),
         (["sample", *MODEL, "--weights", "nowhere"], "nowhere, which has: none"),
         (["interpolate", "no.png", "no.png", *MODEL], "no.png: no such file"),
         (["project", "no.png", *MODEL, "--mask", "m.png"], "no.png: no such file"),
+        (["edit", "no.png", "--attribute", "Smilin"], "Did you mean 'celeba/direction_Smiling'"),
     ],
 )
 def test_missing_files_end_with_code_1_and_a_line(capsys, arguments, expected):

@@ -642,13 +642,15 @@ class TestDeltaTrainer:
         network = de.DeltaNetwork(8, num_steps=2) if network is None else network
         return de.DeltaTrainer(network, editor.generator, encode, TARGET, **options)
 
-    def loss_by_hand(self, generator, network, latents, l1, until=0.0):
+    def loss_by_hand(
+        self, generator, network, latents, l1, until=0.0, constant=tf.stop_gradient, encode=encode
+    ):
         """Of each step, on images along the edited trajectory that are constants."""
         images, losses = latents, []
         for index, (now, after) in enumerate(itertools.pairwise(generator.process.levels(2))):
             if 1 - index / 2 < until:
                 break
-            images = tf.stop_gradient(images)
+            images = constant(images)
             variances = np.full((len(latents), 1, 1, 1), now.noise**2, np.float32)
             plain = noises_of(generator, images, now)
             shifted = noises_of(generator, images, now, lambda h, v=variances: h + network([h, v]))
@@ -681,6 +683,32 @@ class TestDeltaTrainer:
             found.append([float(loss), np.concatenate([np.ravel(g) for g in gradients])])
         assert found[0][0] == pytest.approx(found[1][0], rel=1e-4)
         assert_close(found[0][1], found[1][1], 1e-3)  # float32
+
+    def test_no_gradient_flows_through_the_trajectory(self, editor):
+        """Of a large shift, and of an embedding that depends on where the change begins."""
+
+        def curved(pixels):
+            return tf.reshape(tf.tanh(0.3 * pixels) ** 2, (-1, 64)) @ MATRIX
+
+        generator, network = editor.generator, de.DeltaNetwork(8, num_steps=2)
+        set_random_weights(network, seed=1)
+        trainer = de.DeltaTrainer(network, generator, curved, TARGET, l1=0)
+        latents = tf.constant(generator.latents(3))
+        found = []
+        for function in (
+            lambda: trainer.compute_losses(latents, None, True, trainer.constants)[0],
+            *(
+                lambda c=c: self.loss_by_hand(generator, network, latents, 0, 0, c, curved)
+                for c in (tf.stop_gradient, tf.identity)
+            ),
+        ):
+            with tf.GradientTape() as tape:
+                loss = function()
+            gradients = tape.gradient(loss, network.trainable_variables)
+            found.append(np.concatenate([np.ravel(g) for g in gradients]))
+        trained, stopped, flowing = found
+        # What would flow is a thousandth of the rest, and a hundred times float32's rounding.
+        assert np.abs(trained - stopped).max() < 0.1 * np.abs(flowing - stopped).max()
 
     def test_begins_at_1_and_learns(self, editor):
         trainer = self.trainer(editor, l1=0.01)

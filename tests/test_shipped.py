@@ -42,8 +42,18 @@ def test_is_whole_and_loads(entry):
     path, description = find_weights(*entry.split("/"))
     assert hashlib.sha256(path.read_bytes()).hexdigest() == description["sha256"]
     assert path.stat().st_size == description["size"]
-    for key in ("config", "data", "budget", "errors", "versions"):
+    dataset, _, name = entry.partition("/")
+    direction = name.partition("direction_")[2]
+    for key in ("config", "data", "budget", "versions", *["errors"] * (not direction)):
         assert description[key], key
+    if direction:
+        found = de.load_direction(dataset, direction)
+        generator = load(f"{dataset}/generator")
+        assert found.fingerprint == generator.denoiser_fingerprint()
+        assert found.shifts.shape[1:] == de.HSpaceEditor(generator).h_shape
+        assert found.num_steps == generator.num_steps and 0 < found.strength < 2
+        assert np.abs(found.shifts).max() > 0
+        return
     if entry.endswith("/classifier"):  # arrays, and no model
         arrays = vars(de.load_attribute_classifier(entry.split("/")[0]))
         assert all(np.isfinite(arrays[key]).all() for key in ("weights", "biases"))
@@ -56,6 +66,11 @@ def test_is_whole_and_loads(entry):
 def test_the_metrics_have_theirs():
     names = {"identity/resnet29", "lpips/alexnet", "fashion_mnist/features", "mnist/features"}
     assert names <= {*ENTRIES}
+
+
+def test_celeba_has_directions():
+    names = {entry.partition("direction_")[2] for entry in ENTRIES if "/direction_" in entry}
+    assert {"Smiling", "Male", "Young", "Eyeglasses", "Blond_Hair"} <= names and len(names) >= 10
 
 
 def licences(folder):

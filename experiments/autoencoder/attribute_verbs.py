@@ -45,7 +45,9 @@ class Attributes(OfAutoencoder):
 
     Table 8 of Preechakul et al. (2022): AUROC, average precision and balanced accuracy of each
     attribute, beside classifiers on principal components of pixels, of latents x_T and of the
-    U-Net's latents. Classes count as attributes. StyleGAN's column is quoted. A killed run resumes.
+    U-Net's latents. Classes count as attributes. Where the data are mirrored in training, the
+    classifiers see the mirror images, too, as published. StyleGAN's column is quoted. A killed run
+    resumes.
 
     Attributes:
         penalty: of the classifiers' squared weights.
@@ -56,7 +58,7 @@ class Attributes(OfAutoencoder):
             macro average.
     """
 
-    uses: ClassVar = WEIGHTS | REPORTED | {"images", "runs"}
+    uses: ClassVar = WEIGHTS | REPORTED | {"images", "runs", "mirror"}
     after_interrupt: ClassVar = _RESUMES
     tiny: ClassVar = {"train_images": 60, "compared": 40, "least": 1}
     sections: ClassVar = (sections.ATTRIBUTES,)

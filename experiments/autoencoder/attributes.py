@@ -28,9 +28,9 @@ def run(verb):
     """
     config = verb.config
     fitted = fit(verb)
-    rankings = {(SEMANTIC, len(fitted.vectors)): fitted.rankings}
+    rankings = {(SEMANTIC, fitted.images): fitted.rankings}
     for name, few, vectors, of_test in representations(verb, fitted):
-        labels = fitted.labels[:few]
+        labels = fitted.labels[: len(vectors)]
         known = _both(labels)  # fewer images may lack a rare attribute
         names = tuple(np.array(fitted.names)[known].tolist())
         classifier = de.fit_attribute_classifier(vectors, labels[:, known], names, verb.penalty)
@@ -38,7 +38,8 @@ def run(verb):
     contents = {
         "dataset": config.name,
         "images": len(fitted.test),
-        "training_images": len(fitted.vectors),
+        "training_images": fitted.images,
+        "mirrored": config.mirror,
         "semantic_dims": fitted.autoencoder.dims,
         "least": verb.least,
         "penalty": verb.penalty,
@@ -56,10 +57,15 @@ def run(verb):
 
 
 class Fitted(NamedTuple):
-    """What `fit` returns: vectors and labels of training images, test images, and measures."""
+    """What `fit` returns: vectors and labels of training images, test images, and measures.
+
+    Where training images are mirrored, those of the mirror images follow the others: `images` is
+    the number without them.
+    """
 
     autoencoder: de.Autoencoder
     names: tuple[str, ...]
+    images: int
     vectors: np.ndarray
     labels: np.ndarray
     test: np.ndarray
@@ -74,6 +80,10 @@ def fit(verb):
     require_folder(weights_root(config.weights), "--weights")
     autoencoder = sources.load_autoencoder(config)
     names, vectors, labels = labelled.training_vectors(config, autoencoder, verb.train_images)
+    images = len(vectors)
+    if config.mirror:
+        more = labelled.training_vectors(config, autoencoder, verb.train_images, mirrored=True)
+        vectors, labels = np.concatenate([vectors, more[1]]), np.concatenate([labels, labels])
     test, test_labels = labelled.test_images(config, names, config.images)
     names, labels, test_labels = _with_both(names, labels, test_labels)
     test_vectors = autoencoder.standardize(autoencoder.encode(test))
@@ -86,12 +96,15 @@ def fit(verb):
         config.weights,
         config.name,
         classifier,
-        data=f"{Path(config.data).name}, {sources.part(config, 'train')}",
-        budget={"images": len(vectors), "command": verb.command},
+        data=f"{Path(config.data).name}, {sources.part(config, 'train')}"
+        + ", each image and its mirror image" * config.mirror,
+        budget={"images": images, "command": verb.command},
         errors=errors | {"test_images": len(test), "least_positives": verb.least},
     )
     print(f"{path}: {runs.in_words(errors)}")
-    return Fitted(autoencoder, names, vectors, labels, test, test_vectors, test_labels, rankings)
+    return Fitted(
+        autoencoder, names, images, vectors, labels, test, test_vectors, test_labels, rankings
+    )
 
 
 def _measure(verb, classifier, vectors, labels):
@@ -119,8 +132,9 @@ def representations(verb, fitted):
     """Yields what else attributes are told from, at the dimensions of the vector.
 
     Each is a name, the number of training images, and standardised vectors of training and of test
-    images. Pixels, latents and the U-Net's latents are represented by their principal components;
-    these, and the semantic vectors once more, have the same training images.
+    images; of all training images there are mirror images, too, as for the semantic vectors.
+    Pixels, latents and the U-Net's latents are represented by their principal components; these,
+    and the semantic vectors once more, have the same training images.
     """
     config, autoencoder, test = verb.config, fitted.autoencoder, fitted.test
     train = sources.load(config, "train", verb.train_images)
@@ -131,7 +145,8 @@ def representations(verb, fitted):
         return name, count, *principal_components(own[:count], of_test, dims, config.seed)
 
     shown = [crop_padding(images, autoencoder.padding) for images in (train, test)]
-    yield principal(PIXELS, len(train), *shown)
+    every = np.concatenate([shown[0], shown[0][:, :, ::-1]]) if config.mirror else shown[0]
+    yield PIXELS, len(train), *principal_components(every, shown[1], autoencoder.dims, config.seed)
     if not few:
         return
     if few < len(train):

@@ -7,9 +7,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ddim_embed.store.records import MissingWeightsError
-from experiments.autoencoder import attribute_figures, autoencode, judge, labelled
+from experiments.autoencoder import attribute_figures, autoencode, labelled
 from experiments.autoencoder.attribute_sections import DETECTION
-from experiments.toolkit import results, sources
+from experiments.toolkit import judge, results, sources
 from experiments.toolkit.command_line import UsageError
 
 DDIM, SAMPLED, MANIPULATED = "DDIM", "sampled", "manipulated"

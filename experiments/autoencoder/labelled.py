@@ -5,39 +5,23 @@ import hashlib
 import numpy as np
 
 import ddim_embed as de
-from ddim_embed.arguments import nearest
-from ddim_embed.data import CELEBA_ATTRIBUTES
 from ddim_embed.methods.cache import embed_in_chunks
-from ddim_embed.store.sealed import read_arrays, write_arrays
 from experiments.autoencoder.autoencode import INVERSIONS
 from experiments.toolkit import sources
 from experiments.toolkit.command_line import UsageError, command_of
+from experiments.toolkit.labelled import are_faces as are_faces
+from experiments.toolkit.labelled import cached, data_key
+from experiments.toolkit.labelled import chosen as chosen
+from experiments.toolkit.labelled import test_images as test_images
 
-# Those of the paper's Tables 9 and 10, which are shown unless --attribute says otherwise.
-SHOWN = ("Smiling", "Male", "Wavy_Hair", "Young", "Blond_Hair")
 # How codes are found whose images are edited: they decode to the images themselves.
 METHOD = INVERSIONS["implicit, correction"]
 # Images that are embedded, and cached, at a time: as `autoencode` does, whose cache is shared.
 _CHUNK = 40
 
 
-def cached(path, key, compute):
-    """Returns a dict of arrays: those of the file `path`, or what `compute()` returns."""
-    arrays = read_arrays(path, key)
-    if arrays is None:
-        arrays = compute()
-        write_arrays(path, key, **arrays)
-    return arrays
-
-
-def data_key(config, *more):
-    """Returns a key of what is computed of images, and of what `more` says."""
-    words = config.data, config.source, config.image_shape, config.smoke
-    return ", ".join(map(str, [*words, *more]))
-
-
-def training_vectors(config, autoencoder, limit=None):
-    """Standardised semantic vectors of training images, in their order.
+def training_vectors(config, autoencoder, limit=None, mirrored=False):
+    """Standardised semantic vectors of training images, or of their mirror images, in their order.
 
     Returns:
         `(names, vectors, labels)`: k names, float32 `(n, dims)`, bool `(n, k)`.
@@ -45,22 +29,14 @@ def training_vectors(config, autoencoder, limit=None):
 
     def compute():
         pixels, names, labels = sources.load_with_attributes(config, "train", limit)
+        pixels = pixels[:, :, ::-1] if mirrored else pixels
         vectors = autoencoder.standardize(autoencoder.encode(pixels))
         return {"names": np.array(names), "vectors": vectors, "labels": labels}
 
-    path = config.run_folder / "attributes" / "training.npz"
+    name = "training-mirrored" if mirrored else "training"
+    path = config.run_folder / "attributes" / f"{name}.npz"
     found = cached(path, data_key(config, autoencoder.checksum, "train", limit), compute)
     return tuple(map(str, found["names"])), found["vectors"], found["labels"]
-
-
-def test_images(config, names, limit):
-    """Test images, and their labels of the attributes `names`, bool `(n, k)`."""
-    pixels, found, labels = sources.load_with_attributes(sources.reported(config), "test", limit)
-    index = {name: i for i, name in enumerate(found)}
-    # A class that no test image has is not among the names of unnamed classes.
-    none = np.zeros(len(labels), bool)
-    columns = [labels[:, index[name]] if name in index else none for name in names]
-    return pixels, np.stack(columns, axis=1)
 
 
 def load_classifier(config, autoencoder):
@@ -72,22 +48,6 @@ def load_classifier(config, autoencoder):
             f"trained again. Fit it with `{command_of(config.name, ['attributes'])}`."
         )
     return classifier
-
-
-def chosen(names, wanted, most):
-    """Returns the attributes that are wanted; without any, the paper's, or the first `most`."""
-    for name in wanted:
-        if name not in names:
-            raise UsageError(
-                f"--attribute must be one of {', '.join(names)}. "
-                f"Received: {name}{nearest(name, names)}"
-            )
-    return wanted or (tuple(name for name in SHOWN if name in names) or names)[:most]
-
-
-def are_faces(names):
-    """Whether attributes are those of faces."""
-    return {*names} <= {*CELEBA_ATTRIBUTES}
 
 
 def codes(config, autoencoder, pixels, folder="ours-implicit-correction"):

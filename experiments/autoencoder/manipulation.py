@@ -9,9 +9,9 @@ import ddim_embed as de
 from ddim_embed import commands
 from ddim_embed.data import crop_padding
 from ddim_embed.metrics import ranking
-from experiments.autoencoder import attribute_figures, judge, labelled
+from experiments.autoencoder import attribute_figures, labelled
 from experiments.autoencoder.attribute_sections import MANIPULATION, MANIPULATION_OF_FILES
-from experiments.toolkit import results, sources
+from experiments.toolkit import judge, results, sources
 
 # The published step, and how the two ways are called in results.
 FIXED = 0.3

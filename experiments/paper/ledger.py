@@ -9,6 +9,7 @@ from experiments.autoencoder.sampling_claims import CLAIMS as SAMPLING
 from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
 from experiments.schedules.claims import schedule_claims
+from experiments.semantics.claims import CLAIMS as SEMANTICS
 from experiments.toolkit.claims import Verdict
 from experiments.toolkit.pages import left_out
 from experiments.toy.claims import toy_claims
@@ -55,7 +56,7 @@ def collect(experiments, results, parameters, earlier=()):
             *(
                 of(f"{name}/{result}", claims, name)
                 for result, claims in (
-                    {"autoencode": autoencode_claims} | CLAIMS | SAMPLING
+                    {"autoencode": autoencode_claims} | CLAIMS | SAMPLING | SEMANTICS
                 ).items()
                 for name in _with(experiments, sources, result)
             )

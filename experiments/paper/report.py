@@ -11,6 +11,7 @@ from experiments.autoencoder.attribute_claims import CLAIMS
 from experiments.autoencoder.sampling_claims import CLAIMS as SAMPLING
 from experiments.paper import ledger
 from experiments.schedules.__main__ import Schedules
+from experiments.semantics.claims import CLAIMS as SEMANTICS
 from experiments.toolkit import pages, results, study
 from experiments.toolkit.claims import Claim, Verdict
 from experiments.toolkit.command_line import UsageError
@@ -20,8 +21,8 @@ from experiments.toy.__main__ import Toy
 # Verbs whose results are read: those that take minutes, and those that take hours.
 _QUICK = ("report", "interpolate", "project")
 _SLOW = ("compare", "structure", "invariance", "autoencode")
-# Results of diffusion autoencoders that are read, and not made.
-_READ = (*CLAIMS, *SAMPLING)
+# Results of diffusion autoencoders, and of edits through h, that are read, and not made.
+_READ = (*CLAIMS, *SAMPLING, *SEMANTICS)
 # The result of `project` with files: portraits, for the paper's Fig. 4.
 _OF_FILES = "project_files"
 _RESULTS = (*_QUICK, *_SLOW, *_READ, _OF_FILES)
@@ -33,6 +34,7 @@ _PAPERS = {
     "(2023).",
     "Diffusion autoencoders, ": "Preechakul, Chatthee, Wizadwongsa, Suwajanakorn: Diffusion "
     "Autoencoders: Toward a Meaningful and Decodable Representation (2022).",
+    "Asyrp, ": "Kwon, Jeong, Uh: Diffusion Models Already Have a Semantic Latent Space (2023).",
 }
 _COLUMNS = ("item", "statement", "paper", "ours", "data", "verdict", "why")
 # Network -> the paper's number of parameters, and the channels and widths that have it.

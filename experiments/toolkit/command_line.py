@@ -241,7 +241,11 @@ def with_command(error):
             "classifier": ["attributes"],
             "prior": ["train-prior"],
         }
-        words = verbs.get(name, ["train-embedders", name])
+        start, _, attribute = name.partition("_")
+        if start == "direction":
+            words = ["train-direction", "--attribute", attribute]
+        else:
+            words = verbs.get(name, ["train-embedders", name])
         beside = _beside.get()
         command = command_of(error.dataset, words) if beside is None else beside(words)
     return f"{error} Make them with `{command}`."

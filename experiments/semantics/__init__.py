@@ -1,0 +1,1 @@
+"""Asyrp (Kwon, Jeong, Uh 2023): directions in the h-space, measured beside controls."""
