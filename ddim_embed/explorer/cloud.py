@@ -124,7 +124,7 @@ def build(page: Page, work: gr.State, cloud: gr.State):
         count = gr.Slider(4, MOST_MEMBERS, 12, step=4, label="Members")
         start = gr.Button("Find members", variant="primary")
         stop = gr.Button("Stop the search", variant="stop")
-    bar = gr.HTML(label="Progress")
+    bar, note = gr.HTML(label="Progress"), gr.Markdown()
     text = gr.Markdown()
     component = gr.Slider(1, 11, 1, step=1, label="Component, the widest first")
     step = gr.Slider(-REACH, REACH, 0, step=0.5, label="Standard deviations from the mean")
@@ -151,7 +151,7 @@ def build(page: Page, work: gr.State, cloud: gr.State):
     @guarded
     def on_start(work, count):
         embedding.require(work)
-        yield None, controls.progress(0, int(count), "Members"), "", gr.skip(), gr.skip()
+        yield None, controls.progress(0, int(count), "Members"), "", gr.skip(), gr.skip(), ""
         for made in find(models, work, int(count)):
             number = len(made.members.mse)
             path = pictures.npz(
@@ -166,6 +166,7 @@ def build(page: Page, work: gr.State, cloud: gr.State):
                 summary(made),
                 gr.Slider(maximum=max(2, number - 1), value=1),
                 gr.DownloadButton(value=path, interactive=True),
+                gr.skip(),
             )
 
     walking = ([cloud, component, step], [found, here, strip, script])
@@ -173,13 +174,13 @@ def build(page: Page, work: gr.State, cloud: gr.State):
     running = start.click(
         on_start,
         [work, count],
-        [cloud, bar, text, component, download],
+        [cloud, bar, text, component, download, note],
         show_progress="hidden",
         api_name="cloud",
     )
     running.then(on_walk, *walking, **hidden)
     stop.click(
-        lambda: "Stopped.", None, bar, cancels=[running], api_visibility="undocumented"
+        lambda: "Stopped.", None, note, cancels=[running], api_visibility="undocumented"
     ).then(on_walk, *walking, **hidden)
     component.change(on_walk, *walking, **hidden)
     step.change(guarded(frame), [found, step], here, **hidden)

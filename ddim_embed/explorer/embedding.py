@@ -155,7 +155,7 @@ def build(page: Page, picture: gr.State, work: gr.State, method: gr.Dropdown):
         rounds = gr.Slider(1, MOST_ROUNDS, 10, step=1, label=f"Rounds of {ROUND} iterations")
         further = gr.Button("Refine")
         stop = gr.Button("Stop", variant="stop")
-    bar = gr.HTML(label="Progress")
+    bar, note = gr.HTML(label="Progress"), gr.Markdown()
     with gr.Row():
         images = [controls.image(name) for name in ("Latents", "Reconstruction", "Difference, x4")]
     table = gr.Markdown()
@@ -177,17 +177,20 @@ def build(page: Page, picture: gr.State, work: gr.State, method: gr.Dropdown):
 
     @guarded
     def on_embed(model, picture, method):
-        return [*results(embed(models, model, picture, method)), ""]
+        return [*results(embed(models, model, picture, method)), "", ""]
 
     @guarded
     def on_refine(work, rounds):
         require(work)
-        yield [gr.skip() for _ in outputs] + [controls.progress(0, int(rounds), "Rounds")]
-        for done, found in enumerate(refine(models, work, int(rounds)), 1):
-            yield [*results(found), controls.progress(done, int(rounds), "Rounds")]
+        rounds = int(rounds)
+        yield [*(gr.skip() for _ in outputs), controls.progress(0, rounds, "Rounds"), ""]
+        for done, found in enumerate(refine(models, work, rounds), 1):
+            yield [*results(found), controls.progress(done, rounds, "Rounds"), gr.skip()]
 
-    start.click(on_embed, [page.model, picture, method], [*outputs, bar], api_name="embed")
+    outputs_and_bar = [*outputs, bar, note]
+    start.click(on_embed, [page.model, picture, method], outputs_and_bar, api_name="embed")
     running = further.click(
-        on_refine, [work, rounds], [*outputs, bar], show_progress="hidden", api_name="refine"
+        on_refine, [work, rounds], outputs_and_bar, show_progress="hidden", api_name="refine"
     )
-    stop.click(lambda: "Stopped.", None, bar, cancels=[running], api_visibility="undocumented")
+    # Not into the bar: a round that ends at this moment would write over it.
+    stop.click(lambda: "Stopped.", None, note, cancels=[running], api_visibility="undocumented")
