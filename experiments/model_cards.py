@@ -291,6 +291,9 @@ def _budget(budget):
         if run.get("warm_start_steps"):
             batches = f"{run['warm_start_steps']:,} x {run['warm_start_batch_size']}"
             words.append(f"warm start {batches}, {_time(run['warm_start_seconds'])}")
+        if "encoder_steps" in run:
+            batches = f"{run['encoder_steps']:,} x {run['batch_size']}"
+            words.append(f"encoder alone {batches}, {_time(run['encoder_seconds'])}")
         if "steps" in run:
             words.append(f"{run['steps']:,} x {run['batch_size']}, {_time(run['seconds'])}")
         elif "epochs" in run:
