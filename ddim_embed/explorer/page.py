@@ -16,8 +16,8 @@ MAX_FILE_SIZE = "64mb"
 _HOUR = 3600
 _STYLE = """
 .pixels img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }
-/* All tabs fit into a narrow window: gradio's menu for others has no name. */
-@media (max-width: 500px) { button[role="tab"] { padding: 0 7px !important; font-size: 13px; } }
+/* All tabs fit into a narrow window, without gradio's menu for more of them. */
+@media (max-width: 500px) { .tab-container button { padding: 0 5px !important; font-size: 13px; } }
 .progress progress { width: 100%; height: 1.2em; }
 """
 
