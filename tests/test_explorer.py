@@ -216,20 +216,26 @@ class TestEmbedding:
         found = ran(embedding.code(models, work))["result"]
         np.testing.assert_allclose(found.latents, work.embedding.latents, **SAME)
 
-    def test_refinement_goes_on_and_can_be_left_at_any_round(self, models, ran, monkeypatch):
-        # Of an image that the generator makes: from there L-BFGS improves on one inversion.
-        monkeypatch.setattr(pictures, "SAMPLES", ())
-        picture = pictures.sample(models, MODEL, 2)
-        work = embedding.embed(models, MODEL, picture, "ddim_inversion")
-        rounds = embedding.refine(models, work, 50)
+    def test_refinement_improves_and_can_be_left_at_any_round(self, models):
+        # Near the latents from which an image was made, L-BFGS descends.
+        generator = models.generator(MODEL)
+        latents = 0.2 * generator.latents(1)  # whose pixels need no clipping
+        picture = pictures.Picture(generator.decode(latents).numpy().clip(0, 1), "", "made")
+        noise = 0.05 * generator.latents(1, seed=1)
+        found = de.Solution(latents + noise, evaluations=2).certify(generator, picture.pixels)
+        rounds = embedding.refine(models, embedding.Work(MODEL, picture, "unet", found), 50)
         first, second = next(rounds), next(rounds)
         rounds.close()  # "Stop"
-        errors = [each.embedding.mse[0] for each in (work, first, second)]
-        assert errors[0] >= errors[1] >= errors[2] and errors[0] > errors[2]
-        evaluations = [each.embedding.evaluations[0] for each in (work, first, second)]
+        errors = [each.mse[0] for each in (found, first.embedding, second.embedding)]
+        assert errors[0] > errors[1] >= errors[2]
+        evaluations = [each.evaluations[0] for each in (found, first.embedding, second.embedding)]
         assert evaluations[0] < evaluations[1] < evaluations[2]
-        found = ran(embedding.code(models, second))["result"]
-        np.testing.assert_allclose(found.latents, second.embedding.latents, **SAME)
+
+    def test_the_python_of_a_refinement_does_the_same(self, models, work, ran):
+        *_, refined = embedding.refine(models, work, 2)
+        assert refined.rounds == 2
+        found = ran(embedding.code(models, refined))["result"]
+        np.testing.assert_allclose(found.latents, refined.embedding.latents, **SAME)
         with pytest.raises(ValueError, match="`rounds`"):
             next(embedding.refine(models, work, 51))
 
