@@ -10,7 +10,7 @@ CELEBA = Experiment(
     channels=3,
     mirror=True,
     widths=(48, 96, 192, 384),
-    semantic_dims=128,
+    semantic_dims=256,
     paper_mse={
         "conv1": 0.0189,
         "conv3_16": 0.0101,

@@ -102,11 +102,11 @@ _CARDS = {
             "some with eyes or mouths that do not match, before smears.",
             "What it fills in under a mask is smooth: an eye that is hidden comes back faintly "
             "(`project`: an error of 0.0063 there).",
-            "`direction_...` are directions of h for edits; their strengths were chosen by looking "
-            "at edits of a dozen validation images. `direction_Male` is without its parts along "
-            "glasses and beards, which leave marks on faces; what remains is weak. On light faces "
-            "`direction_Eyeglasses` draws specks around the eyes rather than glasses, on some at "
-            "its own strength of .25, too; `direction_Goatee` on one of a dozen.",
+            "The strengths of directions were chosen by looking at edits of a dozen validation "
+            "images. `Male` is without its parts along glasses and beards, which leave marks on "
+            "faces; what remains is weak. On light faces `Eyeglasses` draws specks around the eyes "
+            "rather than glasses, on some at its own strength of .25, too; `Goatee` on one of a "
+            "dozen.",
         ),
     ),
     "oxford_flowers": Card(
@@ -225,7 +225,8 @@ def _directions_table(entries):
     for name, entry in entries.items():
         cells = (
             f"`{name.removeprefix(_DIRECTION)}`", f"{entry['config']['strength']:g}",
-            _kilobytes(entry), _words(entry["data"]), _errors(entry["errors"]),
+            _kilobytes(entry), f"{_words(entry['data'])}: {_budget(entry['budget'])}",
+            _errors(entry["errors"]),
         )  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) if entries else ""
@@ -290,12 +291,15 @@ def _budget(budget):
         if run.get("warm_start_steps"):
             batches = f"{run['warm_start_steps']:,} x {run['warm_start_batch_size']}"
             words.append(f"warm start {batches}, {_time(run['warm_start_seconds'])}")
+        if "encoder_steps" in run:
+            batches = f"{run['encoder_steps']:,} x {run['batch_size']}"
+            words.append(f"encoder alone {batches}, {_time(run['encoder_seconds'])}")
         if "steps" in run:
             words.append(f"{run['steps']:,} x {run['batch_size']}, {_time(run['seconds'])}")
-        elif "images" in run:  # what is fitted, and not trained
-            words.append(f"{run['images']:,} images")
         elif "epochs" in run:
             words.append(f"{run['epochs']} epochs, {_time(run['seconds'])}")
+        elif "images" in run:  # what is fitted, and not trained
+            words.append(f"{run['images']:,} images")
     return "; ".join(words) or "not trained here"
 
 

@@ -11,6 +11,7 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -102,6 +103,7 @@ def record_autoencoder(weights):
     generator = make_generator(widths=(4, 8), num_steps=2)
     config = generator_config(generator)
     de.record_weights(weights, "fashion_mnist", "generator", generator, config=config, **record)
+    keras.utils.set_random_seed(0)
     autoencoder = de.build_autoencoder((16, 16, 1), (4, 8), 1, semantic_dims=3)
     kernel = autoencoder.encoder.output_dense.kernel
     kernel.assign(100 * kernel)  # vectors of untrained encoders hardly differ

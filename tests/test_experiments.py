@@ -738,11 +738,12 @@ def test_the_card_of_directions_and_of_kinds_that_are_new():
     entry = {"parameters": 7, "size": 2000, "budget": {}, "errors": {"judged": None, "by": [1, 2]}}
     strange = entry | {"data": {"with_it": 3, "without": [4, 5]}, "config": {}}
     direction = entry | {"data": "a|b", "config": {"strength": 0.7}, "errors": {"judged": 0.951234}}
+    direction["budget"] = {"images": 30}
     text = model_cards.cards({"own/direction_Smiling": direction, "own/strange": strange})
     rows = text.splitlines()
     values = "not trained here | with it 3, without 4, 5 | judged -, by 1, 2"
     assert f"| `strange` | 7 | 2 | {values} |" in rows
-    assert r"| `Smiling` | 0.7 | 2 | a\|b | judged 0.951 |" in rows
+    assert r"| `Smiling` | 0.7 | 2 | a\|b: 30 images | judged 0.951 |" in rows
 
 
 def test_model_cards_replace_no_file_of_a_user(tmp_path, capsys):
