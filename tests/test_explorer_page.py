@@ -29,7 +29,7 @@ CONTROLS = {
     "button", "textbox", "slider", "spinbutton", "combobox", "checkbox", "radio", "tab", "link",
     "progressbar", "progressIndicator", "listbox",
 }  # fmt: skip
-WAIT = 120  # seconds; machines are busy
+WAIT = 240  # seconds; machines are busy
 
 
 @pytest.fixture(scope="module")

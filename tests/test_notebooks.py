@@ -35,6 +35,8 @@ def started(monkeypatch):
     """This process has computed before the notebook begins: too late to set its threads."""
     monkeypatch.setattr(de, "use_one_core_per_operation", lambda: None)
     monkeypatch.setattr(de, "load_generator", load_generator)
+    few = functools.partial(de.load_autoencoder, num_steps=2)
+    monkeypatch.setattr(de, "load_autoencoder", few)
 
 
 def test_embed(started, capsys):
