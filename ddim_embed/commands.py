@@ -13,6 +13,7 @@ from ddim_embed import metrics
 from ddim_embed.console import UsageError
 from ddim_embed.data import crop_padding
 from ddim_embed.estimates import require_decodes
+from ddim_embed.figures import to_bytes, to_picture
 from ddim_embed.methods.embedding import concatenate
 from ddim_embed.store.outputs import Outputs
 
@@ -47,6 +48,14 @@ def read_images(generator, files, channels=None):
         words = "; ".join(f"{path}: {reason}" for path, reason in problems)
         raise FileNotFoundError(f"Not all files can be read as images. {words}")
     return pixels
+
+
+def _read_some(generator, files):
+    """`de.read_image_files` in the generator's shape; reports on stderr what cannot be read."""
+    found = de.read_image_files(files, generator.image_shape, generator.padding)
+    for path, reason in found[2]:
+        print(f"Skipped {path}: {reason}", file=sys.stderr)
+    return found
 
 
 def read_mask(generator, file, image):
@@ -96,9 +105,7 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None,
     names = outputs.names_for(files, ".png")
     outputs.claim("latents.npz", "errors.csv", "embed.json", *names)
     require_decodes(len(files), generator.image_shape, generator.num_steps)
-    pixels, read, problems = de.read_image_files(files, generator.image_shape, padding)
-    for path, reason in problems:
-        print(f"Skipped {path}: {reason}", file=sys.stderr)
+    pixels, read, problems = _read_some(generator, files)
     if not read:
         raise FileNotFoundError(f"None of the {len(files)} files can be read as an image.")
     skipped = {path for path, _ in problems}
@@ -253,9 +260,7 @@ def edit_files(
     )
     count = len(files) * len(directions)
     require_decodes(count * frames, generator.image_shape, generator.num_steps, 4)
-    pixels, read, problems = de.read_image_files(files, generator.image_shape, padding)
-    for path, reason in problems:
-        print(f"Skipped {path}: {reason}", file=sys.stderr)
+    pixels, read, problems = _read_some(generator, files)
     if not read:
         raise FileNotFoundError(f"None of the {len(files)} files can be read as an image.")
     skipped = {path for path, _ in problems}
@@ -321,11 +326,7 @@ def own_direction(generator, positive, negative, seed=0):
         if not folder.is_dir():
             raise UsageError(f"{flag} must be a folder of images. Received: {folder}")
         paths = sorted(path for path in folder.iterdir() if path.is_file())
-        pixels, read, problems = de.read_image_files(
-            paths, generator.image_shape, generator.padding
-        )
-        for path, reason in problems:
-            print(f"Skipped {path}: {reason}", file=sys.stderr)
+        pixels, read, _ = _read_some(generator, paths)
         if not read:
             raise UsageError(
                 f"{flag} must be a folder with images that can be read. Received: {folder}"
@@ -360,10 +361,10 @@ def save_animation(outputs, name, strips):
 
     `strips` is a list of pixels `(frames, height, width, channels)`, clipped here.
     """
-    frames = np.concatenate([_bytes(strip) for strip in strips], axis=2)
+    frames = np.concatenate([to_bytes(strip) for strip in strips], axis=2)
     scale = -(-_SIZE // min(frames.shape[1:3]))
     frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
-    pictures = [_picture(frame) for frame in frames]
+    pictures = [to_picture(frame) for frame in frames]
     pictures += pictures[-2:0:-1]
     durations = [_PAUSE if i in (0, len(frames) - 1) else _FRAME for i in range(len(pictures))]
     with outputs.replacing(name) as temporary:
@@ -372,18 +373,10 @@ def save_animation(outputs, name, strips):
         )
 
 
-def _bytes(pixels):
-    return np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
-
-
-def _picture(image):
-    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-
-
 def save_png(outputs, name, pixels):
     """Writes pixels `(height, width, channels)`, clipped here, as a PNG."""
     with outputs.replacing(name) as temporary:
-        _picture(_bytes(pixels)).save(temporary)
+        to_picture(to_bytes(pixels)).save(temporary)
 
 
 def _rows(words, pixels, embedding, padding, mask):

@@ -15,6 +15,18 @@ _DOTS = 100  # per inch, as matplotlib draws
 _IMAGE_BYTES = 200_000  # what matplotlib takes for an image and its axes
 
 
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of any shape, clipped to [0, 1] and rounded to 8 bits: uint8."""
+    return np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+
+
+def to_picture(image: np.ndarray):
+    """The `PIL.Image.Image` of bytes `(height, width, 1 or 3)`, uint8."""
+    from PIL import Image  # not at the top: figures do without
+
+    return Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
+
+
 def image_grid(
     rows: Sequence[np.ndarray], labels: Sequence[str] | None = None, cell: float = 1.0
 ) -> "Figure":

@@ -14,7 +14,7 @@ from ddim_embed.generator.generator import DECODE_BATCH, Generator
 from ddim_embed.methods.embedding import Embedding
 from ddim_embed.methods.protocol import Method
 from ddim_embed.methods.registry import embed
-from ddim_embed.networks.blocks import VectorNormalizer, register
+from ddim_embed.networks.blocks import VectorNormalizer, deserialized, register
 from ddim_embed.process.process import Process
 
 
@@ -404,12 +404,7 @@ class Autoencoder(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        for name in ("encoder", "generator"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
+        return cls(**deserialized(config, ("encoder", "generator"), custom_objects))
 
 
 class _Untracked:

@@ -116,9 +116,8 @@ def _edit_h(models, work, wanted):
             made = models.call("load_direction", work.model, name, steps=False)
             made = f"{made}.at(generator.num_steps)"
         else:
-            direction = models.cached(
-                ("direction", work.model, name), lambda name=name: _fit(models, work.model, name)
-            )
+            fitted = models.cached(("directions", work.model), lambda: _fit(models, work.model))
+            direction = fitted[name]
             made = f"editor.fit(examples, labels[:, names.index({name!r})])"
         lines.append(f"direction = {made}")
         factor = f"{strength:g} * direction.strength"
@@ -184,9 +183,11 @@ def _classes(model):
     return [*de.load_attributes(model, "test", source="sample", limit=1)[0]]
 
 
-def _fit(models, model, name):
+def _fit(models, model):
+    """The directions of all classes by name: h of the examples is computed once for all."""
     pixels, names, labels = _examples(models, model)
-    return de.HSpaceEditor(models.generator(model)).fit(pixels, labels[:, names.index(name)])
+    fitted = de.HSpaceEditor(models.generator(model)).fit(pixels, labels, names)
+    return dict(zip(names, fitted, strict=True))
 
 
 def _classifier(models, model):

@@ -17,7 +17,7 @@ from ddim_embed.data.files import read_many
 from ddim_embed.data.loading import SAMPLES
 from ddim_embed.data.pictures import open_picture, read_picture
 from ddim_embed.explorer.models import Models
-from ddim_embed.figures import displayable
+from ddim_embed.figures import displayable, to_bytes, to_picture
 
 # Samples to choose from where there is no end of them.
 _SAMPLES = 100
@@ -172,7 +172,8 @@ def shown(images: np.ndarray, padding: int = 0) -> np.ndarray:
         padding: rows and columns at each border to leave out.
     """
     images = np.concatenate([*crop_padding(displayable(images), padding)], axis=1)
-    return _bytes(images)
+    images = to_bytes(images)
+    return images.squeeze(-1) if images.shape[-1] == 1 else images
 
 
 def enlarged(pixels: np.ndarray, padding: int = 0) -> np.ndarray:
@@ -183,15 +184,10 @@ def enlarged(pixels: np.ndarray, padding: int = 0) -> np.ndarray:
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _bytes(image):
-    image = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
-    return image.squeeze(-1) if image.shape[-1] == 1 else image
-
-
 def png(folder: Path, name: str, pixels: np.ndarray, padding: int = 0) -> str:
     """Writes an image `(1, height, width, channels)` as it is, for a download; returns the path."""
-    image = _bytes(crop_padding(pixels, padding)[0])
-    return _write(folder, name, lambda path: Image.fromarray(image).save(path))
+    image = to_bytes(crop_padding(pixels, padding)[0])
+    return _write(folder, name, lambda path: to_picture(image).save(path))
 
 
 def npz(folder: Path, name: str, **arrays: np.ndarray) -> str:

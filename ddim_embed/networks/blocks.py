@@ -39,6 +39,15 @@ def dtype_policy(precision):
     return policies[arguments.choice("precision", precision, policies)]
 
 
+def deserialized(config, names, custom_objects=None):
+    """A config in which the parts called `names` are objects again, for a `from_config`."""
+    parts = {
+        name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+        for name in names
+    }
+    return {**config, **parts}
+
+
 @register
 class Normalizer(keras.layers.Layer):
     """Takes pixels in [0, 1] to images of zero mean and unit variance per channel, and back.

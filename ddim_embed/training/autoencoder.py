@@ -3,7 +3,7 @@
 import keras
 
 from ddim_embed import arguments
-from ddim_embed.networks.blocks import register
+from ddim_embed.networks.blocks import deserialized, register
 from ddim_embed.training.denoiser import DiffusionModel
 
 
@@ -59,12 +59,7 @@ class AutoencoderNetwork(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        for name in ("encoder", "decoder"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
+        return cls(**deserialized(config, ("encoder", "decoder"), custom_objects))
 
 
 @register

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from ddim_embed import arguments
-from ddim_embed.networks.blocks import Normalizer, register
+from ddim_embed.networks.blocks import Normalizer, deserialized, register
 from ddim_embed.training.trained import TrainedModel
 
 
@@ -168,9 +168,4 @@ class EncoderModel(TrainedModel):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        for name in ("encoder", "normalizer"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
+        return cls(**deserialized(config, ("encoder", "normalizer"), custom_objects))
