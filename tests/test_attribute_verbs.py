@@ -17,14 +17,14 @@ from experiments.autoencoder import (
     attributes,
     code_interpolation,
     detection,
-    labelled,
+    encoded,
     manipulation,
     neighbours,
 )
 from experiments.autoencoder.attribute_verbs import VERBS
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
-from experiments.toolkit import judge, pages, sources
+from experiments.toolkit import judge, labelled, pages, sources
 from experiments.toolkit.command_line import UsageError, with_command
 
 CLOTHES = de.load_attributes("fashion_mnist", "test", source="sample", limit=1)[0]
@@ -332,7 +332,7 @@ def made(folder):
     classifier = de.load_attribute_classifier("fashion_mnist", folder / "weights")
     images = de.load_images("fashion_mnist", "test", 16, source="sample", limit=60)[0]
     labels = de.load_attributes("fashion_mnist", "test", 16, source="sample", limit=60)[1]
-    code = autoencoder.encode(images[:4], labelled.METHOD)
+    code = autoencoder.encode(images[:4], encoded.METHOD)
     return SimpleNamespace(
         autoencoder=autoencoder, classifier=classifier, images=images, labels=labels, code=code,
         vectors=autoencoder.standardize(autoencoder.encode(images)),
@@ -526,7 +526,7 @@ def test_errors_that_need_weights(folder, capsys, tmp_path):
     autoencoder = SimpleNamespace(checksum="0" * 64)
     config = SimpleNamespace(name="fashion_mnist", weights=folder / "weights")
     with pytest.raises(UsageError, match=r"other weights.*experiments.fashion_mnist attributes"):
-        labelled.load_classifier(config, autoencoder)
+        encoded.load_classifier(config, autoencoder)
 
 
 @pytest.mark.parametrize(

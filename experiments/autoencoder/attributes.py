@@ -10,9 +10,9 @@ import ddim_embed as de
 from ddim_embed.data import crop_padding
 from ddim_embed.store.outputs import require_folder
 from ddim_embed.store.weights import weights_root
-from experiments.autoencoder import attribute_figures, autoencode, labelled
+from experiments.autoencoder import attribute_figures, autoencode, encoded
 from experiments.autoencoder.attribute_sections import ATTRIBUTES
-from experiments.toolkit import results, runs, sources
+from experiments.toolkit import labelled, results, runs, sources
 from experiments.toolkit.command_line import UsageError
 
 SEMANTIC, PIXELS = "semantic vector", "pixels"
@@ -79,10 +79,10 @@ def fit(verb):
     config = verb.config
     require_folder(weights_root(config.weights), "--weights")
     autoencoder = sources.load_autoencoder(config)
-    names, vectors, labels = labelled.training_vectors(config, autoencoder, verb.train_images)
+    names, vectors, labels = encoded.training_vectors(config, autoencoder, verb.train_images)
     images = len(vectors)
     if config.mirror:
-        more = labelled.training_vectors(config, autoencoder, verb.train_images, mirrored=True)
+        more = encoded.training_vectors(config, autoencoder, verb.train_images, mirrored=True)
         vectors, labels = np.concatenate([vectors, more[1]]), np.concatenate([labels, labels])
     test, test_labels = labelled.test_images(config, names, config.images)
     names, labels, test_labels = _with_both(names, labels, test_labels)

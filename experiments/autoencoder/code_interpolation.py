@@ -6,7 +6,7 @@ from tqdm import tqdm
 import ddim_embed as de
 from ddim_embed import commands
 from ddim_embed.methods.cache import embed_in_chunks
-from experiments.autoencoder import labelled
+from experiments.autoencoder import encoded
 from experiments.autoencoder.attribute_sections import CODE_INTERPOLATION
 from experiments.toolkit import results, sources
 
@@ -22,15 +22,15 @@ def run(verb):
     generator, autoencoder = sources.load_generator(config), sources.load_autoencoder(config)
     if verb.files:
         pixels = commands.read_images(generator, verb.files)
-        code = autoencoder.encode(pixels, labelled.METHOD, config.seed)
-        of_ddim = de.embed(generator, pixels, labelled.METHOD, seed=config.seed)
+        code = autoencoder.encode(pixels, encoded.METHOD, config.seed)
+        of_ddim = de.embed(generator, pixels, encoded.METHOD, seed=config.seed)
     else:
         pixels = sources.load(sources.reported(config), "test", 2 * verb.ways)
-        code = labelled.codes(config, autoencoder, pixels)
+        code = encoded.codes(config, autoencoder, pixels)
         of_ddim = embed_in_chunks(
             generator,
             pixels,
-            labelled.METHOD,
+            encoded.METHOD,
             config.seed,
             chunk_size=40,
             folder=config.run_folder / "autoencode" / "DDIM-implicit-correction",

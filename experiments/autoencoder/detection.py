@@ -7,9 +7,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ddim_embed.store.records import MissingWeightsError
-from experiments.autoencoder import attribute_figures, autoencode, labelled
+from experiments.autoencoder import attribute_figures, autoencode, encoded
 from experiments.autoencoder.attribute_sections import DETECTION
-from experiments.toolkit import judge, results, sources
+from experiments.toolkit import judge, labelled, results, sources
 from experiments.toolkit.command_line import UsageError
 
 DDIM, SAMPLED, MANIPULATED = "DDIM", "sampled", "manipulated"
@@ -71,7 +71,7 @@ def _kinds(config, generator, autoencoder, pixels):
 
         kinds[SAMPLED] = f"{autoencoder.checksum}, {_digest(semantic)}", of_prior
     try:
-        classifier = labelled.load_classifier(config, autoencoder)
+        classifier = encoded.load_classifier(config, autoencoder)
     except MissingWeightsError:
         print(f"Left out: {MANIPULATED} images. Fit a classifier of attributes: `attributes`.")
         return kinds

@@ -9,9 +9,9 @@ import ddim_embed as de
 from ddim_embed import commands
 from ddim_embed.data import crop_padding
 from ddim_embed.metrics import ranking
-from experiments.autoencoder import attribute_figures, labelled
+from experiments.autoencoder import attribute_figures, encoded
 from experiments.autoencoder.attribute_sections import MANIPULATION, MANIPULATION_OF_FILES
-from experiments.toolkit import judge, results, sources
+from experiments.toolkit import judge, labelled, results, sources
 
 # The published step, and how the two ways are called in results.
 FIXED = 0.3
@@ -29,7 +29,7 @@ def run(verb):
     """
     config = verb.config
     autoencoder = sources.load_autoencoder(config)
-    classifier = labelled.load_classifier(config, autoencoder)
+    classifier = encoded.load_classifier(config, autoencoder)
     names = labelled.chosen(classifier.names, verb.attribute, 1 if verb.files else _ATTRIBUTES)
     (_of_files if verb.files else _of_test_images)(verb, autoencoder, classifier, names)
 
@@ -45,7 +45,7 @@ def moved(autoencoder, code, classifier, name, step):
 def _of_files(verb, autoencoder, classifier, names):
     config = verb.config
     pixels = commands.read_images(autoencoder.generator, verb.files)
-    code = autoencoder.encode(pixels, labelled.METHOD, config.seed)
+    code = autoencoder.encode(pixels, encoded.METHOD, config.seed)
     steps = ["median"] if verb.median else verb.strength
     strips = {
         name: [
@@ -90,10 +90,10 @@ def _file(stem, name):
 
 def _of_test_images(verb, autoencoder, classifier, names):
     config = verb.config
-    all_names, vectors, labels = labelled.training_vectors(config, autoencoder, verb.train_images)
+    all_names, vectors, labels = encoded.training_vectors(config, autoencoder, verb.train_images)
     pixels, test_labels = labelled.test_images(config, all_names, config.images)
     network, features = train_judge(verb, labels)
-    code = labelled.codes(config, autoencoder, pixels)
+    code = encoded.codes(config, autoencoder, pixels)
     before = judge.logits(network, code.embedding.reconstruction)
     faces = _faces(config, all_names, pixels)
     rows = []
@@ -106,7 +106,7 @@ def _of_test_images(verb, autoencoder, classifier, names):
         edits = {}
         for way, step in zip(WAYS, ("median", FIXED), strict=True):
             edited = moved(autoencoder, code[without], classifier, name, step)
-            edits[way] = edited, labelled.decoded(config, autoencoder, edited, f"{index}-{way}")
+            edits[way] = edited, encoded.decoded(config, autoencoder, edited, f"{index}-{way}")
         after = {way: judge.logits(network, images) for way, (_, images) in edits.items()}
         found = measure(index, before[without], after)
         own = vectors_of(autoencoder, code[without])

@@ -4,7 +4,7 @@ import numpy as np
 
 import ddim_embed as de
 from ddim_embed.data import crop_padding
-from experiments.autoencoder import labelled
+from experiments.autoencoder import encoded
 from experiments.autoencoder.attribute_sections import NEIGHBOURS
 from experiments.toolkit import results, sources
 
@@ -15,7 +15,7 @@ def run(verb):
     """Samples images and finds their nearest training images; writes numbers and Fig. 9."""
     config = verb.config
     autoencoder = sources.load_autoencoder(config)
-    vectors = labelled.training_vectors(config, autoencoder, verb.train_images)[1]
+    vectors = encoded.training_vectors(config, autoencoder, verb.train_images)[1]
     train = sources.load(config, "train", verb.train_images)
     test = sources.load(sources.reported(config), "test", config.images)
     prior = "latent DDIM"

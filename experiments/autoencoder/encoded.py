@@ -1,4 +1,4 @@
-"""What the verbs of attributes share: labelled vectors, the classifier, codes, edits."""
+"""What the verbs of attributes share: training vectors, the classifier, codes, edits."""
 
 import hashlib
 
@@ -9,10 +9,7 @@ from ddim_embed.methods.cache import embed_in_chunks
 from experiments.autoencoder.autoencode import INVERSIONS
 from experiments.toolkit import sources
 from experiments.toolkit.command_line import UsageError, command_of
-from experiments.toolkit.labelled import are_faces as are_faces
 from experiments.toolkit.labelled import cached, data_key
-from experiments.toolkit.labelled import chosen as chosen
-from experiments.toolkit.labelled import test_images as test_images
 
 # How codes are found whose images are edited: they decode to the images themselves.
 METHOD = INVERSIONS["implicit, correction"]
