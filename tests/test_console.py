@@ -181,6 +181,13 @@ def test_wrong_values_take_a_line(words, expected, encoding, monkeypatch):
 
 
 class TestCtrlC:
+    @pytest.fixture(autouse=True)
+    def heard(self):
+        """A process that a shell starts in the background ignores Ctrl-C."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
     def ended(self, capsys, work):
         with pytest.raises(SystemExit) as stop, console.errors_in_a_line():
             work()
