@@ -13,6 +13,7 @@ from ddim_embed.explorer.models import Models
 # Larger files are refused before they are stored.
 MAX_FILE_SIZE = "64mb"
 # Files of a session are deleted after an hour.
+_FOLDER = "GRADIO_TEMP_DIR"
 _HOUR = 3600
 _STYLE = """
 .pixels img { image-rendering: pixelated; width: 100%; height: 100%; object-fit: contain; }
@@ -92,15 +93,23 @@ def served(models: Models, host: str = "127.0.0.1", port: int = 7860, browser: b
     Raises:
         OSError: if the port is taken.
     """
-    # What users send and fetch lies in a folder of its own, which goes when the page does.
+    # What users send and fetch lies in a folder of its own, which goes when the page does. Gradio
+    # reads its name whenever a file comes: an earlier page of this process must find its own again.
+    before = os.environ.get(_FOLDER)
     with tempfile.TemporaryDirectory(prefix="ddim-embed-explore-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        blocks = build_page(models, Path(folder))
-        address = _launch(blocks, host, port, browser)
+        os.environ[_FOLDER] = folder
         try:
-            yield address
+            blocks = build_page(models, Path(folder))
+            address = _launch(blocks, host, port, browser)
+            try:
+                yield address
+            finally:
+                blocks.close(verbose=False)
         finally:
-            blocks.close(verbose=False)
+            if before is None:
+                del os.environ[_FOLDER]
+            else:
+                os.environ[_FOLDER] = before
 
 
 def _launch(blocks, host, port, browser):
