@@ -84,8 +84,8 @@ def _of_files(verb, autoencoder, classifier, names):
 
 
 def _file(stem, name):
-    """The file of an image's strip: names of classes may have slashes."""
-    return f"{stem}-{''.join(c if c.isalnum() or c in '_-' else '_' for c in name)}.png"
+    """The file of an image's strip."""
+    return f"{stem}-{labelled.plain_name(name)}.png"
 
 
 def _of_test_images(verb, autoencoder, classifier, names):

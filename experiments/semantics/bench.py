@@ -95,7 +95,9 @@ class Bench:
         """
         own = self.generator.denoiser_fingerprint()
         try:
-            found = de.load_direction(self.config.name, plain_name(name), self.config.weights)
+            found = de.load_direction(
+                self.config.name, labelled.plain_name(name), self.config.weights
+            )
             if (found.fingerprint, found.num_steps) == (own, self.generator.num_steps):
                 return found, True
         except (FileNotFoundError, ValueError):
@@ -286,11 +288,6 @@ class Bench:
     def key(self, *more):
         """The key of a cache of what is computed of the images, and of `more`."""
         return labelled.data_key(self.config, self.verb.train_images, self.config.seed, *more)
-
-
-def plain_name(name):
-    """The name of an attribute as that of a file: classes may have slashes and spaces."""
-    return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
 
 
 def random_like(direction, seed):

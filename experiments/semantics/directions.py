@@ -11,9 +11,9 @@ import ddim_embed as de
 from ddim_embed.store.outputs import require_folder
 from ddim_embed.store.weights import weights_root
 from experiments.semantics import figures
-from experiments.semantics.bench import Bench, plain_name
+from experiments.semantics.bench import Bench
 from experiments.semantics.sections import DELTA
-from experiments.toolkit import results, runs, sources
+from experiments.toolkit import labelled, results, runs, sources
 
 # Training images whose latents f_t is trained on, at most, and whose features make its target.
 _LATENTS, _FEATURES = 400, 2000
@@ -35,7 +35,7 @@ def _mean(verb):
         [*zip(shown, strengths, strict=True)], desc="directions", disable=not config.progress
     ):
         found = bench.fitted_direction(name).without(*removed)
-        direction = dataclasses.replace(found, strength=strength, name=plain_name(name))
+        direction = dataclasses.replace(found, strength=strength, name=labelled.plain_name(name))
         errors = _errors(bench, name, direction) if verb.measured else {}
         budget = {"images": bench.fitted, "seed": config.seed, "command": verb.command}
         path, _ = de.record_direction(

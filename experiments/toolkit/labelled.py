@@ -48,6 +48,11 @@ def chosen(names, wanted, most, shown=SHOWN):
     return wanted or (tuple(name for name in shown if name in names) or names)[:most]
 
 
+def plain_name(name):
+    """The name of an attribute as that of a file: classes may have slashes and spaces."""
+    return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
+
+
 def are_faces(names):
     """Whether attributes are those of faces."""
     return {*names} <= {*CELEBA_ATTRIBUTES}
