@@ -178,9 +178,12 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     train = ["--train-steps", "2", "--batch-size", "4", "--precision", "float32", "--mirror"]
     embed = ["--pairs", "64", "--warm-start-steps", "2", "--embedder-steps", "2"]
     embed += ["--embedder-batch-size", "4", "--precision", "float32", "--remat"]
+    autoencoder = ["--encoder-steps", "2", "--semantic-dims", "4"]
     commands = [
         own("train", *packed, *train),
         own("train-embedders", "unet", *packed, *embed),
+        own("train-autoencoder", *packed, *train, *autoencoder),
+        own("train-prior", *packed, "--train-steps", "2", "--batch-size", "4"),
     ]
     code = WITHOUT_TENSORFLOW + (
         "from experiments import runner; from experiments.fashion_mnist import FASHION_MNIST\n"
@@ -188,7 +191,7 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     )
     run_on_jax("-c", code)
     manifest = read_manifest(tmp_path / "weights")
-    assert set(manifest) == {"own/generator", "own/unet"}
+    assert set(manifest) == {f"own/{name}" for name in ("autoencoder", "generator", "prior", "unet")}
     assert all(entry["errors"] == {} for entry in manifest.values())
     assert manifest["own/unet"]["budget"]["command"].startswith("KERAS_BACKEND=jax python -m")
     runner.main(FASHION_MNIST, own("measure", *packed))

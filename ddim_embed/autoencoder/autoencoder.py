@@ -13,7 +13,6 @@ from ddim_embed.autoencoder.prior import SemanticPrior
 from ddim_embed.generator.generator import DECODE_BATCH, Generator
 from ddim_embed.methods.embedding import Embedding
 from ddim_embed.methods.protocol import Method
-from ddim_embed.methods.registry import embed
 from ddim_embed.networks.blocks import VectorNormalizer, deserialized, register
 from ddim_embed.process.process import Process
 
@@ -181,6 +180,8 @@ class Autoencoder(keras.Model):
         semantic = np.concatenate(vectors)
         if method is None:
             return Code(semantic, autoencoder=self.checksum)
+        from ddim_embed.methods.registry import embed  # needs TensorFlow
+
         embedding = embed(self.generator.given(semantic), pixels, method, seed=seed)
         return Code(semantic, embedding.latents, embedding, self.checksum)
 
