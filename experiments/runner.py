@@ -7,10 +7,11 @@ from experiments.autoencoder.sampling_verbs import VERBS as SAMPLING
 from experiments.autoencoder.verbs import VERBS as AUTOENCODER
 from experiments.embedding.verbs import VERBS as EMBEDDING
 from experiments.inversion.verbs import VERBS as INVERSION
+from experiments.measuring import VERBS as MEASURING
 from experiments.semantics.verbs import VERBS as SEMANTICS
 from experiments.toolkit import command_line
 
-VERBS = EMBEDDING | INVERSION | AUTOENCODER | SAMPLING | ATTRIBUTES | SEMANTICS
+VERBS = EMBEDDING | MEASURING | INVERSION | AUTOENCODER | SAMPLING | ATTRIBUTES | SEMANTICS
 
 
 def main(config, arguments=None):

@@ -191,7 +191,9 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     )
     run_on_jax("-c", code)
     manifest = read_manifest(tmp_path / "weights")
-    assert set(manifest) == {f"own/{name}" for name in ("autoencoder", "generator", "prior", "unet")}
+    assert set(manifest) == {
+        f"own/{name}" for name in ("autoencoder", "generator", "prior", "unet")
+    }
     assert all(entry["errors"] == {} for entry in manifest.values())
     assert manifest["own/unet"]["budget"]["command"].startswith("KERAS_BACKEND=jax python -m")
     runner.main(FASHION_MNIST, own("measure", *packed))
@@ -201,6 +203,12 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     }
     assert measured["own/generator"]["errors"]["test_noise_mae"] > 0
     assert measured["own/unet"]["errors"]["test_images"] == 8
+    assert measured["own/prior"]["errors"]["test_vectors_frechet"] > 0
+    autoencoder = de.load_autoencoder("own", tmp_path / "weights")
+    decoded = autoencoder.predict(autoencoder.encode(pixels[:8] / 255).semantic).numpy()
+    found = de.metrics.mse(pixels[:8] / 255, decoded.clip(0, 1)).mean()
+    expected = measured["own/autoencoder"]["errors"]["test_one_step_mse"]
+    assert expected == pytest.approx(found, rel=1e-4)
     generator = de.load_generator("own", tmp_path / "weights", num_steps=2)
     found = de.embed(generator, pixels[:8] / 255, "unet").mse.mean()
     assert measured["own/unet"]["errors"]["test_mse"] == pytest.approx(found, rel=1e-4)

@@ -315,7 +315,7 @@ def test_train_prior_records_what_it_measured(folder, autoencoder):
     expected = de.frechet_distance(prior.standardize(gaussian), prior.standardize(test))
     assert entry["errors"]["test_vectors_frechet_of_a_gaussian"] == pytest.approx(expected, 1e-3)
     losses = [line["validation_loss"] for line in contents["history"]]
-    assert entry["errors"]["validation_loss"] == min(losses)
+    assert entry["budget"]["validation_loss"] == min(losses)
 
 
 def test_samples_are_those_of_the_autoencoder(folder, autoencoder, network):

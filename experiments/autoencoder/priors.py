@@ -70,16 +70,10 @@ def train_prior(verb):
 
 
 def _record(verb, prior, vectors, history, best, found, folder):
-    config, errors = verb.config, {}
-    if found is not None:
-        errors = {
-            "validation_loss": results.finite(best["validation_loss"]),
-            "test_vectors_frechet": results.finite(found["prior"]["mean"]),
-            "test_vectors_frechet_of_a_gaussian": results.finite(found["gaussian"]["mean"]),
-            "test_vectors_frechet_of_training": results.finite(found["training"]["mean"]),
-            "test_images": len(vectors.test),
-        }
+    config = verb.config
+    errors = {} if found is None else _errors(found, vectors)
     budget = {
+        "validation_loss": results.finite(best["validation_loss"]),
         "steps": history[-1]["step"],
         "best_step": best["step"],
         "batch_size": config.batch_size,
@@ -92,6 +86,24 @@ def _record(verb, prior, vectors, history, best, found, folder):
     return runs.record(
         config, "prior", prior, prior_config(prior), budget, errors, folder, "and mirrored"
     )
+
+
+def _errors(found, vectors):
+    """The errors of a prior for its record, from `distances`."""
+    return {
+        "test_vectors_frechet": results.finite(found["prior"]["mean"]),
+        "test_vectors_frechet_of_a_gaussian": results.finite(found["gaussian"]["mean"]),
+        "test_vectors_frechet_of_training": results.finite(found["training"]["mean"]),
+        "test_images": len(vectors.test),
+    }
+
+
+def measure(config, samples):
+    """Returns the errors of the recorded prior for its record, of so many samples."""
+    autoencoder = sources.load_autoencoder(config)
+    prior = de.load_prior(config.name, config.weights)
+    vectors = load_vectors(config, autoencoder)
+    return _errors(distances(prior, vectors, samples, config.seed), vectors)
 
 
 def _folder(config, autoencoder):

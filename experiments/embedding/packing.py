@@ -1,13 +1,10 @@
-"""The verbs `pack` and `measure`: for training with JAX on a machine without TensorFlow."""
+"""The verb `pack`: data for training with JAX on a machine without TensorFlow."""
 
 import numpy as np
 
 from ddim_embed.data import PADDING, crop_padding
 from ddim_embed.data.pictures import UNPADDED_SIZE
-from ddim_embed.store.weights import read_manifest, record_errors
-from experiments.configuration import NETWORKS
-from experiments.embedding import training
-from experiments.toolkit import runs, sources
+from experiments.toolkit import sources
 
 
 def pack(config, outputs, train_images=None):
@@ -27,22 +24,3 @@ def pack(config, outputs, train_images=None):
     )
     print(f"{path}: {counts} images, {path.stat().st_size / 2**20:.0f} MiB")
     return path
-
-
-def measure(config):
-    """Measures the recorded weights that have no errors yet, and records these."""
-    manifest = read_manifest(config.weights)
-    names = [
-        name
-        for name in ("generator", *NETWORKS)
-        if not manifest.get(f"{config.name}/{name}", {"errors": True})["errors"]
-    ]
-    test = sources.load(config, "test", limit=config.images)
-    for name in names:
-        entry = manifest[f"{config.name}/{name}"]
-        errors = training.measure(config, name, test, entry["budget"])
-        record_errors(config.weights, config.name, name, errors, entry["sha256"])
-        print(f"{config.name}/{name}: {runs.in_words(errors)}")
-    if not names:
-        print(f"All recorded weights of {config.name} are measured.")
-    return names

@@ -134,19 +134,6 @@ class Pack(Verb):
 
 
 @_dataclass
-class Measure(Verb):
-    """Measures recorded weights that were trained where they could not be: with JAX."""
-
-    uses: ClassVar = WEIGHTS | IMAGES | {"images"}
-    smoke_networks: ClassVar = None
-
-    def run(self):
-        from experiments.embedding import packing
-
-        packing.measure(self.config)
-
-
-@_dataclass
 class Sample(Verb):
     """Generates images: their number is --images, a figure shows the first ones."""
 
@@ -430,7 +417,6 @@ VERBS = {
     "train": Train,
     "train-embedders": TrainEmbedders,
     "pack": Pack,
-    "measure": Measure,
     "sample": Sample,
     "embed": Embed,
     "structure": Structure,
