@@ -9,6 +9,8 @@ import dataclasses
 PIECES = ("decode", "gradient", "embedder_step", "denoiser_step")
 PRECISIONS = ("float32", "bfloat16")
 NUM_STEPS = 10
+# Of an autoencoder, whose training step is timed on a GPU alone.
+SEMANTIC_DIMS = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Size:
     def image_shape(self):
         """(height, width, channels)."""
         return (self.image_size, self.image_size, self.channels)
+
+    @property
+    def encoder_widths(self):
+        """Channels per level of an autoencoder's encoder."""
+        return (32, 64, 96, 128, SEMANTIC_DIMS)
 
 
 SIZES = {

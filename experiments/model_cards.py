@@ -98,8 +98,8 @@ _CARDS = {
         "figures of test images stay where they are made; what is shown here are samples.",
         (
             "A generator of faces carries the data set's imbalances of age, sex, skin and pose.",
-            "The generator saw {seen} images, and only 8,000 different ones: samples are faces, "
-            "some with eyes or mouths that do not match, before smears.",
+            "The generator saw {seen} images, and only 8,000 different ones: samples are faces "
+            "before smears. Of 64, which were looked at, six have eyes or mouths that do not match.",
             "What it fills in under a mask is smooth: an eye that is hidden comes back faintly "
             "(`project`: an error of 0.0063 there).",
             "The strengths of directions were chosen by looking at edits of a dozen validation "
