@@ -229,6 +229,27 @@ class TestRanking:
         found = ranking.rank(ranking.auroc, scores, labels, "ab", resamples=100)
         np.testing.assert_allclose(found.intervals, [found.macro_interval] * 2, atol=1e-12)
 
+    def test_what_is_better_on_the_same_images(self):
+        """Scores that are always a little better differ by more than their intervals suggest."""
+        labels = np.arange(400)[:, None] % 2 == 0
+        scores = RNG.normal(size=(400, 1)) + labels
+        others = scores - 0.2 * labels  # a little worse, on the same images
+        found, other = (
+            ranking.rank(ranking.auroc, each, labels, "a", resamples=500)
+            for each in (scores, others)
+        )
+        difference, (low, high) = found.macro_difference(other)
+        assert difference == found.macro - other.macro
+        assert 0 < low < difference < high < found.macro_interval[1] - found.macro_interval[0]
+        assert found.macro_interval[0] < other.macro_interval[1]  # which overlap
+        assert found.macro_difference(found) == (0, (0, 0))
+        less = ranking.rank(ranking.auroc, scores, labels, "b", resamples=500)
+        with pytest.raises(ValueError, match=r"the same attributes, \['a'\]"):
+            found.macro_difference(less)
+        less = ranking.rank(ranking.auroc, scores, labels, "a", resamples=5)
+        with pytest.raises(ValueError, match=r"500\. Received: .* 5"):
+            found.macro_difference(less)
+
     def test_blocks_of_resamples(self, monkeypatch):
         """The same draws, however many are made at a time."""
         arguments = ranking.auroc, self.scores[:, None], self.labels[:, None], ["a"]

@@ -29,6 +29,7 @@ class Ranking:
             without one.
         macro_interval: (low, high), from the same draws of images for all attributes.
         counted: bool `(k,)`, which attributes `macro` is of.
+        macro_draws: float64 `(resamples,)`, `macro` of each draw.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,29 @@ class Ranking:
     macro: float
     macro_interval: tuple[float, float]
     counted: np.ndarray
+    macro_draws: np.ndarray
+
+    def macro_difference(self, other: "Ranking") -> tuple[float, tuple[float, float]]:
+        """How much higher `macro` is than that of other scores of the same images.
+
+        Args:
+            other: a `Ranking` of the same images, attributes, `resamples` and `seed`, so that each
+                draw is one of the same images.
+
+        Returns:
+            The difference; and its 95% interval, (low, high), which is narrower than those of both
+            macro averages suggest: images that are hard are hard for both.
+
+        Raises:
+            ValueError: if `other` counts other attributes, or has other draws.
+        """
+        named = [np.array(one.names)[one.counted].tolist() for one in (self, other)]
+        if named[0] != named[1] or len(self.macro_draws) != len(other.macro_draws):
+            raise ValueError(
+                f"`other` must be of the same attributes, {named[0]}, and as many draws, "
+                f"{len(self.macro_draws)}. Received: {named[1]}, {len(other.macro_draws)}"
+            )
+        return self.macro - other.macro, _interval(self.macro_draws - other.macro_draws)
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -123,8 +147,9 @@ def rank(
     macro = [_mean(each[..., counted]) for each in (values, drawn)]
     intervals = np.stack([_interval(column) for column in drawn.T])
     return Ranking(
-        tuple(names), values, intervals, positives, float(macro[0]), _interval(macro[1]), counted
-    )
+        tuple(names), values, intervals, positives, float(macro[0]), _interval(macro[1]), counted,
+        macro[1],
+    )  # fmt: skip
 
 
 def _curve(scores, labels, weights):

@@ -68,10 +68,12 @@ def _above(other):
         own = [r for r in rows if (r["name"], r["training_images"]) == ("semantic vector", count)]
         if not own or None in (own[0]["auroc"]["macro"], theirs["auroc"]["macro"]):
             return None
-        mine, theirs = own[0]["auroc"], theirs["auroc"]
-        words = f"{bounds(mine)} against {bounds(theirs)}"
-        verdict = Verdict.of(mine["interval"][0] > theirs["interval"][1])
-        return words, verdict, f"{count:,} training images each"
+        words = f"{bounds(own[0]['auroc'])} against {bounds(theirs['auroc'])}"
+        behind = theirs.get("behind")
+        if behind is None or behind["macro"] is None:
+            return None
+        words += f"; {bounds(behind)} more on the same images"
+        return words, Verdict.of(behind["interval"][0] > 0), f"{count:,} training images each"
 
     return measure
 

@@ -44,7 +44,7 @@ def run(verb):
         "least": verb.least,
         "penalty": verb.penalty,
         "representations": [
-            {"name": name, "training_images": few} | summary(found)
+            {"name": name, "training_images": few} | summary(found) | behind(rankings, name, few)
             for (name, few), found in rankings.items()
         ],
         "attributes": each(rankings, fitted.names),
@@ -213,6 +213,21 @@ def summary(rankings):
         }
         for measure, one in rankings.items()
     } | {"weighted_auroc": float(weighted) if weights.any() else None}
+
+
+def behind(rankings, name, few):
+    """How far the AUROC is behind that of the semantic vector, of as many training images.
+
+    Returns:
+        A dict of `behind`, the difference of the macro averages and its interval; an empty one
+        where both are not of the same attributes, or there is no such vector.
+    """
+    own, found = rankings.get((SEMANTIC, few)), rankings[name, few]
+    if name == SEMANTIC or own is None or own["auroc"].names != found["auroc"].names:
+        return {}
+    difference, interval = own["auroc"].macro_difference(found["auroc"])
+    macro, bounds = results.finite(difference), [*map(results.finite, interval)]
+    return {"behind": {"macro": macro, "interval": bounds}}
 
 
 def each(rankings, names):
