@@ -46,7 +46,7 @@ def run(verb):
     for (model, own), (name, method) in itertools.product(
         models.items(), _inversions(verb.lbfgs).items()
     ):
-        embeddings[model, name] = _embed(config, own, pixels, f"{model}, {name}", method)
+        embeddings[model, name] = embed(config, own, pixels, f"{model}, {name}", method)
         decoded[model, name] = embeddings[model, name].reconstruction
     best = [*_inversions(verb.lbfgs)][-1]
     codes = autoencoder.dims, int(np.prod(config.image_shape))
@@ -108,7 +108,8 @@ def _inversions(lbfgs):
     return INVERSIONS | {f"{name}, lbfgs": de.Hybrid(method, de.LBFGS(num_steps=lbfgs))}
 
 
-def _embed(config, generator, pixels, name, method):
+def embed(config, generator, pixels, name, method):
+    """Embeds images in chunks that are cached under a name; shows its progress."""
     folder = config.run_folder / "autoencode" / name.replace(", ", "-")
     with tqdm(total=len(pixels), desc=name, unit="image", disable=not config.progress) as bar:
         return embed_in_chunks(

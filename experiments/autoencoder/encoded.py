@@ -5,16 +5,14 @@ import hashlib
 import numpy as np
 
 import ddim_embed as de
-from ddim_embed.methods.cache import embed_in_chunks
-from experiments.autoencoder.autoencode import INVERSIONS
+from experiments.autoencoder import autoencode
 from experiments.toolkit import sources
 from experiments.toolkit.command_line import UsageError, command_of
 from experiments.toolkit.labelled import cached, data_key
 
 # How codes are found whose images are edited: they decode to the images themselves.
-METHOD = INVERSIONS["implicit, correction"]
-# Images that are embedded, and cached, at a time: as `autoencode` does, whose cache is shared.
-_CHUNK = 40
+_NAME = "implicit, correction"
+METHOD = autoencode.INVERSIONS[_NAME]
 
 
 def training_vectors(config, autoencoder, limit=None, mirrored=False):
@@ -47,17 +45,11 @@ def load_classifier(config, autoencoder):
     return classifier
 
 
-def codes(config, autoencoder, pixels, folder="ours-implicit-correction"):
-    """Codes of images, whose latents are found in chunks that are cached."""
+def codes(config, autoencoder, pixels):
+    """Codes of images, whose latents are found in chunks that are cached, as `autoencode`'s are."""
     semantic = autoencoder.encode(pixels).semantic
-    embedding = embed_in_chunks(
-        autoencoder.generator.given(semantic),
-        pixels,
-        METHOD,
-        config.seed,
-        chunk_size=_CHUNK,
-        folder=config.run_folder / "autoencode" / folder,
-    )
+    own = autoencoder.generator.given(semantic)
+    embedding = autoencode.embed(config, own, pixels, f"ours, {_NAME}", METHOD)
     return de.Code(semantic, embedding.latents, embedding, autoencoder.checksum)
 
 
