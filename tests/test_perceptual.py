@@ -43,6 +43,25 @@ class TestPublishedNumbers:
         # The shipped weights are rounded to float16; the float32 ones are within 1e-7.
         np.testing.assert_allclose(found, expected.ravel(), atol=1e-4)
 
+    def test_distances_of_coordinates_are_the_distances(self, portraits, published):
+        images, _ = portraits
+        wide = np.concatenate([images, images[:, :, :32]], axis=2)  # height and width differ
+        for pixels in (images, wide):
+            coordinates = published.coordinates(tf.constant(pixels)).numpy()
+            assert coordinates.shape[0] == 7 and coordinates.ndim == 2
+            squares = ((coordinates[:, None] - coordinates) ** 2).sum(axis=2)
+            rows, columns = np.indices((7, 7)).reshape(2, -1)
+            direct = lpips(pixels[rows], pixels[columns]).reshape(7, 7)
+            np.testing.assert_allclose(squares, direct, atol=1e-5)
+
+    def test_features_are_means_of_the_last_convolution(self, portraits, published):
+        pixels = tf.constant(portraits[0][:, :, :48])
+        found = published.features(pixels).numpy()
+        assert found.shape == (7, 256)
+        last = published._taps(pixels)[4].numpy()
+        assert last.shape[1] != last.shape[2]
+        np.testing.assert_allclose(found, last.mean(axis=2).mean(axis=1), rtol=1e-4, atol=1e-5)
+
     def test_heads_are_not_negative(self, published):
         """So that no difference makes images more alike, and a distance is never negative."""
         assert all(head.kernel.numpy().min() >= 0 for head in published.heads)

@@ -288,6 +288,10 @@ class TestSemanticPrior:
         assert loaded.process == de.Process("linear", 4, prediction="velocity")
         expected = recorded.sample(3, num_steps=4)
         np.testing.assert_allclose(loaded.sample(3), expected, rtol=1e-6)
+        assert not loaded.trainable and not loaded.trainable_variables
+        made = de.SemanticPrior.from_config(loaded.get_config())
+        made.set_weights(loaded.get_weights())
+        np.testing.assert_allclose(made.sample(3, num_steps=4), expected, rtol=1e-6)
         with pytest.raises(FileNotFoundError, match="No weights `dogs/prior`"):
             de.load_prior("dogs", tmp_path)
         wrong = config | {"hidden": 2**14}
@@ -328,7 +332,7 @@ class TestGaussianPrior:
         assert (prior.sample(7, seed=2) != np.float32(samples[:7])).any()
 
     def test_few_vectors_are_shrunk_in_standardised_units(self):
-        few, scales = VECTORS[:20] @ [[1, 1, 1], [0, 1, 0], [0, 0, 1]], np.array([1, 10, 100])
+        few, scales = VECTORS[:20] @ [[1, 1, 1], [0, 1, 0], [0, 0, 1]], np.array([0.01, 1, 100])
         prior, sample = de.GaussianPrior().fit(few), np.cov(few.T)
         assert 0.01 < prior.shrinkage_ < 0.99
         off = ~np.eye(3, dtype=bool)
