@@ -53,7 +53,8 @@ def make(piece, size, batch, precision):
 
 def _train_step(model, pixels):
     """A step as `de.train` makes it, and its loss."""
-    model.normalizer.adapt(pixels) if hasattr(model, "normalizer") else None
+    if hasattr(model, "normalizer"):  # a generator has its own
+        model.normalizer.adapt(pixels)
     model.compile(keras.optimizers.Adam(1e-4))
     steps = _steps_of(model)
     return lambda: float(steps.run(pixels)["loss"])

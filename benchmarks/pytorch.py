@@ -115,12 +115,15 @@ class Block(nn.Module):
         return self.conv2(y) + self.projection(x)
 
 
+def group_norm(channels):
+    return nn.GroupNorm(max(n for n in range(1, 33) if channels % n == 0), channels)
+
+
 class EncoderBlock(nn.Module):
     def __init__(self, before, after, down=False):
         super().__init__()
         self.down = down
-        groups = max(n for n in range(1, 33) if before % n == 0)
-        self.norm = nn.GroupNorm(groups, before)
+        self.norm = group_norm(before)
         self.conv = nn.Conv2d(before, after, 3, padding=1)
         self.projection = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
 
@@ -134,7 +137,7 @@ class EncoderBlock(nn.Module):
 class Attention(nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.norm = nn.GroupNorm(max(n for n in range(1, 33) if width % n == 0), width)
+        self.norm = group_norm(width)
         self.qkv, self.projection = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x):
@@ -159,7 +162,7 @@ class Encoder(nn.Module):
             if resolution == 16:
                 layers.append(Attention(width))
         layers += [EncoderBlock(last, last), Attention(last), EncoderBlock(last, last)]
-        layers += [nn.GroupNorm(max(n for n in range(1, 33) if last % n == 0), last), nn.SiLU()]
+        layers += [group_norm(last), nn.SiLU()]
         self.layers, self.head = nn.Sequential(*layers), nn.Linear(last, SEMANTIC_DIMS)
 
     def forward(self, images):

@@ -161,6 +161,7 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     files."""
     values = {
         "weights": [tmp_path / "weights"], "runs": [tmp_path / "runs"], "name": ["own"],
+        "results": [tmp_path / "results"],
         "source": ["npz"], "images": [8], "image_size": [16], "widths": [4, 8], "block_depth": [1],
         "num_steps": [2], "channels": [1],
     }  # fmt: skip
