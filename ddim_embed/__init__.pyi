@@ -103,4 +103,7 @@ from .training.pairs import LatentPairs as LatentPairs
 from .training.prior import PriorModel as PriorModel
 from .training.shift import DeltaTrainer as DeltaTrainer
 from .training.shift import class_difference as class_difference
+from .training.strategy import Strategy as Strategy
+from .training.strategy import WorkerError as WorkerError
+from .training.strategy import training_strategy as training_strategy
 from .version import __version__ as __version__

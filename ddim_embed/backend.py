@@ -81,17 +81,14 @@ def rows_of_replica(count):
     return tf.reduce_sum(counts[:number]), tf.reduce_sum(counts)
 
 
-def mean_over_replicas(tensors):
-    """Tensors averaged over the replicas of a step, which all have them then.
-
-    Of gradients, which optimizers add up: so all replicas find the same ones not finite.
-    """
+def sum_over_replicas(tensors):
+    """Tensors added up over the replicas of a step, which all have the sums then."""
     if replicas() == 1:
         return tensors
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.MEAN, tensors)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
 
 def occupied(rows):

@@ -1,13 +1,13 @@
-"""One operation per core, in place of all cores on each operation.
+"""One operation per core, in place of all cores on each operation; and each worker's rows.
 
 The convolutions of these networks are small: shared among cores, each waits for the slowest core,
 hundreds of times per decode. One core per part of the batch never waits.
 """
 
 import contextvars
-import itertools
 import os
 
+from ddim_embed import arguments
 from ddim_embed.backend import has_gpu, is_tensorflow
 
 # Set while a part is worked on, so that a split of a split does not happen.
@@ -88,13 +88,37 @@ def over_cores(function, *batches):
     return tf.nest.map_structure(lambda leaf: leaf[:n], done)
 
 
+def share(size: int, number: int, count: int) -> slice:
+    """The rows of part `number` of a batch of `size` that `count` parts share."""
+    return slice(number * size // count, (number + 1) * size // count)
+
+
+def check_shard(shard: tuple[int, int], batch_size: int) -> tuple[int, int]:
+    """(worker, number of workers), of which each has a row of a batch, as a tuple of integers.
+
+    Raises:
+        ValueError: for anything else, or a batch of fewer rows than workers.
+    """
+    number, count = found = arguments.integers("shard", shard, count=2, least=0)
+    if number >= count:
+        raise ValueError(
+            "`shard` must be (worker, number of workers), of which the first is number 0. "
+            f"Received: {found}"
+        )
+    if batch_size < count:
+        raise ValueError(
+            f"`batch_size` must be at least the number of workers, {count}. Received: {batch_size}"
+        )
+    return found
+
+
 def _split(function, batches, n, count):
     if count == 1:
         return function(*batches)
     import tensorflow as tf
 
-    bounds = [n * i // count for i in range(count + 1)]
-    sizes = [end - start for start, end in itertools.pairwise(bounds)]
+    rows = [share(n, i, count) for i in range(count)]
+    sizes = [part.stop - part.start for part in rows]
     leaves = [
         [None] * count if leaf is None else tf.split(leaf, sizes, num=count)
         for leaf in tf.nest.flatten(batches)

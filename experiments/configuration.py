@@ -34,7 +34,7 @@ WEIGHTS = ALWAYS | {"weights", "num_steps", "seed"}
 IMAGES = frozenset({"data", "source", "image_size", "channels"})
 REPORTED = IMAGES | {"report_source", "results"}
 _BOTH = ALWAYS | IMAGES | {"seed", "further", "precision", "checkpoint_seconds", "images"}
-_BOTH |= {"mirror", "widths", "block_depth", "weights", "runs"}
+_BOTH |= {"mirror", "widths", "block_depth", "weights", "runs", "strategy"}
 DENOISER = _BOTH | {"padding", "train_steps", "batch_size", "learning_rate", "loss", "prediction"}
 WARM_START = frozenset({"warm_start_steps", "warm_start_batch_size", "warm_start_learning_rate"})
 EMBEDDER = _BOTH | WARM_START | {"num_steps", "pairs", "remat"}
@@ -83,6 +83,8 @@ class Experiment(Settings):
             from random ones or a warm start. Use another seed to draw other images and noise.
         precision: precision of training: "auto" is bfloat16 where the processor or the GPU is made
             for it, and float32 elsewhere. Errors are always computed in float32.
+        strategy: devices that train together: one, all GPUs of this machine ("mirrored"), or those
+            of several processes that run the same command ("multi-worker").
         train_steps: training steps of the denoiser (Adam, cosine decay).
         batch_size: images in each of these steps.
         learning_rate: the highest learning rate in these steps.
@@ -126,6 +128,7 @@ class Experiment(Settings):
     num_steps: int = 10
     further: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    strategy: Literal["one", "mirrored", "multi-worker"] = "one"
     train_steps: int = 10_000
     batch_size: int = 32
     learning_rate: float = 1e-3

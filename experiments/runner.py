@@ -10,6 +10,7 @@ from experiments.inversion.verbs import VERBS as INVERSION
 from experiments.measuring import VERBS as MEASURING
 from experiments.semantics.verbs import VERBS as SEMANTICS
 from experiments.toolkit import command_line
+from experiments.toolkit.command_line import UsageError
 
 VERBS = EMBEDDING | MEASURING | INVERSION | AUTOENCODER | SAMPLING | ATTRIBUTES | SEMANTICS
 
@@ -23,7 +24,21 @@ def main(config, arguments=None):
 
 
 def prepare(verb):
-    """Returns a verb that can run here: its precision is chosen, what a smoke run needs trained."""
+    """Returns a verb that can run here: its precision is chosen, what a smoke run needs trained.
+
+    Of several workers all but the chief have subfolders of their own, as no two may train in one.
+    """
+    if "strategy" in verb.uses:
+        from ddim_embed import training_strategy
+
+        try:  # before anything is computed
+            strategy = training_strategy(verb.config.strategy)
+        except ValueError as error:
+            raise UsageError(f"--strategy {verb.config.strategy}: {error}") from error
+        if not strategy.is_chief:
+            own, config = f"worker-{strategy.worker}", verb.config
+            folders = {"runs": config.runs / own, "results": config.results / own}
+            verb = dataclasses.replace(verb, config=dataclasses.replace(config, **folders))
     if verb.config.precision == "auto":
         from ddim_embed.backend import fast_precision
 

@@ -1010,6 +1010,36 @@ def test_stream_of_prepared_data_resumes_exactly(use_prepared, threshold):
     assert numbers(np.concatenate(batches(stream(seed=4), 5))) != first_two[0]
 
 
+@pytest.mark.parametrize("workers", [2, 3])
+def test_shares_of_workers_are_the_stream_of_one(numbered, use_prepared, threshold, workers):
+    for source in (
+        {"name_or_path": numbered, "batch_size": 5},
+        {"name_or_path": "oxford_flowers102", "batch_size": 4, "image_size": 16, "limit": 22},
+    ):
+        options = source | {"split": "train", "seed": 3, "mirror": True, "start_step": 2}
+        whole = batches(data.stream_images(**options), 6)
+        shares = [
+            batches(data.stream_images(**options, shard=(worker, workers)), 6)
+            for worker in range(workers)
+        ]
+        for batch, *parts in zip(whole, *shares, strict=True):
+            assert all(1 <= len(part) < len(batch) for part in parts)
+            np.testing.assert_array_equal(np.concatenate(parts), batch)
+
+
+def test_a_worker_reads_no_file_of_another(numbered, monkeypatch):
+    monkeypatch.setattr(loading, "CACHE_BYTES", 0)
+    first, second = np.random.default_rng([1, 0]).permutation(11)[:10].reshape(5, 2).T.tolist()
+    for number in set(second) - set(first):
+        path = numbered / f"{number:02d}.png"
+        Image.fromarray(noise_images(8, 8)).save(path)
+        path.write_bytes(path.read_bytes()[:60])  # as an image until it is decoded
+    stream = data.stream_images(numbered, "train", 2, seed=1, shard=(0, 2)).take(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert numbers(batches(stream, 1)[0]) == first[:1]
+
+
 def test_streams_hold_the_pixels_of_load_images(celeba, threshold):
     root, _ = celeba
     pixels, _ = data.load_images(root, "test")
@@ -1064,6 +1094,9 @@ def test_stream_of_float_arrays(tmp_path):
         ({"batch_size": 2, "seed": -1}, "`seed` must be"),
         ({"batch_size": 2, "start_step": -1}, "`start_step` must be"),
         ({"batch_size": 5, "limit": 4}, "the number of images, 4"),
+        ({"batch_size": 2, "shard": (2, 2)}, "of which the first is number 0"),
+        ({"batch_size": 2, "shard": (0, 3)}, "at least the number of workers, 3"),
+        ({"batch_size": 2, "shard": 1}, "`shard` must be 2 integers"),
     ],
 )
 def test_bad_stream_arguments(numbered, threshold, options, message):

@@ -30,6 +30,7 @@ class Line(keras.Model):
         super().__init__(**kwargs)
         self.value = self.add_weight(shape=(2,), initializer="zeros", name="value")
         self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.strategy = de.Strategy()
         self.built = True
         self.compile(keras.optimizers.Adam(learning_rate), jit_compile=False)
         self.optimizer.build(self.trainable_variables)

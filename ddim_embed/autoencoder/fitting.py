@@ -12,9 +12,11 @@ from tqdm import tqdm
 from ddim_embed import arguments
 from ddim_embed.autoencoder.prior import NUM_STEPS, SemanticPrior
 from ddim_embed.networks.latent_mlp import LatentMLP
+from ddim_embed.parallel import check_shard, share
 from ddim_embed.store.sealed import read_arrays, write_arrays
 from ddim_embed.training.loop import train
 from ddim_embed.training.prior import PriorModel
+from ddim_embed.training.strategy import Strategy
 
 BEST = "best.npz"
 # Rows of a validation, at the least: each vector is there often enough for as many noise levels.
@@ -40,6 +42,7 @@ def fit_prior(
     patience: int = 8,
     seed: int = 0,
     sampler_steps: int = NUM_STEPS,
+    strategy: Strategy | None = None,
     progress: bool = True,
 ) -> tuple[SemanticPrior, list[dict]]:
     """Trains a prior on semantic vectors, and keeps it as it was when it generalised best.
@@ -65,6 +68,7 @@ def fit_prior(
         patience: measurements without a better one after which it ends.
         seed: integer, of all that is random.
         sampler_steps: `num_steps` of the prior.
+        strategy: None for one device, or a `Strategy`, of whose workers all call this function.
         progress: whether to show a progress bar.
 
     Returns:
@@ -98,22 +102,26 @@ def fit_prior(
     validation_vectors = _check("validation_vectors", validation_vectors, vectors.shape[1])
     rows = np.tile(validation_vectors, (-(-_VALIDATION_ROWS // len(validation_vectors)), 1))
 
-    network = LatentMLP(vectors.shape[1], hidden, depth, dropout, seed, dtype="float32")
-    model = PriorModel(network, schedule, ema=ema, seed=seed, loss=loss, prediction=prediction)
+    strategy = arguments.instance("strategy", strategy or Strategy(), Strategy)
+    with strategy.scope():
+        network = LatentMLP(vectors.shape[1], hidden, depth, dropout, seed, dtype="float32")
+        model = PriorModel(network, schedule, ema=ema, seed=seed, loss=loss, prediction=prediction)
+        model.compile(keras.optimizers.Adam(learning_rate))
     model.normalizer.adapt(vectors)
-    model.compile(keras.optimizers.Adam(learning_rate))
     key = _key(
         [vectors, validation_vectors], hidden, depth, dropout, str(schedule), loss, prediction,
         batch_size, learning_rate, ema, validation_steps, seed,
     )  # fmt: skip
 
+    own = share(batch_size, *check_shard(strategy.shard, batch_size))
+
     def batches(step):
         while True:
             rng = np.random.default_rng((seed, step))
-            yield vectors[rng.integers(len(vectors), size=batch_size)]
+            yield vectors[rng.integers(len(vectors), size=batch_size)[own]]
             step += 1
 
-    run = _Run.read(path, key)
+    run = _Run.read(path, key, model)
     bar = tqdm(initial=run.step, total=num_steps, desc="prior", unit="step", disable=not progress)
     with bar:
         while run.step < num_steps and run.since_best < patience:
@@ -126,16 +134,17 @@ def fit_prior(
                 log_steps=validation_steps,
                 progress=False,
             )
-            found = model.evaluate(rows, batch_size=len(rows), verbose=0, return_dict=True)
+            found = model.measure(rows)
             line = {
                 # Beyond that which was asked for, if the file of the best weights was lost.
-                "step": int(model.optimizer.iterations),
+                "step": history[-1]["step"],
                 "seconds": history[-1]["seconds"],
                 "loss": history[-1].get("loss"),
-                "validation_loss": float(found["loss"]),
+                "validation_loss": found["loss"],
             }
             run = run.with_line(line, model)
-            run.write(path, key)
+            if strategy.is_chief:
+                run.write(path, key)
             bar.update(run.step - bar.n)
             bar.set_postfix(run.lines[-1])
     model.ema_network.set_weights(run.weights)
@@ -163,12 +172,18 @@ class _Run(NamedTuple):
         return run._replace(weights=model.ema_network.get_weights()) if not run.since_best else run
 
     @classmethod
-    def read(cls, path, key):
-        arrays = read_arrays(path, key)
-        if arrays is None:
+    def read(cls, path, key, model):
+        """The run so far in the chief's file, which all workers of the model's strategy have."""
+        strategy = model.strategy
+        arrays = read_arrays(path, key) if strategy.is_chief else None
+        lines = "[]" if arrays is None else str(arrays["lines"])
+        lines = json.loads(strategy.text_from_chief(lines))
+        if not lines:
             return cls([], [])
-        weights = [arrays[f"weight{i}"] for i in range(len(arrays) - 1)]
-        return cls(json.loads(str(arrays["lines"])), weights)
+        weights = model.ema_network.get_weights()
+        if arrays is not None:
+            weights = [arrays[f"weight{i}"] for i in range(len(weights))]
+        return cls(lines, strategy.from_chief(weights))
 
     def write(self, path, key):
         named = {f"weight{i}": weight for i, weight in enumerate(self.weights)}

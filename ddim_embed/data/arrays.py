@@ -29,21 +29,21 @@ class ArrayImages:
         """Returns images and labels."""
         return self.images, self.labels
 
-    def stream(self, batch_size, seed, start_step):
-        """Returns an infinite `tf.data.Dataset` of batches, in the dtype of the images."""
+    def stream(self, batch_size, seed, start_step, rows):
+        """Returns an infinite `tf.data.Dataset` of rows of batches, in the dtype of the images."""
         import tensorflow as tf
 
         order = EpochOrder(len(self), batch_size, seed)
         dtype = self.images.dtype
 
         def gather(step):
-            return self.images[order.batch(int(step))]
+            return self.images[order.batch(int(step))[rows]]
 
         steps = tf.data.Dataset.range(start_step, tf.int64.max)
         return steps.map(
             lambda step: tf.ensure_shape(
                 tf.numpy_function(gather, [step], dtype, stateful=False),
-                (batch_size, *self.images.shape[1:]),
+                (rows.stop - rows.start, *self.images.shape[1:]),
             ),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
@@ -83,6 +83,21 @@ class EpochOrder:
         permutation = self.permutation(epoch)
         for offset in range(len(permutation)):
             yield permutation[(first + offset) % len(permutation)]
+
+
+def rows_of_batches(items, batch_size, rows):
+    """Of a `tf.data.Dataset` of what makes up batches in turn, what is in some rows of each.
+
+    Before anything is read or decoded: what other workers have costs a number or an encoded image.
+    """
+    if rows == slice(0, batch_size):
+        return items
+
+    def is_own(number, item):
+        row = number % batch_size
+        return (row >= rows.start) & (row < rows.stop)
+
+    return items.enumerate().filter(is_own).map(lambda number, item: item)
 
 
 def pad_images(images):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ddim_embed import arguments
-from ddim_embed.data.arrays import ArrayImages, checked_arrays, fit_arrays
+from ddim_embed.data.arrays import ArrayImages, checked_arrays, fit_arrays, rows_of_batches
 from ddim_embed.data.files import CELEBA_ATTRIBUTES, read_many
 from ddim_embed.data.pictures import celeba_crop, celeba_crop_box, read_picture
 
@@ -179,8 +179,8 @@ class CatalogueImages:
             return np.stack(columns, axis=-1).astype(np.int8)
         return batch["label"].astype(np.int64)
 
-    def stream(self, batch_size, seed, start_step):
-        """Returns an infinite `tf.data.Dataset` of uint8 batches.
+    def stream(self, batch_size, seed, start_step, rows):
+        """Returns an infinite `tf.data.Dataset` of rows of uint8 batches.
 
         Shards can only be read in order. Each epoch shuffles within a buffer (the shards are stored
         shuffled), and a resumed epoch first skips the batches that it has seen.
@@ -203,6 +203,7 @@ class CatalogueImages:
             return shuffled.take(whole_batches).skip(tf.cast(done, tf.int64))
 
         encoded_images = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(one_epoch)
+        encoded_images = rows_of_batches(encoded_images, batch_size, rows)
         images = encoded_images.map(
             lambda image: tf.ensure_shape(
                 tf.numpy_function(self._read, [image], tf.uint8), self.image_shape
@@ -210,4 +211,4 @@ class CatalogueImages:
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        return images.batch(batch_size, drop_remainder=True)
+        return images.batch(rows.stop - rows.start, drop_remainder=True)

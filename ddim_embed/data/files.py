@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ddim_embed import arguments
-from ddim_embed.data.arrays import EpochOrder, as_pixels
+from ddim_embed.data.arrays import EpochOrder, as_pixels, rows_of_batches
 from ddim_embed.data.pictures import (
     MAX_IMAGE_PIXELS,
     PADDING,
@@ -197,8 +197,8 @@ class FileImages:
         _warn_of(problems, self.folder)
         return images, self.labels[indices]
 
-    def stream(self, batch_size, seed, start_step):
-        """Returns an infinite `tf.data.Dataset` of uint8 batches, decoded in parallel on demand.
+    def stream(self, batch_size, seed, start_step, rows):
+        """Returns an infinite `tf.data.Dataset` of rows of uint8 batches, decoded in parallel.
 
         A broken file is reported once, and the next one in the epoch's order replaces it.
         """
@@ -220,6 +220,7 @@ class FileImages:
             raise _nothing_left(self.folder, [])
 
         positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
+        positions = rows_of_batches(positions, batch_size, rows)
         images = positions.map(
             lambda position: tf.ensure_shape(
                 tf.numpy_function(read, [position], tf.uint8), self.image_shape
@@ -227,7 +228,7 @@ class FileImages:
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        return images.batch(batch_size, drop_remainder=True)
+        return images.batch(rows.stop - rows.start, drop_remainder=True)
 
 
 def _list_of(problems, folder):

@@ -22,6 +22,7 @@ from ddim_embed.data.catalogue import CATALOGUE, open_catalogue, prepared_folder
 from ddim_embed.data.files import CELEBA_FOLDER, open_celeba, open_folder
 from ddim_embed.data.npz import read_npz
 from ddim_embed.memory import require_memory
+from ddim_embed.parallel import check_shard, share
 from ddim_embed.process import noise
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def stream_images(
     start_step: int = 0,
     channels: int | None = None,
     mirror: bool = False,
+    shard: tuple[int, int] = (0, 1),
 ) -> "tf.data.Dataset":
     """Streams training batches without end, each epoch in a new order that `seed` determines.
 
@@ -123,10 +125,13 @@ def stream_images(
         start_step: how many batches to skip, for a run that is resumed; the others are exactly
             those of the whole stream.
         mirror: whether a random half of the images of each batch is flipped left to right.
+        shard: (worker, number of workers) of a training by several: the worker has its rows of each
+            batch, and decodes no others; together they have the stream of one. See
+            `training_strategy`.
 
     Returns:
-        An infinite `tf.data.Dataset` of float32 `(batch_size, height, width, channels)` in [0, 1];
-        on JAX an iterator of the same batches as arrays, from memory.
+        An infinite `tf.data.Dataset` of float32 `(batch_size, height, width, channels)` in [0, 1],
+        of the worker's rows alone; on JAX an iterator of the same batches as arrays, from memory.
 
     Raises:
         ValueError, ConnectionError: as `load_images`, or for fewer images than `batch_size`.
@@ -140,6 +145,7 @@ def stream_images(
     seed = arguments.seed(seed)
     start_step = arguments.integer("start_step", start_step, 0)
     arguments.flag("mirror", mirror)
+    rows = share(batch_size, *check_shard(shard, batch_size))
     source, where = resolve(name_or_path, split, source)
     images = open_images(source, where, split, image_size, limit, channels)
     if images.nbytes <= CACHE_BYTES or not is_tensorflow():
@@ -153,34 +159,34 @@ def stream_images(
             f"Received: {batch_size}"
         )
     if not is_tensorflow():
-        return _iterate(images, batch_size, seed, start_step, mirror)
+        return _iterate(images, batch_size, seed, start_step, mirror, rows)
     import tensorflow as tf
 
-    batches = images.stream(batch_size, seed, start_step).map(_as_pixel_tensor)
+    batches = images.stream(batch_size, seed, start_step, rows).map(_as_pixel_tensor)
     if mirror:
         # The seed depends on the step, so that a resumed stream mirrors the same images.
         batches = batches.enumerate(start_step).map(
-            lambda step, batch: _mirror_half(batch, (seed, step))
+            lambda step, batch: _mirror_half(batch, (seed, step), batch_size, rows)
         )
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _iterate(images, batch_size, seed, start_step, mirror):
+def _iterate(images, batch_size, seed, start_step, mirror, rows):
     order = EpochOrder(len(images), batch_size, seed)
     for step in itertools.count(start_step):
-        batch = as_pixels(images.images[order.batch(step)])
+        batch = as_pixels(images.images[order.batch(step)[rows]])
         if mirror:
-            shape = (len(batch), 1, 1, 1)
+            shape = (batch_size, 1, 1, 1)
             flipped = noise.uniform(shape, noise.seed_words(seed, step), numpy=True) < 0.5
-            batch = np.where(flipped, batch[:, :, ::-1], batch)
+            batch = np.where(flipped[rows], batch[:, :, ::-1], batch)
         yield batch
 
 
-def _mirror_half(images, seed):
+def _mirror_half(images, seed, batch_size, rows):
     import tensorflow as tf
 
-    turned = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed) < 0.5
-    return tf.where(turned, tf.reverse(images, [2]), images)
+    turned = tf.random.stateless_uniform((batch_size, 1, 1, 1), seed) < 0.5
+    return tf.where(turned[rows], tf.reverse(images, [2]), images)
 
 
 def _as_pixel_tensor(images):

@@ -48,9 +48,15 @@ def train(
     `EmbedderTrainer`: then a resumed run repeats the uninterrupted one, to the reproducibility of
     the machine's own kernels.
 
+    A model that was made in the scope of a strategy trains on its devices: see `training_strategy`.
+    Workers of several processes call this function alike, each with its own rows of the batches;
+    the first one, the chief, writes the checkpoints, and when a run is resumed the others have what
+    it reads: a `folder` that they share is not needed.
+
     Args:
         model: a `TrainedModel`, compiled.
-        batches: function from a step number to an iterable of the batches from that step on.
+        batches: function from a step number to an iterable of the batches from that step on, of
+            this worker's rows where there are several.
         num_steps: optimizer steps in all; a finished run returns at once.
         folder: where the checkpoint lies, and `history.jsonl`, a copy of the history that is not
             read; made if missing. It is locked while a process trains in it.
@@ -72,6 +78,7 @@ def train(
             identity, or if another process trains there.
         FloatingPointError: if a loss or a weight is not finite; the last checkpoint stays as it
             was.
+        WorkerError: if another worker is gone.
 
     Example:
         >>> import keras
@@ -90,18 +97,23 @@ def train(
     log_steps = arguments.integer("log_steps", log_steps)
     checkpoint_seconds = arguments.number("checkpoint_seconds", checkpoint_seconds)
     folder = arguments.path("folder", folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):
+    strategy = model.strategy
+    alone = contextlib.nullcontext()
+    if strategy.is_chief:
+        folder.mkdir(parents=True, exist_ok=True)
+        alone = _alone_in(folder)
+    with alone, strategy.watching(folder):
         history, seconds_before = [], 0.0
-        if (folder / CHECKPOINT).exists():
+        if strategy.is_chief and (folder / CHECKPOINT).exists():
             seconds_before, history = restore_checkpoint(folder / CHECKPOINT, model, identity)
             _write_history(folder / HISTORY, history)
-        step = int(model.optimizer.iterations)
+        _share_state(model, strategy)
+        step = int(_value_of(model.optimizer.iterations))
         if step >= num_steps:
             # A run that was killed before its first line, and wanted longer then, has none.
             return history or [{"step": step, "seconds": round(seconds_before, 1)}]
 
-        steps = _steps_of(model)
+        steps = _steps_of(model, strategy)
         for metric in model.metrics:  # which hold what was measured last, by `evaluate` perhaps
             metric.reset_state()
         looked_at = False
@@ -112,6 +124,8 @@ def train(
 
         def save():
             steps.write_back()
+            if not strategy.is_chief:
+                return
             save_checkpoint(folder / CHECKPOINT, model, seconds(), history, identity)
             _write_history(folder / HISTORY, history)
 
@@ -123,7 +137,7 @@ def train(
                 if not looked_at and hasattr(model, "check_batch"):
                     model.check_batch(batch)
                 looked_at = True
-                logs = steps.run(batch)
+                steps.run(batch)
                 step += 1
                 bar.update()
                 if steps.compile_seconds is None:
@@ -131,7 +145,7 @@ def train(
                     if progress:
                         bar.write(f"{description}: compiled in {steps.compile_seconds:.0f} s")
                 if step % log_steps == 0 or step == num_steps:
-                    values = {name: float(value) for name, value in logs.items()}
+                    values = steps.logs()
                     if not np.isfinite(list(values.values())).all():
                         raise FloatingPointError(
                             f"Training stopped at step {step}: a loss is not finite ({values}). A "
@@ -171,12 +185,22 @@ def _alone_in(folder):
         ) from error
 
 
-def _steps_of(model):
+def _share_state(model, strategy):
+    """Gives all workers the chief's variables, where it is in the run as it is in the weights."""
+    if strategy.num_workers == 1:
+        return
+    variables = [*_variables(model)]
+    values = [_value_of(variable) for variable in variables]
+    for variable, value in zip(variables, strategy.from_chief(values), strict=True):
+        variable.assign(value)
+
+
+def _steps_of(model, strategy):
     """The compiled steps of a model: those of an earlier run, unless it was compiled anew since."""
-    key = model.optimizer, model.jit_compile
+    key = model.optimizer, model.jit_compile, strategy.num_replicas
     steps = vars(model).get("_steps")
     if steps is None or steps.key != key:
-        model._steps = steps = _Steps(model, key)
+        model._steps = steps = _Steps(model, strategy, key)
     steps.start()
     return steps
 
@@ -189,12 +213,14 @@ class _Steps:
         compile_seconds: None; for the loop to set after the first step.
     """
 
-    def __init__(self, model, key):
-        self._model, self.key, self.compile_seconds = model, key, None
+    def __init__(self, model, strategy, key):
+        self._model, self._strategy = model, strategy
+        self.key, self.compile_seconds = key, None
         own = [*_variables(model), *model.metrics_variables]
         self._variables = [list({id(variable): variable for variable in own}.values())]
         if backend.is_tensorflow():
-            self._step = backend.compiled(model.train_step, model.jit_compile)
+            step = strategy.of_replicas(model.train_step)
+            self._step = backend.compiled(step, model.jit_compile)
         else:
             self._step = backend.compiled(
                 lambda values, batch, constants: model.pure_step(
@@ -205,18 +231,26 @@ class _Steps:
 
     def start(self):
         """Begins a run with the values of the model's variables."""
-        self._values = None
+        self._values = self._logs = None
 
     def run(self, batch):
-        """Makes a step; returns the metrics by name, averaged since they were reset."""
+        """Makes a step."""
+        batch = self._strategy.place(batch)
         if backend.is_tensorflow():
-            return self._step(batch)
+            self._step(batch)
+            return
         if self._values is None:
             self._values = [[ops.copy(v.value) for v in self._variables[0]]]
-        logs, self._values = self._step(self._values, batch, self._model.constants)
+            self._constants = self._strategy.replicate(self._model.constants)
+        self._logs, self._values = self._step(self._values, batch, self._constants)
         if self.compile_seconds is None:
-            float(logs["loss"])  # waits for the device
-        return logs
+            self.logs()  # waits for the device
+
+    def logs(self):
+        """The metrics by name, numbers, averaged since they were reset, over all workers."""
+        if backend.is_tensorflow():  # of all replicas, which have their own sums within a step
+            return {metric.name: float(metric.result()) for metric in self._model.metrics}
+        return {name: float(value) for name, value in self._logs.items()}
 
     def write_back(self):
         """Gives the model's variables their values, which may then be read and changed."""
@@ -245,7 +279,7 @@ def save_checkpoint(path, model, seconds=0.0, history=(), identity=""):
         file.attrs["identity"] = identity
         file[_HISTORY] = json.dumps([*history])
         for name, variable in _named_variables(model):
-            values = ops.convert_to_numpy(variable.value)
+            values = _value_of(variable)
             if not np.isfinite(values).all():
                 raise FloatingPointError(
                     f"`{variable.path}` is not finite; the checkpoint {path} stays as it was. A "
@@ -300,6 +334,11 @@ def restore_checkpoint(path, model, identity=""):
         for name, variable in variables:
             variable.assign(file[stored[name.partition("_")[0]]][()])
         return float(file.attrs["seconds"]), json.loads(file[_HISTORY][()])
+
+
+def _value_of(variable):
+    """A variable's value, an array; mirrored variables have one as a tensor alone."""
+    return ops.convert_to_numpy(ops.convert_to_tensor(variable))
 
 
 def _variables(model):

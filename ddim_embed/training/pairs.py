@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ddim_embed import arguments
 from ddim_embed.generator.generator import DECODE_BATCH, as_generator
+from ddim_embed.parallel import check_shard, share
 from ddim_embed.process import noise
 from ddim_embed.store.locks import LockedError, locked
 from ddim_embed.store.sealed import DamagedError, read_sealed, write_sealed
@@ -55,12 +56,13 @@ class LatentPairs:
         seed = noise.seed_words(self._seed, part)
         return noise.normal((DECODE_BATCH, *self._shape), seed, numpy=True)
 
-    def batches(self, batch_size, start_step=0):
+    def batches(self, batch_size, start_step=0, shard=(0, 1)):
         """Batches of pairs without end, shuffled anew each epoch, from batch `start_step` on.
 
         Args:
             batch_size: at most the number of pairs.
             start_step: how many batches a resumed run has seen.
+            shard: (worker, number of workers), as for `stream_images`.
 
         Returns:
             An iterator of `(pixels, latents)`, float32 arrays `(batch, height, width, channels)`.
@@ -70,18 +72,19 @@ class LatentPairs:
         """
         batch_size = arguments.integer("batch_size", batch_size)
         start_step = arguments.integer("start_step", start_step, 0)
+        rows = share(batch_size, *check_shard(shard, batch_size))
         if len(self) < batch_size:
             raise ValueError(
                 f"`batch_size` must be at most the {len(self)} pairs. Received: {batch_size}"
             )
-        return self._generate(batch_size, *divmod(start_step, len(self) // batch_size))
+        return self._generate(batch_size, rows, *divmod(start_step, len(self) // batch_size))
 
-    def _generate(self, batch_size, epoch, position):
+    def _generate(self, batch_size, rows, epoch, position):
         latents = np.concatenate([self.latents(part) for part in range(self._num_parts)])
         while True:
             order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
             for i in range(position, len(self) // batch_size):
-                chosen = order[i * batch_size : (i + 1) * batch_size]
+                chosen = order[i * batch_size : (i + 1) * batch_size][rows]
                 yield self.pixels[chosen].astype(np.float32), latents[chosen]
             epoch, position = epoch + 1, 0
 

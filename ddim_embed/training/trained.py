@@ -6,6 +6,7 @@ from keras import ops
 from ddim_embed import backend
 from ddim_embed.process import noise
 from ddim_embed.training.batches import check_pixels, look_at, parts_of
+from ddim_embed.training.strategy import current_strategy
 
 
 class TrainedModel(keras.Model):
@@ -16,9 +17,9 @@ class TrainedModel(keras.Model):
 
     `fit`, `evaluate` and the like look at arrays, or at the first batch of a data set, and raise a
     ValueError for what is not float pixels in [0, 1], or whatever `check_values` asks for. Under a
-    `tf.distribute.MirroredStrategy`, `fit` gives the losses and weights that it gives on one
-    device: each replica has its rows of the batch and of the noise, and statistics are of the whole
-    batch. A last batch that leaves a replica without an image is an error.
+    strategy of `tf.distribute`, `fit` and `train` give the losses and weights of one device: each
+    replica has its rows of the batch and of the noise, and statistics and clipped gradients are of
+    the whole batch. A last batch that leaves a replica without an image is an error.
 
     Args:
         trained: the network that is trained. Its policy is the model's: under mixed_float16 the
@@ -34,6 +35,7 @@ class TrainedModel(keras.Model):
         updates: with `averaged`, t, a variable of the model: weights that are loaded without an
             optimizer have their count.
         batch_parts: what a batch consists of.
+        strategy: the `Strategy` in whose scope the model was made.
         image_shape: (height, width, channels) of the batches, or (dims,) where they are vectors;
             None where any will do.
     """
@@ -48,6 +50,7 @@ class TrainedModel(keras.Model):
     def __init__(self, trained, **kwargs):
         # Without autocast the pixels arrive unrounded.
         super().__init__(**kwargs | {"dtype": trained.dtype_policy, "autocast": False})
+        self.strategy = current_strategy()
 
     @property
     def trained(self):
@@ -86,7 +89,7 @@ class TrainedModel(keras.Model):
 
         Raises:
             ValueError: for a loss or metrics, weights of another type than float32, or an optimizer
-                that clips gradients where there are several replicas.
+                that clips gradients and scales the loss where there are several replicas.
         """
         foreign = {"loss", "loss_weights", "metrics", "weighted_metrics"}
         given = sorted(name for name in foreign if kwargs.get(name) is not None)
@@ -108,10 +111,10 @@ class TrainedModel(keras.Model):
             for name in ("clipnorm", "global_clipnorm", "clipvalue")
             if getattr(inner, name, None) is not None
         ]
-        if clips and backend.strategy_replicas() > 1:
+        if clips and inner is not optimizer and backend.strategy_replicas() > 1:
             raise ValueError(
-                "Keras would clip each replica's share of the gradients, and not their sum. "
-                f"Received: {clips}"
+                "With several replicas a scaled loss has no clipped gradients: train in float32 or "
+                f"mixed_bfloat16, or without clipping. Received: {clips}"
             )
         self._jit_choice = jit_compile
         if jit_compile is None:
@@ -278,7 +281,7 @@ class TrainedModel(keras.Model):
         replicas = self.distribute_strategy.num_replicas_in_sync
         if backend.replicas() != replicas:
             raise ValueError(
-                f"A model that was made for {replicas} replicas trains with `fit` alone. "
+                f"A model that was made for {replicas} replicas trains with `fit` or `train`. "
                 "Make it outside `strategy.scope()` for another loop."
             )
         batch = self._batch_of(data)
@@ -317,7 +320,7 @@ class TrainedModel(keras.Model):
     def _apply(self, gradients):
         variables, own = self.trained.trainable_variables, self.optimizer.variables
         if backend.is_tensorflow():
-            self.optimizer.apply(backend.mean_over_replicas(gradients), variables)
+            self.optimizer.apply(self._shares(gradients), variables)
             return
         # `apply` of a scaled loss has branches that assign, which JAX does not trace.
         values = [[variable.value for variable in group] for group in (own, variables)]
@@ -325,10 +328,30 @@ class TrainedModel(keras.Model):
         for variable, value in zip([*variables, *own], [*trained, *state], strict=True):
             variable.assign(value)
 
+    def _shares(self, gradients):
+        """What each replica gives the optimizer, which adds up what it is given.
+
+        It would clip each share by itself. So the shares are equal parts of the clipped sum: what
+        is below a bound is not changed by clipping it again.
+        """
+        count = backend.replicas()
+        if count == 1:
+            return gradients
+        summed = backend.sum_over_replicas(gradients)
+        if getattr(self.optimizer, "inner_optimizer", None) is None:
+            summed = self.optimizer._clip_gradients(summed)
+        return [gradient / count for gradient in summed]
+
     def _measure(self, batch):
         seed = noise.seed_words(self.seed, _VALIDATION_STREAM)
         loss, metrics = self.compute_losses(batch, seed, False, self.constants)
         return self._track({"loss": loss} | metrics, batch)
+
+    def measure(self, data):
+        """The losses of one batch by name, as `evaluate` finds them, by this worker alone."""
+        seed = noise.seed_words(self.seed, _VALIDATION_STREAM)
+        loss, metrics = self.compute_losses(self._batch_of(data), seed, False, self.constants)
+        return {name: float(value) for name, value in ({"loss": loss} | metrics).items()}
 
     def _seed_of_step(self):
         # `iterations` stands still while gradients are accumulated, and each batch has its noise.

@@ -33,13 +33,19 @@ class Vectors(NamedTuple):
 
 
 def train_prior(verb):
-    """Trains a prior and records its weights; writes what it was measured at; returns the path."""
+    """Trains a prior and records its weights; writes what it was measured at; returns the path.
+
+    Of several workers the chief records; the others return None.
+    """
     config = verb.config
+    strategy = de.training_strategy(config.strategy)
     require_folder(weights_root(config.weights), "--weights")
     autoencoder = sources.load_autoencoder(config)
     vectors = load_vectors(config, autoencoder, verb.train_images)
     folder = _folder(config, autoencoder)
     prior, history = fit(verb, vectors, folder / "fit")
+    if not strategy.is_chief:
+        return None
     prior.autoencoder = autoencoder.checksum
     best = min(history, key=lambda line: line["validation_loss"])
     found = distances(prior, vectors, verb.samples, config.seed) if is_tensorflow() else None
@@ -163,6 +169,7 @@ def fit(verb, vectors, folder, **changes):
         "validation_steps": verb.validation_steps,
         "patience": verb.patience,
         "seed": config.seed,
+        "strategy": de.training_strategy(config.strategy),
         "progress": config.progress,
     }
     try:

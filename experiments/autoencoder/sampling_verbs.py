@@ -41,7 +41,7 @@ class TrainPrior(OfAutoencoder):
 
     uses: ClassVar = WEIGHTS - {"num_steps"} | IMAGES | {
         "images", "mirror", "train_steps", "batch_size", "learning_rate", "loss", "prediction",
-        "runs", "results",
+        "runs", "results", "strategy",
     }  # fmt: skip
     after_interrupt: ClassVar = _RESUMES
     one_core_per_operation: ClassVar = False

@@ -20,21 +20,26 @@ _ADAPTED_IMAGES = 10_000
 
 
 def train_autoencoder(verb):
-    """Trains encoder and decoder and records their weights; returns their path."""
+    """Trains encoder and decoder and records their weights; returns their path.
+
+    Of several workers the chief records; the others return None.
+    """
     config = verb.config
+    strategy = de.training_strategy(config.strategy)
     require_folder(weights_root(config.weights), "--weights")
     keras.utils.set_random_seed(config.seed)
     generator = sources.load_generator(config) if verb.start == "generator" else None
-    network = autoencoder_network(verb, generator)
     prediction = generator.prediction if generator else config.prediction
     padding = generator.padding if generator else config.padding
-    model = de.AutoencoderModel(
-        network,
-        seed=config.seed,
-        loss=config.loss,
-        prediction=prediction,
-        emphasis=verb.emphasis,
-    )
+    with strategy.scope():
+        network = autoencoder_network(verb, generator)
+        model = de.AutoencoderModel(
+            network,
+            seed=config.seed,
+            loss=config.loss,
+            prediction=prediction,
+            emphasis=verb.emphasis,
+        )
     folder = config.run_folder / f"autoencoder-from-{verb.start}"
     key = f"{runs.run_key(config, generator)}, {config.loss}, emphasis {verb.emphasis}"
     before, slow = {}, ()
@@ -57,7 +62,8 @@ def train_autoencoder(verb):
     elif verb.encoder_steps:
         before |= start_encoder(verb, model, key)
     rate = warmup_cosine(config.learning_rate, config.train_steps)
-    model.compile(PartwiseAdam(rate, slow, verb.trunk_rate, global_clipnorm=1.0))
+    with strategy.scope():
+        model.compile(PartwiseAdam(rate, slow, verb.trunk_rate, global_clipnorm=1.0))
     test = sources.load(config, "test", limit=config.images)  # fails now rather than after hours
     history = runs.run(
         config,
@@ -68,7 +74,9 @@ def train_autoencoder(verb):
         identity=key,
         description="autoencoder",
     )
-    steps = int(model.optimizer.iterations)
+    if not strategy.is_chief:
+        return None
+    steps = history[-1]["step"]
     autoencoder = de.Autoencoder.from_model(
         model, config.image_shape, num_steps=config.num_steps, padding=padding
     )
@@ -91,10 +99,12 @@ def train_autoencoder(verb):
 def start_encoder(verb, model, key):
     """Trains the encoder of a model alone, resumable; returns what to record of it."""
     config, encoder = verb.config, model.network.encoder
-    start = de.EncoderModel(encoder, model.normalizer, config.image_shape)
-    start.adapt(sources.load(config, "train", limit=_ADAPTED_IMAGES), config.seed)
-    rate = warmup_cosine(verb.encoder_rate, verb.encoder_steps)
-    start.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
+    pixels = sources.load(config, "train", limit=_ADAPTED_IMAGES)
+    with de.training_strategy(config.strategy).scope():
+        start = de.EncoderModel(encoder, model.normalizer, config.image_shape)
+        start.adapt(pixels, config.seed)
+        rate = warmup_cosine(verb.encoder_rate, verb.encoder_steps)
+        start.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
     history = runs.run(
         config,
         start,

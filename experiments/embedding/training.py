@@ -20,9 +20,14 @@ NORMALIZER_IMAGES = 60_000
 
 
 def train(config, command=None):
-    """Trains the denoiser and records the generator's weights; returns their path."""
+    """Trains the denoiser and records the generator's weights; returns their path.
+
+    Of several workers the chief records; the others return None.
+    """
+    strategy = de.training_strategy(config.strategy)
     require_folder(weights_root(config.weights), "--weights")
-    model = diffusion_model(config)
+    with strategy.scope():
+        model = diffusion_model(config)
     folder, key, before = config.run_folder / "generator", runs.run_key(config), {}
     if config.further:
         if path := runs.recorded_before(config, "generator", folder):
@@ -35,7 +40,10 @@ def train(config, command=None):
         model.normalizer.set_weights(recorded.normalizer.get_weights())
     else:
         model.normalizer.adapt(sources.load(config, "train", limit=NORMALIZER_IMAGES))
-    model.compile(keras.optimizers.Adam(warmup_cosine(config.learning_rate, config.train_steps)))
+    with strategy.scope():
+        model.compile(
+            keras.optimizers.Adam(warmup_cosine(config.learning_rate, config.train_steps))
+        )
     test = sources.load(config, "test", limit=config.images)  # fails now rather than after hours
     history = runs.run(
         config,
@@ -46,7 +54,9 @@ def train(config, command=None):
         identity=key,
         description="generator",
     )
-    steps = int(model.optimizer.iterations)
+    if not strategy.is_chief:
+        return None
+    steps = history[-1]["step"]
     generator = de.Generator.from_diffusion(
         model, config.image_shape, num_steps=config.num_steps, padding=config.padding
     )
@@ -59,7 +69,7 @@ def train(config, command=None):
         **runs.spent(config, history, command),
         **before,
     }
-    errors = denoiser_errors(model, test) if is_tensorflow() else {}
+    errors = generator_errors(generator, config, config.loss, test) if is_tensorflow() else {}
     sizes = generator_config(generator)
     return runs.record(config, "generator", generator, sizes, budget, errors, folder)
 
@@ -79,10 +89,15 @@ def diffusion_model(config, attention=None):
     )
 
 
-def denoiser_errors(model, test):
-    """Returns the validation error of a compiled `DiffusionModel` for its record."""
+def generator_errors(generator, config, loss, test):
+    """Returns the error of a generator's network, of float32 weights, for its record."""
+    network = type(generator.network).from_config(generator.network.get_config())
+    network.set_weights(generator.network.get_weights())
+    model = de.DiffusionModel(network, seed=config.seed, loss=loss, prediction=generator.prediction)
+    model.normalizer.set_weights(generator.normalizer.get_weights())
+    model.compile(keras.optimizers.Adam())
     found = model.evaluate(test, batch_size=64, verbose=0, return_dict=True)["loss"]
-    abbreviation = {"mean_absolute_error": "mae", "mean_squared_error": "mse"}[model.loss_name]
+    abbreviation = {"mean_absolute_error": "mae", "mean_squared_error": "mse"}[loss]
     return {f"test_{model.prediction}_{abbreviation}": finite(found), "test_images": len(test)}
 
 
@@ -108,31 +123,27 @@ def measure(config, name, test, budget):
         return embedder_errors(generator, name, embedder, test)
     losses = {"loss": one_of(["mean_absolute_error", "mean_squared_error"])}
     check(budget, losses, f"The record of {config.name}/generator, in `budget`")
-    network = type(generator.network).from_config(generator.network.get_config())
-    network.set_weights(generator.network.get_weights())
-    model = de.DiffusionModel(
-        network, seed=config.seed, loss=budget["loss"], prediction=generator.prediction
-    )
-    model.normalizer.set_weights(generator.normalizer.get_weights())
-    model.compile(keras.optimizers.Adam())
-    return denoiser_errors(model, test)
+    return generator_errors(generator, config, budget["loss"], test)
 
 
 def train_embedders(config, networks=NETWORKS, command=None):
     """Trains embedding networks through the frozen generator; returns the paths of the weights."""
+    de.training_strategy(config.strategy)  # before anything is computed
     require_folder(weights_root(config.weights), "--weights")
     generator = sources.load_generator(config, config.precision)
     return [_train_embedder(config, generator, network, command) for network in networks]
 
 
 def _train_embedder(config, generator, network, command):
+    strategy = de.training_strategy(config.strategy)
     keras.utils.set_random_seed(config.seed)
     sizes = {
         "channels": config.channels,
         "widths": list(config.widths),
         "block_depth": config.block_depth,
     }
-    embedder = de.build_embedder(network, **sizes, precision=config.precision)
+    with strategy.scope():
+        embedder = de.build_embedder(network, **sizes, precision=config.precision)
     folder, key = config.run_folder / network, runs.run_key(config, generator)
     test = sources.load(config, "test", limit=config.images)  # fails now rather than after hours
     if config.further:
@@ -146,15 +157,16 @@ def _train_embedder(config, generator, network, command):
     if config.embedder_loss != "mean_absolute_error":  # the warm start has a loss of its own
         key = f"{key}, {config.embedder_loss}"
 
-    trainer = de.EmbedderTrainer(
-        embedder,
-        generator,
-        remat=config.remat,
-        adapt_statistics=not before,
-        loss=config.embedder_loss,
-    )
-    rate = warmup_cosine(config.embedder_learning_rate, config.embedder_steps)
-    trainer.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
+    with strategy.scope():
+        trainer = de.EmbedderTrainer(
+            embedder,
+            generator,
+            remat=config.remat,
+            adapt_statistics=not before,
+            loss=config.embedder_loss,
+        )
+        rate = warmup_cosine(config.embedder_learning_rate, config.embedder_steps)
+        trainer.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
     history = runs.run(
         config,
         trainer,
@@ -164,12 +176,14 @@ def _train_embedder(config, generator, network, command):
         identity=key,
         description=f"{network}, through the sampler",
     )
+    if not strategy.is_chief:
+        return None
     # Errors are measured in float32: the weights have it, the policy of training need not.
     exact = de.build_embedder(network, **sizes)
     exact.set_weights(embedder.get_weights())
     budget = {
         "generator": find_weights(config.name, "generator", config.weights)[1]["sha256"],
-        "steps": int(trainer.optimizer.iterations),
+        "steps": history[-1]["step"],
         "batch_size": config.embedder_batch_size,
         "loss": config.embedder_loss,
         **runs.spent(config, history, command),
@@ -188,13 +202,15 @@ def _warm_start(config, generator, network, embedder, folder, key):
         seed=config.seed,
         progress=config.progress,
     )
-    regression = de.LatentRegression(embedder, generator)
-    rate = warmup_cosine(config.warm_start_learning_rate, config.warm_start_steps)
-    regression.compile(keras.optimizers.Adam(rate))
+    strategy = de.training_strategy(config.strategy)
+    with strategy.scope():
+        regression = de.LatentRegression(embedder, generator)
+        rate = warmup_cosine(config.warm_start_learning_rate, config.warm_start_steps)
+        regression.compile(keras.optimizers.Adam(rate))
     history = runs.run(
         config,
         regression,
-        lambda step: pairs.batches(config.warm_start_batch_size, step),
+        lambda step: pairs.batches(config.warm_start_batch_size, step, strategy.shard),
         config.warm_start_steps,
         folder / "warm_start",
         identity=key,

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 import ddim_embed as de
+from ddim_embed.parallel import share
 from ddim_embed.store.outputs import require_folder
 from ddim_embed.store.weights import weights_root
 from experiments.semantics import figures
@@ -71,6 +72,8 @@ def _network(verb):
     bench = Bench(verb)
     name = verb.chosen_of(bench.names)[0]
     network = train(bench, name)
+    if not de.training_strategy(verb.config.strategy).is_chief:
+        return
     index = bench.without(name)
     before = bench.embedding.reconstruction[index].clip(0, 1)
     direction, recorded = bench.direction(name)
@@ -103,25 +106,31 @@ def train(bench, name):
         A `DeltaNetwork`.
     """
     verb, generator = bench.verb, bench.generator
+    strategy = de.training_strategy(verb.config.strategy)
     keras.utils.set_random_seed(verb.config.seed)
-    network = de.DeltaNetwork(
-        bench.editor.h_shape[-1], generator.num_steps, generator.denoiser_fingerprint()
-    )
+    with strategy.scope():
+        network = de.DeltaNetwork(
+            bench.editor.h_shape[-1], generator.num_steps, generator.denoiser_fingerprint()
+        )
     few = min(_FEATURES, bench.fitted)
     labels = bench.train_labels[:few, bench.column(name)]
     target = de.class_difference(bench.guide.feature_tensor, bench.train[:few], labels)
-    trainer = de.DeltaTrainer(
-        network, generator, bench.guide.feature_tensor, target, verb.l1, verb.until
-    )
-    trainer.compile(keras.optimizers.SGD(verb.delta_rate))
+    with strategy.scope():
+        trainer = de.DeltaTrainer(
+            network, generator, bench.guide.feature_tensor, target, verb.l1, verb.until
+        )
+        trainer.compile(keras.optimizers.SGD(verb.delta_rate))
     # Images without the attribute, as those that are edited.
     lacking = np.flatnonzero(~bench.train_labels[: bench.fitted, bench.column(name)])[:_LATENTS]
     latents = bench.latents_of(bench.train[lacking], f"delta-{bench.column(name)}")
 
+    rows = share(verb.delta_batch, *strategy.shard)
+
     def batches(step):
         while True:  # a function of the step alone, so that a resumed run sees the same
             random = np.random.default_rng([verb.config.seed, step])
-            yield latents[random.integers(len(latents), size=verb.delta_batch)]
+            chosen = random.integers(len(latents), size=verb.delta_batch)
+            yield latents[chosen[rows]]
             step += 1
 
     words = name, generator.fingerprint(), verb.method, bench.fitted, verb.judge_steps
@@ -135,4 +144,6 @@ def train(bench, name):
         identity=bench.key("delta", *words, *settings),
         description="f_t",
     )
-    return network
+    own = type(network).from_config(network.get_config())  # of no strategy
+    own.set_weights(network.get_weights())
+    return own

@@ -147,6 +147,7 @@ class TrainDirection(OfDirections):
         delta_strength: strengths at which f_t is compared.
     """
 
+    uses: ClassVar = OfDirections.uses | {"strategy"}
     tiny: ClassVar = _TINY | {
         "attribute": ("Trouser", "Bag"), "train_steps_delta": 2, "delta_batch": 2,
         "delta_strength": (1.0,),
@@ -171,7 +172,7 @@ class TrainDirection(OfDirections):
             "delta_strength",
         )  # fmt: skip
         if self.kind == "mean":
-            return dict.fromkeys(networks, "with --kind mean")
+            return dict.fromkeys((*networks, "strategy"), "with --kind mean")
         return dict.fromkeys(("strength", "without", "measured"), "with --kind network")
 
     def check(self):

@@ -85,6 +85,7 @@ def stream(config, batch_size, start_step):
             seed=config.seed,
             start_step=start_step,
             mirror=config.mirror,
+            shard=de.training_strategy(config.strategy).shard,
         )
 
 
