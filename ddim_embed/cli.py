@@ -121,9 +121,12 @@ class Embed(Command):
     def resumes(self):
         return is_collection(self.files)
 
-    def call(self, commands, generator, **options):
+    def run(self):
         _require_files("embed", self.files)
         check_chunks(self)
+        super().run()
+
+    def call(self, commands, generator, **options):
         if is_collection(self.files):
             commands.embed_collection(
                 generator, self.files[0], self.method, self.out, chunk_size=self.chunk,

@@ -68,7 +68,7 @@ def sender(generator, method, warm_up=None) -> Callable:
         tensor_float = tf.config.experimental.tensor_float_32_execution_enabled()
     sent = Sent(
         _contents(generator),
-        cloudpickle.dumps((method, warm_up)),
+        _pickled((method, warm_up)),
         keras.backend.backend(),
         tuple((name, os.environ[name]) for name in _VARIABLES if name in os.environ),
         tensor_float,
@@ -103,21 +103,48 @@ def embed_sent(sent, pixels, seed, latents=None, condition=None):
 
 
 def _contents(generator):
-    files = generator.files
-    if files is not None:
-        root = None if files.root is None else os.path.abspath(files.root)
-        options = {
-            "root": root,
-            "num_steps": generator.num_steps,
-            "precision": generator.precision,
-            "last_step": generator.last_step,
-        }
-        checksum = files.checksum("generator")
-        load = functools.partial(_load, files.dataset, checksum, options)
+    """The bytes of a generator without its condition, or of a function that loads it."""
+    try:
+        load = None if generator.files is None else _loader(generator)
         # A user may have changed the weights since.
-        if load().fingerprint() == generator.fingerprint():
-            return pickle.dumps(load)
-    return cloudpickle.dumps(generator.given(None))
+        if load is not None and load().fingerprint() == generator.fingerprint():
+            return _pickled(load)
+    except FileNotFoundError:
+        pass
+    return _pickled(generator.given(None))
+
+
+def _loader(generator):
+    files = generator.files
+    options = {
+        "root": None if files.root is None else os.path.abspath(files.root),
+        "num_steps": generator.num_steps,
+        "precision": generator.precision,
+        "last_step": generator.last_step,
+    }
+    return functools.partial(_load, files.dataset, files.checksum("generator"), options)
+
+
+def _pickled(value):
+    """A pickle of a value, with the classes by whose names Keras finds the layers in it."""
+    import keras
+
+    classes = {}
+
+    def look_into(part):
+        if isinstance(part, keras.layers.Layer):
+            for layer in part._flatten_layers():
+                if not type(layer).__module__.startswith("keras."):
+                    classes[keras.saving.get_registered_name(type(layer))] = type(layer)
+        elif isinstance(part, tuple):
+            for each in part:
+                look_into(each)
+        elif dataclasses.is_dataclass(part):
+            for field in dataclasses.fields(part):
+                look_into(getattr(part, field.name))
+
+    look_into(value)
+    return pickle.dumps((cloudpickle.dumps(classes), cloudpickle.dumps(value)))
 
 
 def _load(name, checksum, options):
@@ -135,7 +162,11 @@ def _load(name, checksum, options):
 
 @functools.lru_cache(maxsize=4)
 def _restored(contents):
-    value = pickle.loads(contents)
+    import keras
+
+    classes, value = pickle.loads(contents)
+    with keras.saving.custom_object_scope(pickle.loads(classes)):
+        value = pickle.loads(value)
     return value() if isinstance(value, functools.partial) else value
 
 
