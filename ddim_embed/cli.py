@@ -121,12 +121,9 @@ class Embed(Command):
     def resumes(self):
         return is_collection(self.files)
 
-    def run(self):
+    def call(self, commands, generator, **options):
         _require_files("embed", self.files)
         check_chunks(self)
-        super().run()
-
-    def call(self, commands, generator, **options):
         if is_collection(self.files):
             commands.embed_collection(
                 generator, self.files[0], self.method, self.out, chunk_size=self.chunk,
