@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,8 @@ from ddim_embed import arguments
 _AHEAD = 4
 # Chunks of one error that are named.
 _NAMED = 10
+# Seconds after which a cluster is asked whether it has grown.
+_LOOK = 5
 # Seconds for a cluster to answer.
 _CONNECT = 10
 # The cores of a worker process of loky; set by its initializer.
@@ -105,7 +108,7 @@ class Pool:
         """
         tasks = iter(tasks)
         while True:
-            feed = _Feed(function, tasks, self.most_ahead())
+            feed = _Feed(function, tasks, _AHEAD * self.size())
             failed = yield from self._round(feed)
             for number in range(retries):
                 if not failed:
@@ -128,7 +131,7 @@ class Pool:
 
     def _round(self, feed):
         """Yields the results of a feed until it ends; returns a list of `(task, failure)`."""
-        failed = []
+        failed, size, asked = [], self.size(), time.monotonic()
         try:
             with (
                 self.configured(),
@@ -141,8 +144,13 @@ class Pool:
                     if isinstance(result, Failure):
                         failed.append((task, result))
                         feed.stop()
-                    else:
-                        yield task[0], result
+                        continue
+                    yield task[0], result
+                    # joblib looks at the size of a cluster where a round begins.
+                    if time.monotonic() - asked > _LOOK:
+                        asked = time.monotonic()
+                        if self.size() > size:
+                            feed.stop()
         except Exception as error:
             if not feed.pending or not self.remote:
                 raise
@@ -153,10 +161,10 @@ class Pool:
             raise feed.error
         return failed
 
-    def most_ahead(self):
-        """Tasks that may be taken before their results are."""
+    def size(self):
+        """How many chunks can be computed at once."""
         with self.configured():
-            return _AHEAD * joblib.effective_n_jobs(None)
+            return joblib.effective_n_jobs(None)
 
     def configured(self):
         """joblib's configuration for a round."""
@@ -192,12 +200,15 @@ class _Dask(Pool):
 
     def __init__(self, client):
         self.client, self.options = client, {}
+        if not client.ncores():
+            warnings.warn("The Dask cluster has no worker yet: this waits for one.", stacklevel=4)
+            client.wait_for_workers(1)
 
     def configured(self):
         return joblib.parallel_config(_dask_backend()(client=self.client, **self.options))
 
     def avoid(self, places):
-        all_workers = {*self.client.scheduler_info(n_workers=-1)["workers"]}
+        all_workers = {*self.client.ncores()}
         # Not where a worker has died: a task that waits for workers, of which none is left, would
         # not go to the ones that are started in their place.
         others = all_workers - {*places} if all_workers & {*places} else ()

@@ -98,6 +98,25 @@ def test_a_dask_worker_that_is_killed_costs_nothing(client):
     assert max(pids) in found.values()
 
 
+def test_workers_that_come_later_have_their_share(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "_LOOK", 0)
+    options = {"n_workers": 0, "threads_per_worker": 1, "dashboard_address": None}
+    cluster = distributed.LocalCluster(**options, silence_logs=60)
+    with cluster, distributed.Client(cluster) as client:
+        threading.Timer(0.5, cluster.scale, [1]).start()
+        with pytest.warns(UserWarning, match="no worker yet"), pool(cluster=client) as each:
+            pids = []
+            for number, (_, pid) in enumerate(
+                each.run(chunk_tasks.where_it_runs, ((i, (i,)) for i in range(60)))
+            ):
+                if number == 5:
+                    cluster.scale(5)
+                    client.wait_for_workers(5)
+                pids.append(pid)
+    assert len(pids) == 60 and len({*pids}) == 5
+
+
 @pytest.mark.parametrize("place", PLACES, indirect=True)
 def test_few_tasks_are_taken_ahead(place):
     """Of those whose results the caller has had."""

@@ -8,6 +8,7 @@ TensorFlow has its settings: this module imports none.
 import contextlib
 import dataclasses
 import functools
+import logging
 import os
 import pickle
 import sys
@@ -194,7 +195,8 @@ def _settle(sent):
             import tensorflow as tf
 
             tf.config.list_physical_devices()
-
+    # It warns where functions are traced often: there is one for each shape, as in the program.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if keras.backend.backend() != sent.backend:
         raise RuntimeError(
             f"This worker has begun with Keras' backend {keras.backend.backend()!r}, the program "
