@@ -48,6 +48,7 @@ from .methods.gauss_newton import GaussNewton as GaussNewton
 from .methods.hybrid import Hybrid as Hybrid
 from .methods.inversion import DDIMInversion as DDIMInversion
 from .methods.inversion import ImplicitInversion as ImplicitInversion
+from .methods.many import embed_many as embed_many
 from .methods.network import Network as Network
 from .methods.protocol import Found as Found
 from .methods.protocol import Method as Method
@@ -88,6 +89,8 @@ from .semantics.editor import HSpaceEditor as HSpaceEditor
 from .semantics.files import load_direction as load_direction
 from .semantics.files import record_direction as record_direction
 from .store.legacy import load_legacy_weights as load_legacy_weights
+from .store.shards import StoredEmbeddings as StoredEmbeddings
+from .store.shards import open_embeddings as open_embeddings
 from .store.weights import load_weights as load_weights
 from .store.weights import record_weights as record_weights
 from .store.weights import save_weights as save_weights
@@ -107,3 +110,4 @@ from .training.strategy import Strategy as Strategy
 from .training.strategy import WorkerError as WorkerError
 from .training.strategy import training_strategy as training_strategy
 from .version import __version__ as __version__
+from .workers import FailedChunksError as FailedChunksError

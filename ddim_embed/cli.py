@@ -75,8 +75,14 @@ class Command:
         try:
             self.call(commands, generator, seed=self.seed, notes=notes)
         except KeyboardInterrupt as stop:
-            stop.args = (f"What was done is in {self.out}. The same command begins anew.",)
+            goes_on = "goes on from there" if self.resumes else "begins anew"
+            stop.args = (f"What was done is in {self.out}. The same command {goes_on}.",)
             raise
+
+    @property
+    def resumes(self):
+        """Whether the same command goes on where it was stopped."""
+        return False
 
     def load(self, de):
         """Loads the generator, or what else the command needs, from the library `de`."""
@@ -91,18 +97,39 @@ class Command:
 class Embed(Command):
     """Embeds images: latents, reconstructions and a table of errors.
 
+    Of a folder of images, or an .npz file of any size: latents, errors and names, without pictures,
+    in a file for each chunk (`open_embeddings`). Such a command goes on where it was stopped.
+
     Attributes:
-        files: images in any usual format; cropped to the central square and resized.
+        files: images in any usual format; cropped to the central square and resized. Or one folder
+            of them, or one .npz file.
         method: how latents are found.
         out: folder to write to; a file in it that this command did not write is not replaced.
+        workers: of a folder or an .npz file: processes that share the work.
+        cluster: instead of them, the address of a Dask scheduler, such as tcp://host:8786.
+        chunk: images in a chunk.
     """
 
     files: _Files
     method: Literal[METHODS] = "unet"
     out: Path = Path("embedded")
+    workers: int = 1
+    cluster: str | None = None
+    chunk: int = 256
+
+    @property
+    def resumes(self):
+        return is_collection(self.files)
 
     def call(self, commands, generator, **options):
         _require_files("embed", self.files)
+        check_chunks(self)
+        if is_collection(self.files):
+            commands.embed_collection(
+                generator, self.files[0], self.method, self.out, chunk_size=self.chunk,
+                workers=self.workers, cluster=self.cluster, **options,
+            )  # fmt: skip
+            return
         method = commands.configure(self.method)
         commands.embed_files(generator, self.files, method, self.out, **options)
 
@@ -360,6 +387,40 @@ def main(arguments=None):
         )
         import_tensorflow()
         command.run()
+
+
+def is_collection(files):
+    """Whether paths are one folder of images, or one .npz file: any number of images."""
+    return len(files) == 1 and (files[0].is_dir() or files[0].suffix == ".npz")
+
+
+def check_chunks(command):
+    """Raises a UsageError for flags of work in chunks that cannot be, or do nothing."""
+    for name in ("workers", "chunk"):
+        value = getattr(command, name, 1)
+        if not 1 <= value < 2**31:
+            raise UsageError(f"--{name} must be at least 1. Received: {value}")
+    if command.cluster is not None:
+        if command.workers != 1:
+            raise UsageError("--workers are processes of this machine: not with --cluster.")
+        if importlib.util.find_spec("distributed") is None:
+            raise UsageError("--cluster needs Dask: pip install 'ddim-embed[dask]'")
+        if "://" not in command.cluster:
+            raise UsageError(
+                "--cluster must be the address of a Dask scheduler, such as tcp://host:8786. "
+                f"Received: {command.cluster}"
+            )
+    files = getattr(command, "files", None)
+    if files is None or is_collection(files):
+        return
+    folder = next((path for path in files if path.is_dir()), None)
+    if folder is not None:
+        raise UsageError(f"A folder must be given alone. Received {folder} and other files")
+    for name in ("workers", "cluster", "chunk"):
+        if getattr(command, name) != getattr(type(command), name):
+            raise UsageError(
+                f"--{name} does nothing for files: it is for a folder, or an .npz file."
+            )
 
 
 def _require_files(name, files, model="NAME"):

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 from PIL import Image, ImageOps
+from tqdm.auto import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
@@ -15,7 +16,8 @@ from ddim_embed.data import crop_padding
 from ddim_embed.estimates import require_decodes
 from ddim_embed.figures import to_bytes, to_picture
 from ddim_embed.methods.embedding import concatenate
-from ddim_embed.store.outputs import Outputs
+from ddim_embed.store.outputs import Outputs, require_folder
+from ddim_embed.store.weights import WeightsError
 
 COLUMNS = ("file", "reconstruction", "mse", "psnr", "ssim", "latents_std", "single_mse", "error")
 # The ways of `de.interpolate`.
@@ -142,6 +144,60 @@ def embed_files(generator, files, method, folder, seed=0, mask=None, notes=None,
         f"mean squared error {embedding.mse.mean():.5f}"
     )
     return pixels, embedding
+
+
+def embed_collection(
+    generator,
+    source,
+    method,
+    folder,
+    seed=0,
+    *,
+    chunk_size=256,
+    workers=None,
+    cluster=None,
+    progress=True,
+    notes=None,
+):
+    """Embeds a folder of images, or an .npz file, chunk by chunk; see `de.embed_many`.
+
+    Files that cannot be read are reported on stderr. Raises a UsageError for a file that is no .npz
+    file of images, a FileNotFoundError if no image can be read, a FileExistsError if the folder is
+    a file, or has embeddings of something else.
+    """
+    require_folder(folder, "--out")
+
+    def report(file, reason):
+        tqdm.write(f"Skipped {file}: {reason}", file=sys.stderr)
+
+    try:
+        found = de.embed_many(
+            generator,
+            source,
+            folder,
+            method,
+            seed,
+            chunk_size=chunk_size,
+            workers=workers,
+            cluster=cluster,
+            progress=progress,
+            report=report,
+            notes=json.loads(json.dumps(notes or {}, default=str)),
+        )
+    except de.FailedChunksError:
+        print(f"{folder} has the chunks that are done. The same command tries the others again.")
+        raise
+    except ValueError as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise UsageError(str(error)) from error
+    if not len(found):
+        raise FileNotFoundError(
+            f"None of the {found.about['images']} files of {source} is an image."
+        )
+    words = f"{len(found):,} of {found.about['images']:,} images"
+    print(f"{folder}: {words}, mean squared error {np.mean(found.mse[:]):.5f}")
+    return found
 
 
 def _embed_in_batches(generator, pixels, method, seed, mask, semantic):

@@ -14,6 +14,8 @@ import sys
 import threading
 from typing import Annotated, get_origin
 
+from ddim_embed.quiet import no_stderr
+
 # What to do about errors of the file system; their own words say what is wrong.
 _REMEDIES = {
     errno.ENOSPC: "Free some space, or choose a folder on another disk.",
@@ -51,7 +53,8 @@ def errors_in_a_line(explain=str):
     """Ends the program with one line on stderr for errors that are not faults of the program.
 
     The exit code is 2 for a `UsageError`; 1 for missing or damaged weights, data or images, any
-    error of the file system, too little memory, and a training that diverged; 130 for Ctrl-C, with
+    error of the file system, too little memory, chunks of work that failed, and a training that
+    diverged; 130 for Ctrl-C, with
     the words of its exception, and 128 + its number for another signal to end; 141, without a word,
     if nobody reads the output any more. `explain` turns an error into its message.
     """
@@ -87,14 +90,15 @@ def errors_in_a_line(explain=str):
 
 
 def _is_expected(error):
-    """Whether an error is of weights, or of too little memory as TensorFlow and JAX say it."""
+    """Whether an error is of weights, of chunks, or of too little memory as the backends say it."""
     if "ResourceExhausted" in type(error).__name__ or "RESOURCE_EXHAUSTED" in str(error):
         return True
-    if not isinstance(error, ValueError):
+    if not isinstance(error, ValueError | RuntimeError):
         return False
     from ddim_embed.store.weights import WeightsError
+    from ddim_embed.workers import FailedChunksError
 
-    return isinstance(error, WeightsError)
+    return isinstance(error, WeightsError | FailedChunksError)
 
 
 @contextlib.contextmanager
@@ -270,7 +274,7 @@ def import_tensorflow(one_core_per_operation=True):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     quiet = level >= "2" and "tensorflow" not in sys.modules
-    with _no_stderr() if quiet else contextlib.nullcontext():
+    with no_stderr() if quiet else contextlib.nullcontext():
         import tensorflow as tf
 
         from ddim_embed import use_one_core_per_operation
@@ -284,20 +288,6 @@ def import_tensorflow(one_core_per_operation=True):
             use_one_core_per_operation()
     # Each training run traces its own step, of which TensorFlow warns after the fifth.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-
-
-@contextlib.contextmanager
-def _no_stderr():
-    """Discards what C++ writes to the file descriptor of stderr; exceptions pass."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "w") as devnull:
-            os.dup2(devnull.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def _report(message, code):

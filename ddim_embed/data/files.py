@@ -3,7 +3,7 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -307,22 +307,33 @@ def _split_folder(folder, split):
     return present.get(split, folder)
 
 
+def walk(folder: Path, root: Path) -> Iterator[tuple[Path, str | None]]:
+    """Yields `(path, problem)` of the files of a folder and its subfolders, in the paths' order.
+
+    The names of one folder at a time are in memory. Hidden ones are left out; the problem of a file
+    is None, that of a link out of `root`, or to a folder, that it is not followed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        yield Path(folder), error.strerror or str(error)
+        return
+    for entry in found:
+        path = Path(folder, entry.name)
+        if entry.is_dir():
+            if entry.is_symlink():
+                yield path, "a link to a folder is not followed"
+            elif not entry.name.startswith("."):
+                yield from walk(path, root)
+        elif not entry.name.startswith("."):
+            out = entry.is_symlink() and not _real(path).is_relative_to(root)
+            yield path, "a link out of the folder is not followed" if out else None
+
+
 def _walk(folder, root):
-    found, problems = [], []
-    for parent, subfolders, names in os.walk(folder):
-        parent = Path(parent)
-        linked = {name for name in subfolders if (parent / name).is_symlink()}
-        problems += [(parent / name, "a link to a folder is not followed") for name in linked]
-        subfolders[:] = [n for n in subfolders if n not in linked and not n.startswith(".")]
-        for name in names:
-            path = parent / name
-            if name.startswith("."):
-                continue
-            if path.is_symlink() and not _real(path).is_relative_to(root):
-                problems.append((path, "a link out of the folder is not followed"))
-            else:
-                found.append(path)
-    return sorted(found), sorted(problems)
+    every = [*walk(folder, root)]
+    return [path for path, why in every if why is None], [each for each in every if each[1]]
 
 
 def open_celeba(folder, split, image_size, channels, limit):

@@ -51,6 +51,26 @@ def read_npz(path, split, name=None, limit=None):
         return images, labels[0][0][:limit] if labels else np.full(len(images), -1)
 
 
+def stream_npz(path, rows):
+    """Yields the images of an .npz file, `rows` at a time, without unpickling anything.
+
+    They are `images`, or those of the only split. `path` and what is raised are as for `read_npz`;
+    an array in Fortran's order, whose images do not follow each other, is read whole.
+    """
+    with _words_for(path), zipfile.ZipFile(path) as archive:
+        members = _members(archive)
+        splits = ("train", "validation", "val", "test")
+        names = {key.format(split=split) for key, _ in _KEYS for split in splits} | {"images"}
+        found = sorted(names & members.keys())
+        if len(found) != 1:
+            raise _Words(
+                f"{path} must hold `images`, or the images of one split and no other. "
+                f"Received: {sorted(members)}"
+            )
+        what = f"`{found[0]}` of {path}"
+        yield from _read_rows(archive, members[found[0]], rows, what)
+
+
 def read_arrays(path, names):
     """Reads arrays of an .npz file by their names, a dict, without unpickling anything.
 
@@ -108,28 +128,54 @@ def _find_keys(members, split, name):
 def _read_array(archive, member, limit, what):
     """Reads an array, or its first `limit` rows, and how many it has; checks them before."""
     with archive.open(member) as file:
-        version = npy.read_magic(file)
-        if version not in _READ_HEADER:
-            raise ValueError(f"{what} is in version {version} of the format, which is not read")
-        shape, fortran, dtype = _READ_HEADER[version](file)
-        if dtype.hasobject:
-            raise ValueError(f"{what} has Python objects, which are not read")
-        declared = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or declared > member.file_size:
-            raise ValueError(f"{what} has fewer bytes than its shape {shape} takes")
+        shape, fortran, dtype = _read_header(file, member, what)
         rows = shape[0] if shape else None
         if limit is not None and shape and not fortran:
             shape = (min(limit, rows), *shape[1:])
-        size = math.prod(shape) * dtype.itemsize
-        check_expansion(what, size, member.compress_size)
-        values = np.empty(size, np.uint8)
-        for start in range(0, size, _CHUNK):
-            part = values[start : start + _CHUNK]
-            read = file.read(len(part))
-            if len(read) != len(part):
-                raise ValueError(f"{what} is truncated")
-            part[:] = np.frombuffer(read, np.uint8)
+        check_expansion(what, math.prod(shape) * dtype.itemsize, member.compress_size)
+        values = _read_values(file, shape, dtype, what)
         # At the end its checksum is compared.
         while member.file_size <= _MOST_CHECKED and file.read(_CHUNK):
             pass
-        return values.view(dtype).reshape(shape, order="F" if fortran else "C"), rows
+        return values.reshape(shape, order="F" if fortran else "C"), rows
+
+
+def _read_rows(archive, member, rows, what):
+    """Yields an array, `rows` at a time; its checksum is compared at the end."""
+    with archive.open(member) as file:
+        shape, fortran, dtype = _read_header(file, member, what)
+        if fortran or not shape:
+            yield _read_array(archive, member, None, what)[0]
+            return
+        one = math.prod(shape[1:]) * dtype.itemsize
+        check_expansion(f"{rows} images of {what}", rows * one, member.compress_size)
+        for start in range(0, shape[0], rows):
+            part = (min(rows, shape[0] - start), *shape[1:])
+            yield _read_values(file, part, dtype, what).reshape(part)
+        file.read(1)
+
+
+def _read_header(file, member, what):
+    """The shape, order and type of an array that is there, of plain numbers."""
+    version = npy.read_magic(file)
+    if version not in _READ_HEADER:
+        raise ValueError(f"{what} is in version {version} of the format, which is not read")
+    shape, fortran, dtype = _READ_HEADER[version](file)
+    if dtype.hasobject:
+        raise ValueError(f"{what} has Python objects, which are not read")
+    declared = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or declared > member.file_size:
+        raise ValueError(f"{what} has fewer bytes than its shape {shape} takes")
+    return shape, fortran, dtype
+
+
+def _read_values(file, shape, dtype, what):
+    """The numbers of a shape that come next, flat."""
+    values = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+    for start in range(0, len(values), _CHUNK):
+        part = values[start : start + _CHUNK]
+        read = file.read(len(part))
+        if len(read) != len(part):
+            raise ValueError(f"{what} is truncated")
+        part[:] = np.frombuffer(read, np.uint8)
+    return values.view(dtype)

@@ -1,6 +1,7 @@
 """Embeddings cached on disk: a run that was killed resumes where it stopped."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from ddim_embed.methods import driver
 from ddim_embed.methods.embedding import Embedding, Trace, concatenate
 from ddim_embed.methods.protocol import Method
 from ddim_embed.methods.registry import configured, embed
+from ddim_embed.methods.sending import embed_sent, sender
 from ddim_embed.store.sealed import read_arrays, write_arrays
+from ddim_embed.workers import FailedChunksError, Failure, pool
 
 
 def embed_in_chunks(
@@ -28,6 +31,9 @@ def embed_in_chunks(
     folder: Path | None = None,
     callback: Callable[[int], None] | None = None,
     warm_up: Method | None = None,
+    workers: int | None = None,
+    cluster=None,
+    retries: int = 2,
 ) -> Embedding:
     """Embeds many images chunk by chunk, with progress, and with each chunk cached in a file.
 
@@ -39,30 +45,71 @@ def embed_in_chunks(
         callback: called with the number of images after each chunk, such as `tqdm.update`.
         warm_up: a method that embeds the first chunk of each size that is not cached, before it is
             timed, so that `seconds` do not include tracing and compilation.
+        workers, cluster, retries: as for `embed_many`; `seconds` add up those of all workers.
 
     Raises:
-        ValueError: as `embed`, before anything is embedded.
+        ValueError: as `embed`, before anything is embedded; or as `embed_many`.
+        FailedChunksError: if chunks failed in every try; all others are cached by then.
     """
     method, chunk_size = configured(method), arguments.integer("chunk_size", chunk_size)
-    seed = arguments.seed(seed)
+    seed, retries = arguments.seed(seed), arguments.integer("retries", retries, 0)
     pixels, latents, _ = driver.check(method, as_generator(generator), pixels, latents)
-    parts, warm = [], set()
-    for start in range(0, len(pixels), chunk_size):
-        chunk = slice(start, start + chunk_size)
-        own, part = generator.take(chunk), pixels[chunk]
-        options = {"seed": seed + start, "latents": None if latents is None else latents[chunk]}
+    parts, failed = {}, []
 
-        def compute(own=own, part=part, options=options):
-            if warm_up is not None and len(part) not in warm:
-                embed(own, part, warm_up, **options)
-                warm.add(len(part))
-            return embed(own, part, method, **options)
-
-        path = None if folder is None else folder / f"{start}.npz"
-        parts.append(_cached(path, compute, own, part, method, **options))
+    def done(start, embedding):
+        parts[start] = embedding
         if callback is not None:
-            callback(len(part))
-    return concatenate(parts)
+            callback(len(embedding.mse))
+
+    def missing(pack):
+        """Yields the chunks that are not cached."""
+        for start in range(0, len(pixels), chunk_size):
+            chunk = slice(start, start + chunk_size)
+            own, part = generator.take(chunk), pixels[chunk]
+            first, path = None if latents is None else latents[chunk], None
+            if folder is not None:
+                path = folder / f"{start}.npz"
+                key = cache_key(own, part, method, seed + start, first)
+                if (embedding := _read(path, key)) is not None:
+                    done(start, embedding)
+                    continue
+            yield (
+                (start, None if path is None else functools.partial(_write, path, key)),
+                pack(own, part, seed + start, first),
+            )
+
+    with pool(workers, cluster) as place:
+        if place.remote:
+            compute, pack = embed_sent, sender(generator, method, warm_up)
+        else:
+            compute, pack = _embedder(method, warm_up), lambda *chunk: chunk
+            retries = 0  # in the same process, with the same error
+        for (start, write), result in place.run(compute, missing(pack), retries):
+            if isinstance(result, Failure):
+                if result.error is not None:
+                    raise result.error
+                stop = min(start + chunk_size, len(pixels))
+                failed.append((f"images {start} to {stop - 1}", result.reason))
+                continue
+            if write is not None:
+                write(result)
+            done(start, result)
+    if failed:
+        raise FailedChunksError(failed)
+    return concatenate([parts[start] for start in sorted(parts)])
+
+
+def _embedder(method, warm_up):
+    """A function that embeds a chunk in this process."""
+    warm = set()
+
+    def compute(generator, pixels, seed, latents):
+        if warm_up is not None and len(pixels) not in warm:
+            embed(generator, pixels, warm_up, seed=seed, latents=latents)
+            warm.add(len(pixels))
+        return embed(generator, pixels, method, seed=seed, latents=latents)
+
+    return compute
 
 
 def cached_embed(

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from experiments.autoencoder import sections
 from experiments.configuration import DENOISER, REPORTED, WEIGHTS, Verb
+from experiments.toolkit.chunked import Chunked
 from experiments.toolkit.command_line import require, require_at_least, require_positive
 
 _RESUMES = "The same command goes on from what is in the folder --runs."
@@ -85,7 +86,7 @@ _IMAGES = 200
 
 
 @_dataclass
-class Autoencode(OfAutoencoder):
+class Autoencode(Chunked, OfAutoencoder):
     """Encodes test images and decodes them: errors, costs, and what the vector knows.
 
     Tables 1 and 2 and Figures 3, 6, 10, 11 and 12 of Preechakul et al. (2022), beside a plain

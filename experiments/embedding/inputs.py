@@ -29,6 +29,13 @@ def configured(config, name):
     return dataclasses.replace(method, progress=config.progress, **few)
 
 
+def without_progress(method):
+    """Returns a method without its progress bar: chunks have one, and workers need none."""
+    if isinstance(method, de.Hybrid):
+        method = dataclasses.replace(method, finish=without_progress(method.finish))
+    return dataclasses.replace(method, progress=False)
+
+
 def unet(config):
     """Returns the U-Net of the experiment as a method; None, with a message, without weights."""
     with sources.left_out_without_weights("the U-Net"):

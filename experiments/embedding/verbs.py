@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import tyro
 from tyro.conf import Positional
 
+from ddim_embed.cli import is_collection
 from ddim_embed.estimates import require_disk
 from ddim_embed.memory import require_memory
 from ddim_embed.store.outputs import Outputs
@@ -24,6 +25,7 @@ from experiments.configuration import (
     Verb,
 )
 from experiments.embedding import sections
+from experiments.toolkit.chunked import Chunked
 from experiments.toolkit.command_line import UsageError, require, require_at_least
 
 # What a user does after Ctrl-C, where work is kept.
@@ -36,7 +38,7 @@ _dataclass = dataclasses.dataclass(frozen=True, kw_only=True)
 
 
 @_dataclass
-class Report(Verb):
+class Report(Chunked, Verb):
     """Embeds test images with every network: tables, figures and a page (the default)."""
 
     uses: ClassVar = WEIGHTS | REPORTED | {"images", "shown"}
@@ -152,21 +154,31 @@ class Sample(Verb):
 
 
 @_dataclass
-class Embed(Verb):
+class Embed(Chunked, Verb):
     """Embeds your own images: latents, reconstructions and a table of errors.
 
+    Of a folder of images, or an .npz file of any size: latents, errors and names, without pictures,
+    in a file for each chunk (`open_embeddings`). Such a run goes on where it was stopped.
+
     Attributes:
-        files: images in any usual format; they are cropped to the central square and resized.
+        files: images in any usual format; they are cropped to the central square and resized. Or
+            one folder of them, or one .npz file.
         method: an embedding network, or another method of the library.
         out: folder of the results; None for `<results>/<name>/embed`.
+        chunk: of a folder or an .npz file: images in a chunk.
     """
 
     uses: ClassVar = WEIGHTS | {"results"}
-    after_interrupt: ClassVar = "What was done is written. The same command begins anew."
 
     files: Positional[tuple[Path, ...]] = ()
     method: Literal[METHODS] = "unet"
     out: Path | None = None
+    chunk: int = 256
+
+    @property
+    def after_interrupt(self):
+        goes_on = "goes on from there" if is_collection(self.files) else "begins anew"
+        return f"What was done is written. The same command {goes_on}."
 
     @property
     def smoke_networks(self):
@@ -188,18 +200,26 @@ class Embed(Verb):
         from experiments.embedding import inputs
 
         config = self.config
-        commands.embed_files(
-            de.load_generator(config.name, config.weights, config.num_steps),
-            self.files,
-            inputs.configured(config, self.method),
-            self.outputs,
-            config.seed,
-            notes={"method": self.method} | inputs.provenance(self),
-        )
+        generator = de.load_generator(config.name, config.weights, config.num_steps)
+        method = inputs.configured(config, self.method)
+        notes = {"method": self.method} | inputs.provenance(self)
+        if is_collection(self.files):
+            commands.embed_collection(
+                generator,
+                self.files[0],
+                inputs.without_progress(method),
+                self.outputs.folder,
+                config.seed,
+                chunk_size=self.chunk,
+                progress=config.progress,
+                notes=notes,
+            )
+            return
+        commands.embed_files(generator, self.files, method, self.outputs, config.seed, notes=notes)
 
 
 @_dataclass
-class Structure(Verb):
+class Structure(Chunked, Verb):
     """Finds many latents of one image: their spread, combinations, mean and components.
 
     A killed run resumes, and a run for more members starts with the existing ones.

@@ -7,13 +7,14 @@ from tyro.conf import Positional
 
 from experiments.configuration import NETWORKS, REPORTED, WEIGHTS, Verb
 from experiments.inversion import sections
+from experiments.toolkit.chunked import Chunked
 
 # The number of images unless --images is given.
 _IMAGES = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Compare(Verb):
+class Compare(Chunked, Verb):
     """Embeds the same images with every method: error against cost, with a plot.
 
     A killed run resumes.

@@ -3,6 +3,7 @@
 TensorFlow is imported when a verb runs, not here: `--help` and a wrong flag answer at once.
 """
 
+import contextlib
 import contextvars
 import dataclasses
 import functools
@@ -98,6 +99,10 @@ class Command:
             names = [name for section in self.sections for name in (section.file, *section.figures)]
             self.outputs.claim(*names, *self.writes, *["index.html"] * bool(self.sections))
 
+    def surroundings(self):
+        """A context in which the work is done."""
+        return contextlib.nullcontext()
+
     def run(self):
         """Does the work."""
         raise NotImplementedError
@@ -139,7 +144,8 @@ def run(command, prepare=None):
     try:
         if prepare is not None:
             command = prepare(command)
-        command.run()
+        with command.surroundings():
+            command.run()
     except KeyboardInterrupt as stop:
         stop.args = (command.after_interrupt,)
         raise
