@@ -88,6 +88,7 @@ def test_what_a_judge_says_of_edits():
     before = np.array([[-1.0, 0, 2], [-2, 1, 3]])
     after = {
         "median": np.array([[1.0, 0.5, 2], [-1, 1, 3.1]]),
+        "pattern": np.array([[1.0, 0, 2], [1, 1, 3]]),
         "fixed": np.array([[2.0, 1, 0], [1, 3, 3]]),
     }
     found = manipulation.measure(0, before, after)
@@ -97,9 +98,11 @@ def test_what_a_judge_says_of_edits():
     assert found["median"]["own"]["mean"] == pytest.approx(1.5)
     assert found["median"]["others"]["mean"] == pytest.approx((0.25 + 0.05) / 2)
     assert found["fixed"]["others"]["mean"] == pytest.approx((1.5 + 1) / 2)
-    assert found["others_difference"]["mean"] == pytest.approx((1.25 + 0.95) / 2)
+    assert found["pattern"]["others_difference"]["mean"] == pytest.approx((1.5 + 1) / 2)
+    difference = found["median"]["others_difference"]
+    assert difference["mean"] == pytest.approx((1.25 + 0.95) / 2)
     half_width = 1.96 * np.std([1.25, 0.95], ddof=1) / 2**0.5
-    assert found["others_difference"]["interval"] == pytest.approx(half_width)
+    assert difference["interval"] == pytest.approx(half_width)
 
 
 def test_frechet_distances_are_to_training_images_of_both_sides():
@@ -344,7 +347,7 @@ def test_the_classifier_is_recorded_and_measured(folder, made):
 
     classifier, labels = made.classifier, made.labels
     assert classifier.autoencoder == made.autoencoder.checksum and classifier.names == CLOTHES
-    expected = de.fit_attribute_classifier(made.vectors, labels, CLOTHES)
+    expected = de.fit_attribute_classifier(made.vectors, labels, CLOTHES, penalty=30)
     np.testing.assert_allclose(classifier.weights, expected.weights, atol=1e-4)
     contents = read(folder, "attributes")
     logits = classifier.logits(made.vectors[:8])
@@ -384,7 +387,7 @@ def test_representations_equal_a_direct_computation(folder, made):
         "latents x_T": latents,
     }.items():
         train, test = attributes.principal_components(train, test, 3)
-        classifier = de.fit_attribute_classifier(train, made.labels[:40][:, known], names)
+        classifier = de.fit_attribute_classifier(train, made.labels[:40][:, known], names, 30)
         expected = classifier.auroc(test, made.labels[:8][:, known], least=1, resamples=1).macro
         assert rows[name]["auroc"]["macro"] == pytest.approx(expected, abs=1e-6), name
 
@@ -403,8 +406,12 @@ def test_edits_move_by_the_strength_or_to_the_median(folder, made):
         assert row["median"]["strength"]["mean"] == pytest.approx(steps.mean(), rel=1e-3)
         assert row["median"]["identity"] is None and contents["faces"] is None
         assert row["median"]["lpips"]["mean"] > 0
+        slope = classifier.weights[index] @ classifier.direction(row["attribute"], "pattern")
+        steps = np.abs(classifier.positive_medians[index] - logits) / slope / 3**0.5
+        assert row["pattern"]["strength"]["mean"] == pytest.approx(steps.mean(), rel=1e-3)
     for step, medians in (
         ("median", classifier.positive_medians), ("negative_median", classifier.negative_medians),
+        ("pattern", classifier.positive_medians), ("negative_pattern", classifier.negative_medians),
     ):  # fmt: skip
         moved = manipulation.moved(made.autoencoder, made.code, classifier, "Bag", step)
         found = classifier.logits(made.autoencoder.standardize(moved))[:, 8]
@@ -561,7 +568,7 @@ def make_results():
         identity = {"distance": estimate(0.3, 0.02)}
         return {
             "positive": estimate(positive), "others": estimate(others), "identity": identity,
-            "strength": estimate(0.2),
+            "strength": estimate(0.2), "others_difference": estimate(0.8 - others, 0.1),
         }  # fmt: skip
 
     def row(name):
@@ -569,8 +576,8 @@ def make_results():
             "positive_negative": 9.0, "manipulated_positive": 5.0, "manipulated_negative": 3.0,
         }  # fmt: skip
         return {
-            "attribute": name, "median": edit(0.9, 0.4), "fixed": edit(1, 0.8),
-            "others_difference": estimate(0.4, 0.1), "frechet": frechet,
+            "attribute": name, "median": edit(0.9, 0.4), "pattern": edit(0.95, 0.5),
+            "fixed": edit(1, 0.8), "frechet": frechet,
         }  # fmt: skip
 
     def near(metric):
@@ -654,12 +661,16 @@ def test_claims_hold_by_their_numbers():
         ("attributes", ("representations", 5, "name"), "", "the vector tells more of attributes "
          "than latents of", "not measured"),
         ("manipulate", ("rows", 1, "median", "positive"), estimate(0.7), "a classifier", None),
-        ("manipulate", ("rows", 1, "others_difference"), estimate(0.1, 0.2), "other attr", None),
+        ("manipulate", ("rows", 1, "median", "others_difference"), estimate(0.1, 0.2),
+         "other attr", None),
+        ("manipulate", ("rows", 1, "pattern", "positive"), estimate(0.7), "the same along", None),
+        ("manipulate", ("rows", 1, "pattern", "others_difference"), estimate(0.1, 0.2),
+         "others move less along", None),
         ("manipulate", ("rows", 0, "frechet", "manipulated_positive"), 10.0, "manipulated images "
          "are closer", None),
         ("manipulate", ("rows", 0, "frechet", "manipulated_negative"), 10.0, "manipulated images "
          "stay", None),
-        ("manipulate", ("rows", 0, "median", "identity", "distance"), estimate(0.66, 0.02),
+        ("manipulate", ("rows", 0, "pattern", "identity", "distance"), estimate(0.66, 0.02),
          "the person", None),
         ("manipulate", ("faces",), None, "the person", "not measured"),
         ("neighbours", ("nearest", 1, "sampled"), estimate(1.5, 0.1), "samples are", None),

@@ -301,6 +301,32 @@ class TestMove:
             again = move_to_median(moved, classifier, name, positive)
             np.testing.assert_allclose(again, moved, atol=1e-12)
 
+    @pytest.mark.parametrize("positive", [True, False])
+    def test_equation_11_along_the_pattern(self, classifier, positive):
+        medians = classifier.positive_medians if positive else classifier.negative_medians
+        direction = classifier.direction("Male", "pattern")
+        moved = move_to_median(VECTORS, classifier, "Male", positive, direction=-3 * direction)
+        np.testing.assert_allclose(classifier.logits(moved)[:, 1], medians[1], atol=1e-10)
+        np.testing.assert_allclose(np.cross((moved - VECTORS)[:, :3], direction[:3]), 0, atol=1e-10)
+
+    def test_the_pattern_leads_to_the_most_likely_vector_of_a_logit(self):
+        """That of the least Mahalanobis distance from the start, by Lagrange's conditions."""
+        random = np.random.default_rng(0)
+        spread = random.normal(size=(3, 3))
+        vectors = random.normal(size=(500, 3)) @ spread
+        classifier = de.fit_attribute_classifier(vectors, vectors[:, :1] > 0, ["right"])
+        direction = classifier.direction("right", "pattern")
+        moved = move_to_median(vectors, classifier, "right", direction=direction)
+        precision = np.linalg.inv(np.cov(vectors.T))
+        gradient = (moved - vectors)[0] @ precision
+        np.testing.assert_allclose(
+            gradient / np.linalg.norm(gradient),
+            np.sign(gradient @ classifier.weights[0]) * classifier.direction("right"),
+            atol=1e-9,
+        )
+        # The logit grows by 1 along it.
+        assert classifier.weights[0] @ classifier.patterns[0] == pytest.approx(1)
+
     def test_another_median(self, classifier):
         moved = move_to_median(VECTORS, classifier, "Male", median=-3.5)
         np.testing.assert_allclose(classifier.logits(moved)[:, 1], -3.5, atol=1e-10)
@@ -316,6 +342,15 @@ class TestMove:
             (lambda c: move_to_median(VECTORS, c, "Yong"), "Did you mean 'Young'?"),
             (lambda c: move_to_median(VECTORS[:, 1:], c, "Male"), r"shape \(n, 6\)"),
             (lambda c: move_to_median(VECTORS, c, "Male", 1), "`positive` must be True or False"),
+            (
+                lambda c: move_to_median(VECTORS, c, "Male", direction=np.ones(5)),
+                "`direction` must be 6 numbers, along which the logit changes",
+            ),
+            (
+                lambda c: move_to_median(VECTORS, c, "Male", direction=np.zeros(6)),
+                "`direction` must be 6 numbers, along which the logit changes",
+            ),
+            (lambda c: c.direction("Male", "patern"), "Did you mean 'pattern'"),
             (lambda c: move_to_median(VECTORS, c, "Male", median="x"), "`median` must be a finite"),
         ],
     )
@@ -482,20 +517,26 @@ class TestRecord:
         key = "0123456789abcdef" * 4
         original, path, entry = self.record(tmp_path, penalty=2.5, autoencoder=key)
         assert (path, entry) == find_weights("faces", "classifier", tmp_path)
-        assert entry["parameters"] == 3 * (6 + 3)
+        assert entry["parameters"] == 3 * (2 * 6 + 3)
         assert {key: entry[key] for key in self.about} == self.about
         assert {*entry["versions"]} == {"numpy", "scikit-learn"}
         loaded = de.load_attribute_classifier("faces", tmp_path)
         assert loaded.names == NAMES and loaded.autoencoder == key
         assert (loaded.penalty, loaded.dims) == (2.5, 6)
-        for name in ("weights", "biases", "positive_medians", "negative_medians"):
+        for name in ("weights", "biases", "patterns", "positive_medians", "negative_medians"):
             np.testing.assert_array_equal(getattr(loaded, name), getattr(original, name))
 
     @pytest.mark.parametrize("count", [1, 40])
     def test_of_one_attribute_and_of_many(self, tmp_path, count):
         names, vector = tuple(map(str, range(count))), np.arange(count, dtype=float)
         original = de.AttributeClassifier(
-            names, np.outer(vector, [1, 2]), vector, vector + 1, vector - 1, penalty=1.0
+            names,
+            np.outer(vector, [1, 2]),
+            vector,
+            np.outer(vector, [2, 1]),
+            vector + 1,
+            vector - 1,
+            penalty=1.0,
         )
         de.record_attribute_classifier(tmp_path, "faces", original, **self.about)
         loaded = de.load_attribute_classifier("faces", tmp_path)

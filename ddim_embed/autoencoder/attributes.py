@@ -22,6 +22,7 @@ from ddim_embed.store.schema import CHECKSUM, Kind, integer
 from ddim_embed.store.weights import load_recorded
 
 NAME = "classifier"  # of the weights file
+DIRECTIONS = ("normal", "pattern")
 # Of the mean loss: the sum of 8,000 images then has a gradient of at most 1e-8.
 _TOLERANCE = 1e-12
 _BATCH = 256
@@ -55,6 +56,8 @@ class AttributeClassifier:
         names: the k attributes.
         weights: float64 `(k, d)`.
         biases: float64 `(k,)`.
+        patterns: float64 `(k, d)`, how much the training vectors change on average where a logit
+            grows by 1: the slopes of their regression on it, cov(z) w / (w' cov(z) w).
         positive_medians, negative_medians: `(k,)`, the median logits of the training vectors with
             and without each attribute.
         penalty: of the squared weights in training.
@@ -73,6 +76,7 @@ class AttributeClassifier:
     names: tuple[str, ...]
     weights: np.ndarray
     biases: np.ndarray
+    patterns: np.ndarray
     positive_medians: np.ndarray
     negative_medians: np.ndarray
     penalty: float
@@ -87,10 +91,19 @@ class AttributeClassifier:
         """The column of an attribute; a ValueError, with the nearest name, if there is none."""
         return self.names.index(arguments.choice("name", name, self.names))
 
-    def direction(self, name: str) -> "AttributeDirection":
-        """The unit vector `(d,)` along which the logit of an attribute grows."""
-        weights = self.weights[self.index(name)]
-        direction = (weights / np.linalg.norm(weights)).view(AttributeDirection)
+    def direction(self, name: str, kind: str = "normal") -> "AttributeDirection":
+        """The unit vector `(d,)` along which the logit of an attribute grows.
+
+        Args:
+            name: the attribute.
+            kind: "normal", the weights, as published: the shortest way to another logit. It goes
+                where images hardly differ, if that tells them apart, and then changes them little.
+                Or "pattern" (Haufe et al. 2014): the way on which vectors of images lie. With
+                Gaussian vectors it leads to the most likely one of all that have a logit.
+        """
+        vectors = {"normal": self.weights, "pattern": self.patterns}
+        row = vectors[arguments.choice("kind", kind, DIRECTIONS)][self.index(name)]
+        direction = (row / np.linalg.norm(row)).view(AttributeDirection)
         direction.classifier, direction.name = self, name
         return direction
 
@@ -232,7 +245,18 @@ def fit_attribute_classifier(
         np.stack([np.median(row[of]) for row, of in zip(logits.T, side.T, strict=True)])
         for side in (labels, ~labels)
     )
-    return AttributeClassifier(names, weights, biases, positive, negative, penalty, autoencoder)
+    patterns = _patterns(vectors, logits)
+    return AttributeClassifier(
+        names, weights, biases, patterns, positive, negative, penalty, autoencoder
+    )
+
+
+def _patterns(vectors, logits):
+    """The slopes `(k, d)` of the regression of vectors on each logit; 0 where that is constant."""
+    centred = logits - logits.mean(axis=0)
+    variances = (centred**2).sum(axis=0)
+    slopes = centred.T @ (vectors - vectors.mean(axis=0))
+    return slopes / np.where(variances > 0, variances, 1)[:, None]
 
 
 def fit_few_shot_classifier(
@@ -374,7 +398,7 @@ def _shapes(config):
     """The arrays of a classifier that its file holds."""
     count = len(config["names"])
     vectors = dict.fromkeys(("biases", "positive_medians", "negative_medians"), (count,))
-    return {"weights": (count, config["dims"])} | vectors
+    return dict.fromkeys(("weights", "patterns"), (count, config["dims"])) | vectors
 
 
 def move(vectors: np.ndarray, direction: np.ndarray, strength: float = 0.3) -> np.ndarray:
@@ -411,11 +435,12 @@ def move_to_median(
     name: str,
     positive: bool = True,
     median: float | None = None,
+    direction: np.ndarray | None = None,
 ) -> np.ndarray:
     """Standardised vectors moved to the median logit of an attribute: Preechakul et al., Eq. 11.
 
-    Each goes as far along the attribute's direction as it is from there: a vector that has the
-    median does not move, and one beyond it is moved back.
+    Each goes as far along a direction as it is from there: a vector that has the median does not
+    move, and one beyond it is moved back.
 
     Args:
         vectors: standardised, `(n, d)`.
@@ -424,13 +449,14 @@ def move_to_median(
         positive: whether to give the attribute, or to take it away.
         median: the logit to move to; None for the median of the training vectors with (without)
             the attribute.
+        direction: `(d,)`, not along the boundary; None for the normal, as in the paper.
 
     Returns:
         float64 `(n, d)`, whose logit of the attribute is the median.
 
     Raises:
-        ValueError: for an attribute that the classifier does not have, or vectors of another shape
-            or not finite.
+        ValueError: for an attribute that the classifier does not have, vectors of another shape or
+            not finite, or a direction along which the logit does not change.
     """
     index = classifier.index(name)
     medians = (
@@ -439,9 +465,17 @@ def move_to_median(
         else classifier.negative_medians
     )
     target = medians[index] if median is None else arguments.number("median", median)
-    weights = classifier.weights[index]
-    steps = (target - classifier.logits(vectors)[:, index]) / (weights @ weights)
-    return np.asarray(vectors, np.float64) + steps[:, None] * weights
+    logits = classifier.logits(vectors)[:, index]
+    weights = along = classifier.weights[index]
+    if direction is not None:
+        along = arguments.finite_array("direction", direction, np.float64)
+    slope = weights @ along if along.shape == weights.shape else 0.0
+    if not abs(slope) > 1e-6 * np.linalg.norm(weights) * np.linalg.norm(along):
+        raise ValueError(
+            f"`direction` must be {len(weights)} numbers, along which the logit changes. "
+            f"Received: {arguments.received(direction)}"
+        )
+    return np.asarray(vectors, np.float64) + ((target - logits) / slope)[:, None] * along
 
 
 class Accepted(NamedTuple):

@@ -213,8 +213,8 @@ class Autoencoder(keras.Model):
             direction: `(dims,)`, of standardised vectors, as `AttributeClassifier.direction`
                 returns it.
             strength: length of the step in units of sqrt(dims); below 0 for the other way.
-            target: "median" to move each vector as far as the median logit of images that have the
-                attribute (Eq. 11), whatever the strength; "negative_median" to that of images
+            target: "median" to move each vector along it to the median logit of images that have
+                the attribute (Eq. 11), whatever the strength; "negative_median" to that of images
                 without. The direction must then be a classifier's.
 
         Returns:
@@ -244,7 +244,9 @@ class Autoencoder(keras.Model):
                     f"With target {target!r}, `direction` must be that of a classifier, "
                     f"`classifier.direction(name)`. Received: {arguments.received(direction)}"
                 )
-            moved = move_to_median(vectors, classifier, direction.name, target == "median")
+            moved = move_to_median(
+                vectors, classifier, direction.name, target == "median", direction=direction
+            )
         semantic = self.unstandardize(moved)
         return dataclasses.replace(code, semantic=semantic, embedding=None)
 

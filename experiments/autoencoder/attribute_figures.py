@@ -28,19 +28,20 @@ def attributes(contents):
 
 
 def manipulation(contents):
-    """Draws what the judge says of edits, by Eq. 11 and by the fixed step."""
+    """Draws what the judge says of edits, by Eq. 11 on two ways and by the fixed step."""
     figure = Figure((10, 3.6), layout="constrained")
     said, others = figure.subplots(1, 2)
     places = np.arange(len(contents["rows"]))
     for shift, way, label in (
-        (-0.2, "median", "Eq. 11"),
-        (0.2, "fixed", f"step {contents['fixed']}"),
+        (-0.27, "median", "Eq. 11"),
+        (0, "pattern", "Eq. 11, pattern"),
+        (0.27, "fixed", f"step {contents['fixed']}"),
     ):
         for axes, key in ((said, "positive"), (others, "others")):
             found = [row[way][key] for row in contents["rows"]]
             means = [each["mean"] for each in found]
             errors = [each["interval"] or 0 for each in found]
-            axes.bar(places + shift, means, 0.38, yerr=errors, label=label)
+            axes.bar(places + shift, means, 0.25, yerr=errors, label=label)
     said.axhline(0.8, color="grey", linestyle=":")
     said.set(ylabel="said to be positive", ylim=(0, 1.05))
     others.set(ylabel="change of the others' logits")

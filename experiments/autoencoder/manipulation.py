@@ -10,12 +10,15 @@ from ddim_embed import commands
 from ddim_embed.data import crop_padding
 from ddim_embed.metrics import ranking
 from experiments.autoencoder import attribute_figures, encoded
-from experiments.autoencoder.attribute_sections import MANIPULATION, MANIPULATION_OF_FILES
+from experiments.autoencoder.attribute_sections import (
+    MANIPULATION,
+    MANIPULATION_OF_FILES,
+    WAYS,
+)
 from experiments.toolkit import judge, labelled, results, sources
 
-# The published step, and how the two ways are called in results.
+# The published step.
 FIXED = 0.3
-WAYS = ("median", "fixed")
 # Attributes without --attribute; images of each in a figure, with and without it.
 _ATTRIBUTES, _OF_EACH = 5, 2
 # Training images on each side of a Frechet distance, at most.
@@ -35,18 +38,23 @@ def run(verb):
 
 
 def moved(autoencoder, code, classifier, name, step):
-    """The code moved by a strength, or to the median of one side: "median", "negative_median"."""
-    direction = classifier.direction(name)
-    if isinstance(step, str):
-        return autoencoder.manipulate(code, direction, target=step)
-    return autoencoder.manipulate(code, direction, step)
+    """The code moved by a strength, or to a median.
+
+    That is "median" or "negative_median" along the classifier's normal, as published, and "pattern"
+    or "negative_pattern" along its pattern.
+    """
+    if not isinstance(step, str):
+        return autoencoder.manipulate(code, classifier.direction(name), step)
+    kind = "pattern" if step.endswith("pattern") else "normal"
+    target = step.replace("pattern", "median")
+    return autoencoder.manipulate(code, classifier.direction(name, kind), target=target)
 
 
 def _of_files(verb, autoencoder, classifier, names):
     config = verb.config
     pixels = commands.read_images(autoencoder.generator, verb.files)
     code = autoencoder.encode(pixels, encoded.METHOD, config.seed)
-    steps = ["median"] if verb.median else verb.strength
+    steps = ["pattern"] if verb.median else verb.strength
     strips = {
         name: [
             autoencoder.decode(moved(autoencoder, code, classifier, name, step)).numpy()
@@ -104,7 +112,8 @@ def _of_test_images(verb, autoencoder, classifier, names):
             print(f"Left out: {name}, which all test images have.")
             continue
         edits = {}
-        for way, step in zip(WAYS, ("median", FIXED), strict=True):
+        for way in WAYS:
+            step = FIXED if way == "fixed" else way
             edited = moved(autoencoder, code[without], classifier, name, step)
             edits[way] = edited, encoded.decoded(config, autoencoder, edited, f"{index}-{way}")
         after = {way: judge.logits(network, images) for way, (_, images) in edits.items()}
@@ -115,7 +124,7 @@ def _of_test_images(verb, autoencoder, classifier, names):
             found[way]["strength"] = results.estimate(lengths / math.sqrt(autoencoder.dims))
             found[way] |= _likeness(pixels[without], images, autoencoder.padding, faces)
         of_test = network.features(pixels[without])
-        of_edits = network.features(edits["median"][1])
+        of_edits = network.features(edits["pattern"][1])
         rows.append(
             {"attribute": name, "images": len(without)}
             | found
@@ -184,13 +193,13 @@ def measure(index, before, after):
     Args:
         index: the attribute's column.
         before: logits of the images `(n, k)`.
-        after: dict from a way, "median" and "fixed", to logits of the edited images.
+        after: dict from a way, one of them "fixed", to logits of the edited images.
 
     Returns:
         Dict from a way to a dict of estimates over images: `positive`, the share that the judge
         says have the attribute; `others`, how much the other attributes' logits moved, on average;
-        and `own`, how much the attribute's. And `others_difference`, fixed - median, image by
-        image.
+        `own`, how much the attribute's; and `others_difference`, how much less than "fixed" the
+        others, image by image.
     """
     rest = np.arange(before.shape[1]) != index
     found, moves = {}, {}
@@ -202,8 +211,9 @@ def measure(index, before, after):
             "own": results.estimate(change[:, index]),
             "others": results.estimate(moves[way]),
         }
+    for way, own in moves.items():
+        found[way]["others_difference"] = results.estimate(moves["fixed"] - own)
     found["before"] = {"positive": results.estimate(before[:, index] > 0)}
-    found["others_difference"] = results.estimate(moves["fixed"] - moves["median"])
     return found
 
 
@@ -262,12 +272,13 @@ def _likeness(pixels, edited, padding, faces):
 def strips(verb, autoencoder, classifier, names, all_names, code, pixels, labels):
     """Figs 5 and 13: rows by name, of each attribute an image without it and one with it.
 
-    A row is the image, what its code decodes to, each strength, and the other side's median.
+    A row is the image, what its code decodes to, each strength, and the other side's median along
+    the pattern.
     """
     rows = {}
     for name in names:
         has = labels[:, all_names.index(name)]
-        for side, target in ((~has, "median"), (has, "negative_median")):
+        for side, target in ((~has, "pattern"), (has, "negative_pattern")):
             for i in np.flatnonzero(side)[: _OF_EACH // 2]:
                 own = code[i : i + 1]
                 steps = [own] + [
