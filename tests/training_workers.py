@@ -1,8 +1,8 @@
 """Ten steps of every trainer by a strategy, as one of its workers.
 
-`python training_workers.py OUT.npz STRATEGY FOLDER [DIES_AT]`: weights and losses of the trainers,
-of which this worker dies at a step of the first. TensorFlow has two virtual devices if the strategy
-is "mirrored"; JAX has those of `XLA_FLAGS`.
+`python training_workers.py OUT.npz STRATEGY FOLDER NAMES [DIES_AT]`: weights and losses of trainers
+by name, with commas between; this worker dies at a step of the first. TensorFlow has two virtual
+devices if the strategy is "mirrored"; JAX has those of `XLA_FLAGS`.
 """
 
 import os
@@ -32,13 +32,16 @@ RUNS = {
 PRIOR = {"hidden": 6, "depth": 2, "batch_size": 8, "validation_steps": 5, "progress": False}
 
 
+ALL = ",".join([*RUNS, "prior"])
+
+
 def flat(arrays):
     return np.concatenate([np.ravel(array) for array in arrays])
 
 
-def main(out, name, folder, dies_at=None, names=(*RUNS, "prior")):
+def main(out, name, folder, names=ALL, dies_at=None):
     strategy, found = de.training_strategy(name), {}
-    for name in names:
+    for name in names.split(","):
         if name == "prior":
             vectors = np.random.default_rng(0).normal(2, 3, (40, 3))
             folder_of_prior = Path(folder, name)

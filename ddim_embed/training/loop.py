@@ -103,11 +103,16 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         alone = _alone_in(folder)
     with alone, strategy.watching(folder):
-        history, seconds_before = [], 0.0
+        values, seconds_before, history = None, 0.0, []
         if strategy.is_chief and (folder / CHECKPOINT).exists():
-            seconds_before, history = restore_checkpoint(folder / CHECKPOINT, model, identity)
+            values, seconds_before, history = read_checkpoint(folder / CHECKPOINT, model, identity)
             _write_history(folder / HISTORY, history)
-        _share_state(model, strategy)
+        if strategy.num_workers > 1:
+            # All workers assign what the chief has, which is nothing to begin with.
+            values = values or [_value_of(variable) for variable in _variables(model)]
+            values = strategy.from_chief(values)
+        if values is not None:
+            _assign(model, values)
         step = int(_value_of(model.optimizer.iterations))
         if step >= num_steps:
             # A run that was killed before its first line, and wanted longer then, has none.
@@ -183,16 +188,6 @@ def _alone_in(folder):
             f"Another process trains in {folder}: {error}. Wait until it ends, or stop it, and "
             f"start this one again, which goes on from its checkpoint; or train in another folder."
         ) from error
-
-
-def _share_state(model, strategy):
-    """Gives all workers the chief's variables, where it is in the run as it is in the weights."""
-    if strategy.num_workers == 1:
-        return
-    variables = [*_variables(model)]
-    values = [_value_of(variable) for variable in variables]
-    for variable, value in zip(variables, strategy.from_chief(values), strict=True):
-        variable.assign(value)
 
 
 def _steps_of(model, strategy):
@@ -296,8 +291,23 @@ def restore_checkpoint(path, model, identity=""):
         The training seconds and the history stored with it.
 
     Raises:
+        CheckpointError: as `read_checkpoint`; nothing is changed then.
+    """
+    values, seconds, history = read_checkpoint(path, model, identity)
+    _assign(model, values)
+    return seconds, history
+
+
+def read_checkpoint(path, model, identity=""):
+    """Reads `save_checkpoint`'s file.
+
+    Returns:
+        The values of all variables of the model and its optimizer, a list; and the training seconds
+        and the history stored with them.
+
+    Raises:
         CheckpointError: if the file is damaged, of a model with other variables, or of a run with
-            another identity; nothing is changed then.
+            another identity.
     """
     variables = _named_variables(model)
     try:
@@ -331,9 +341,13 @@ def restore_checkpoint(path, model, identity=""):
                 f"The checkpoint {path} is of another run (expected {identity!r}, found "
                 f"{found!r}). Train in another folder, or delete it to start anew."
             )
-        for name, variable in variables:
-            variable.assign(file[stored[name.partition("_")[0]]][()])
-        return float(file.attrs["seconds"]), json.loads(file[_HISTORY][()])
+        values = [file[stored[name.partition("_")[0]]][()] for name, _ in variables]
+        return values, float(file.attrs["seconds"]), json.loads(file[_HISTORY][()])
+
+
+def _assign(model, values):
+    for variable, value in zip(_variables(model), values, strict=True):
+        variable.assign(value)
 
 
 def _value_of(variable):
