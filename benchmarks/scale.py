@@ -37,7 +37,7 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "joblib")
 # Points differ from `base` in one factor at a time. The paper's generator and a larger image are
 # measured at the base alone.
 FULL = {
-    "widths": [16, 32, 48],
+    "widths": [16, 24, 32],
     "block_depth": 1,
     "channels": 3,
     "base": {"resolution": 64, "steps": 10, "batch": 4},
@@ -49,8 +49,8 @@ FULL = {
     "memory": {"resolution": 64, "batch": 8, "steps": [2, 5, 10, 20]},
     "memory_of_large": {"resolution": 256, "batch": 1, "steps": [10]},
     "processes": {
-        "method": "correction", "resolution": 64, "steps": 10, "images": 64, "chunk": 16,
-        "rounds": 3,
+        "method": "correction", "resolution": 64, "steps": 10, "images": 48, "chunk": 8,
+        "rounds": 2,
     },
     "training": {
         "embedder": {"resolution": 64, "steps": 10, "batch": 8, "count": 3, "rounds": 3},
@@ -234,11 +234,10 @@ def measure_memory(setup, results):
         results.add(name, points[name] | answer, time.perf_counter() - began)
 
 
-def take_turns(arms, rounds, first=1):
-    """Calls functions in turns, after `first` calls of each that compile; returns their answers."""
+def take_turns(arms, rounds):
+    """Calls functions in turns, after one call of each that compiles; returns lists of answers."""
     for call in arms.values():
-        for _ in range(first):
-            call()
+        call()
     answers = {name: [] for name in arms}
     for _ in range(rounds):
         for name, call in arms.items():
@@ -262,8 +261,7 @@ def measure_processes(setup, results):
             return lambda: ask(measure="embed_many", setup=setup, workers=count, **request)[0]
 
         arms = dict(zip(PROCESSES, (arm(one, 1), arm(both, 1), arm(two, 2)), strict=True))
-        # In the first call a worker that has started earlier may do all of the work.
-        answers = take_turns(arms, rounds, first=2)
+        answers = take_turns(arms, rounds)
     rates = {
         arm: request["images"] / statistics.median(answer["seconds"] for answer in found)
         for arm, found in answers.items()

@@ -239,8 +239,8 @@ def limits(contents):
                 if method in found:
                     seconds = seconds_of(contents, found, method, 1, resolution)
                     _, ten = spread(contents, seconds, 0, resolution)
-                    busy.append(f"{rate * ten * MACHINES:,.0f} machines of two cores by `{method}`")
-            line += f" That keeps {', '.join(busy)} busy; more of them wait."
+                    busy.append(f"{rate * ten * MACHINES:,.1f} by `{method}`")
+            line += f" That keeps so many machines of two cores busy: {', '.join(busy)}."
         lines.append(line)
     if many:
         mib = many["bytes_an_image"] * WORK[0][0] / 2**20
@@ -255,14 +255,15 @@ def limits(contents):
             continue
         one, half, two = (values["seconds"][arm] for arm in TRAINING)
         piece = name.removeprefix("training, ")
+        waiting, link = max(two - half, 0.0), 2 * values["gradient_mib"] * 2**23 / 1e9
         lines.append(
             f"- **Gradients are added at each step** ({piece}): {values['gradient_mib']:.2f} MiB. "
             f"Half of a batch takes {_seconds(half)} s on a core, a step of two workers on "
-            f"loopback {_seconds(two)} s: {(two - half) / two:.0%} of it is for adding up and "
-            f"waiting. At 1 Gbit/s the gradient alone takes "
-            f"{_seconds(2 * values['gradient_mib'] * 2**23 / 1e9)} s there and back, which a link "
-            f"needs however few images a worker has: {one / two:.2f} times one core's steps a "
-            f"second here."
+            f"loopback {_seconds(two)} s: {_seconds(waiting)} s of it, {waiting / two:.0%}, are "
+            f"for adding up and waiting. Between machines, at 1 Gbit/s, the gradient itself takes "
+            f"{_seconds(link)} s there and back. Both are the same however few images a worker "
+            f"has: by these numbers {one / (waiting + link):,.0f} workers of a batch of "
+            f"{values['batch']} spend as long on them as on computing."
         )
         lines.append(
             f"- **The chief alone writes checkpoints** ({piece}): {values['checkpoint_mib']:.1f} "

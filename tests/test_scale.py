@@ -80,7 +80,7 @@ def test_extrapolations_are_of_the_laws():
 
 
 @pytest.mark.parametrize(
-    ("method", "evaluations"), [("decode", 2), ("conv1", 1), ("correction", 14), ("lbfgs", 16)]
+    ("method", "evaluations"), [("decode", 2), ("conv1", 1), ("correction", 14), ("lbfgs", 12)]
 )
 def test_the_cost_of_a_method(method, evaluations):
     found = scale_work.cost(scale.SMOKE, method, resolution=8, steps=2, batch=2)
