@@ -46,7 +46,7 @@ FULL = {
     "steps": [5, 10, 20, 40],
     "batches": [1, 4, 16, 64],
     "paper": {"widths": [48, 96, 192, 384], "block_depth": 2},
-    "memory": {"resolution": 64, "batch": 8, "steps": [2, 5, 10, 20]},
+    "memory": {"resolution": 64, "batch": 16, "steps": [2, 5, 10, 20]},
     "memory_of_large": {"resolution": 256, "batch": 1, "steps": [10]},
     "processes": {
         "method": "correction", "resolution": 64, "steps": 10, "images": 48, "chunk": 8,
