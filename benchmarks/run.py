@@ -9,6 +9,7 @@ whatever else the machine does falls on all of them alike.
 
 import dataclasses
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -52,15 +53,22 @@ class Options:
 
 
 class Worker:
-    """A contender's process; see `benchmarks.worker`."""
+    """A contender's process; see `benchmarks.worker`.
 
-    def __init__(self, contender, precision):
+    Args:
+        *words: of its command line; the contender and its precision.
+        module: that is run.
+        variables: dict of further variables of the environment.
+    """
+
+    def __init__(self, *words, module="benchmarks.worker", variables=None):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", contender, precision],
+            [sys.executable, "-m", module, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            env=os.environ | (variables or {}),
         )
 
     def ask(self, **request):

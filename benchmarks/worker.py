@@ -33,7 +33,7 @@ def main():
         if key not in made:
             made.clear()  # one model at a time: memory is measured
             gc.collect()
-            _forget_peak()
+            forget_peak()
             arguments = request.get("arguments", {})
             size = SIZES[request["size"]]
             made[key] = module.make(
@@ -47,18 +47,18 @@ def main():
             started = time.perf_counter()
             made[key]()
             seconds.append(time.perf_counter() - started)
-        answer = {"seconds": seconds, "first_seconds": first, "peak_mib": _peak_mib()}
+        answer = {"seconds": seconds, "first_seconds": first, "peak_mib": peak_mib()}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def _forget_peak():
+def forget_peak():
     """Has Linux start its measurement of the peak anew; elsewhere it is that of the process."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_mib():
+def peak_mib():
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():
