@@ -247,6 +247,19 @@ def test_claims_follow_from_the_numbers(folder):
     edits = [row | {"positive": {"mean": 0.96, "interval": 0.0}} for row in contents["edits"]]
     assert verdict("a shift of h edits", edits=edits) is Verdict.REPRODUCED
     assert verdict("a shift of h edits") is Verdict.NOT_REPRODUCED
+
+    def composed(trouser, bag):
+        effects = {"Trouser": (3.0, -1.0), "Bag": (0.5, 1.0), "both": (trouser, bag)}
+        rows = [
+            {"way": way, "Trouser": {"own": {"mean": first}}, "Bag": {"own": {"mean": second}}}
+            for way, (first, second) in effects.items()
+        ]
+        found = {"attributes": ["Trouser", "Bag"], "rows": rows}
+        return found | {"deviation": {"mean": 0.1, "interval": 0.01}}
+
+    assert verdict("composition", composition=composed(3.3, 0.4)) is Verdict.REPRODUCED
+    assert verdict("composition", composition=composed(3.5, 1.0)) is Verdict.NOT_REPRODUCED
+    assert verdict("composition", composition=None) is Verdict.NOT_MEASURED
     consistency = {"with_mean": [0.9, 0.79], "adjacent": [0.9]}
     assert verdict("consistency", consistency=consistency) is Verdict.NOT_REPRODUCED
 

@@ -1,5 +1,7 @@
 """The claims of Kwon et al. (2023), each beside what was measured."""
 
+import math
+
 from experiments.toolkit.claims import Claim, Verdict, not_measured
 from experiments.toolkit.tables import interval, number
 
@@ -9,6 +11,8 @@ _PAPER = "Asyrp, "
 _POSITIVE, _RISES, _LINEAR, _CONSISTENT = 0.95, 0.95, 0.9, 0.8
 # What fails moves the logit by less than this share of what the direction does.
 _FAILS = 0.25
+# How far the effects of two directions at once may be from the sum of their effects, as a share.
+_OFF = 0.25
 
 
 def semantics_claims(name, contents):
@@ -80,15 +84,20 @@ def _composed(contents):
     if not found:
         return None
     rows = {row["way"]: row for row in found["rows"]}
-    shares = {}
-    for name in found["attributes"]:
-        alone = rows[name][name]["own"]["mean"]
-        if alone <= 0:
-            return None
-        shares[name] = rows["both"][name]["own"]["mean"] / alone
-    words = "; ".join(f"{name} keeps {share:.0%} of its effect" for name, share in shares.items())
-    why = f"the change is {interval(found['deviation'], 2)} of its length from the sum of both"
-    return words, Verdict.of(min(shares.values()) > 0.5), why
+    names = found["attributes"]
+    together, summed = (
+        [sum(rows[way][name]["own"]["mean"] for way in ways) for name in names]
+        for ways in (["both"], names)
+    )
+    if not any(summed):
+        return None
+    words = "; ".join(
+        f"the logit of {name} changes by {number(both, 2)}, by {number(each, 2)} in sum"
+        for name, both, each in zip(names, together, summed, strict=True)
+    )
+    off = math.dist(together, summed) / math.hypot(*summed)
+    why = f"the change of pixels is {interval(found['deviation'], 2)} of its length from the sum"
+    return words, Verdict.of(off < _OFF), why
 
 
 def _robust(contents):
