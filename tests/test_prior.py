@@ -260,6 +260,18 @@ class TestSemanticPrior:
             prior.sample(4, seed=5), expected * deviation + VECTORS.mean(0), rtol=1e-3, atol=1e-3
         )
 
+    @pytest.mark.parametrize("num_steps", [10, 100])
+    def test_few_steps_shrink_white_vectors(self, num_steps):
+        """Their exact velocity is 0, and a step multiplies by the cosine of its angle."""
+        prior = de.build_prior(3, 6, 2, prediction="velocity")
+        for variable in prior.network.variables:
+            variable.assign(0 * variable.value)
+        latents = noise.normal((4, 3), noise.seed_words(5, -2), numpy=True)
+        sampled = prior.standardize(prior.sample(4, seed=5, num_steps=num_steps))
+        # Steps of equal angles, a quarter of a turn in all.
+        share = np.cos(np.pi / 2 / num_steps) ** num_steps
+        np.testing.assert_allclose(np.abs(sampled), np.abs(share * latents), rtol=0.01)
+
     def test_new_weights_reach_the_next_sample(self):
         prior = set_random_weights(de.build_prior(3, 6, 3))
         before = prior.sample(2, num_steps=2)
