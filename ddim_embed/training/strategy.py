@@ -20,7 +20,12 @@ STRATEGIES = ("one", "mirrored", "multi-worker")
 
 
 class WorkerError(RuntimeError):
-    """Another worker of a training run is gone."""
+    """Another worker of a training run is gone.
+
+    Example:
+        >>> issubclass(de.WorkerError, RuntimeError)
+        True
+    """
 
 
 class Strategy:
@@ -30,6 +35,10 @@ class Strategy:
         worker, num_workers: the number of this process among those that train together, and their
             number.
         num_replicas: devices that share a batch, of all workers.
+
+    Example:
+        >>> de.Strategy().shard
+        (0, 1)
     """
 
     worker, num_workers, num_replicas = 0, 1, 1
