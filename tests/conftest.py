@@ -36,7 +36,8 @@ gc.set_threshold(100_000, 20, 50)
 # The longest files, which begin first: at the end no process then waits long for the other.
 LONGEST = (
     "test_experiments", "test_jax", "test_shipped", "test_examples", "test_parallel",
-    "test_resume", "test_editing_verbs", "test_paper", "test_invariance_verb",
+    "test_resume", "test_strategies", "test_editing_verbs", "test_paper", "test_invariance_verb",
+    "test_many",
 )  # fmt: skip
 
 
