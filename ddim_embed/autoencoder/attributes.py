@@ -22,7 +22,6 @@ from ddim_embed.store.schema import CHECKSUM, Kind, integer
 from ddim_embed.store.weights import load_recorded
 
 NAME = "classifier"  # of the weights file
-DIRECTIONS = ("normal", "pattern")
 # Of the mean loss: the sum of 8,000 images then has a gradient of at most 1e-8.
 _TOLERANCE = 1e-12
 _BATCH = 256
@@ -102,7 +101,7 @@ class AttributeClassifier:
                 Gaussian vectors it leads to the most likely one of all that have a logit.
         """
         vectors = {"normal": self.weights, "pattern": self.patterns}
-        row = vectors[arguments.choice("kind", kind, DIRECTIONS)][self.index(name)]
+        row = vectors[arguments.choice("kind", kind, vectors)][self.index(name)]
         direction = (row / np.linalg.norm(row)).view(AttributeDirection)
         direction.classifier, direction.name = self, name
         return direction

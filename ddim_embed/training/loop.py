@@ -118,7 +118,7 @@ def train(
             # A run that was killed before its first line, and wanted longer then, has none.
             return history or [{"step": step, "seconds": round(seconds_before, 1)}]
 
-        steps = _steps_of(model, strategy)
+        steps = _steps_of(model)
         for metric in model.metrics:  # which hold what was measured last, by `evaluate` perhaps
             metric.reset_state()
         looked_at = False
@@ -190,12 +190,12 @@ def _alone_in(folder):
         ) from error
 
 
-def _steps_of(model, strategy):
+def _steps_of(model):
     """The compiled steps of a model: those of an earlier run, unless it was compiled anew since."""
-    key = model.optimizer, model.jit_compile, strategy.num_replicas
+    key = model.optimizer, model.jit_compile
     steps = vars(model).get("_steps")
     if steps is None or steps.key != key:
-        model._steps = steps = _Steps(model, strategy, key)
+        model._steps = steps = _Steps(model, key)
     steps.start()
     return steps
 
@@ -208,13 +208,12 @@ class _Steps:
         compile_seconds: None; for the loop to set after the first step.
     """
 
-    def __init__(self, model, strategy, key):
-        self._model, self._strategy = model, strategy
-        self.key, self.compile_seconds = key, None
+    def __init__(self, model, key):
+        self._model, self.key, self.compile_seconds = model, key, None
         own = [*_variables(model), *model.metrics_variables]
         self._variables = [list({id(variable): variable for variable in own}.values())]
         if backend.is_tensorflow():
-            step = strategy.of_replicas(model.train_step)
+            step = model.strategy.of_replicas(model.train_step)
             self._step = backend.compiled(step, model.jit_compile)
         else:
             self._step = backend.compiled(
@@ -230,13 +229,13 @@ class _Steps:
 
     def run(self, batch):
         """Makes a step."""
-        batch = self._strategy.place(batch)
+        batch = self._model.strategy.place(batch)
         if backend.is_tensorflow():
             self._step(batch)
             return
         if self._values is None:
             self._values = [[ops.copy(v.value) for v in self._variables[0]]]
-            self._constants = self._strategy.replicate(self._model.constants)
+            self._constants = self._model.strategy.replicate(self._model.constants)
         self._logs, self._values = self._step(self._values, batch, self._constants)
         if self.compile_seconds is None:
             self.logs()  # waits for the device

@@ -343,15 +343,17 @@ class TrainedModel(keras.Model):
         return [gradient / count for gradient in summed]
 
     def _measure(self, batch):
-        seed = noise.seed_words(self.seed, _VALIDATION_STREAM)
-        loss, metrics = self.compute_losses(batch, seed, False, self.constants)
-        return self._track({"loss": loss} | metrics, batch)
+        return self._track(self._validation_losses(batch), batch)
 
     def measure(self, data):
         """The losses of one batch by name, as `evaluate` finds them, by this worker alone."""
+        losses = self._validation_losses(self._batch_of(data))
+        return {name: float(value) for name, value in losses.items()}
+
+    def _validation_losses(self, batch):
         seed = noise.seed_words(self.seed, _VALIDATION_STREAM)
-        loss, metrics = self.compute_losses(self._batch_of(data), seed, False, self.constants)
-        return {name: float(value) for name, value in ({"loss": loss} | metrics).items()}
+        loss, metrics = self.compute_losses(batch, seed, False, self.constants)
+        return {"loss": loss} | metrics
 
     def _seed_of_step(self):
         # `iterations` stands still while gradients are accumulated, and each batch has its noise.
