@@ -10,10 +10,10 @@ IMAGES ?= 16
 demo: $(VENV)/.installed  ## all four systems on test images, with the shipped weights: results/demo/index.html
 	$(BIN)/python -m experiments.demo --images $(IMAGES)
 
-# One process more than two cores: most of a test's time is Python, on one core, and some waits. What a file's tests share is
+# Two processes more than two cores: most of a test's time is Python, on one core, and some waits. What a file's tests share is
 # made once, so that a file stays in one process; the longest files begin first.
 test: lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

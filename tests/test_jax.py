@@ -180,11 +180,12 @@ def test_the_verbs_train_without_tensorflow(tmp_path):
     embed = ["--pairs", "64", "--warm-start-steps", "2", "--embedder-steps", "2"]
     embed += ["--embedder-batch-size", "4", "--precision", "float32", "--remat"]
     autoencoder = ["--encoder-steps", "2", "--semantic-dims", "4"]
+    prior = ["--hidden", "8", "--depth", "2"]
     commands = [
         own("train", *packed, *train),
         own("train-embedders", "unet", *packed, *embed),
         own("train-autoencoder", *packed, *train, *autoencoder),
-        own("train-prior", *packed, "--train-steps", "2", "--batch-size", "4"),
+        own("train-prior", *packed, "--train-steps", "2", "--batch-size", "4", *prior),
     ]
     code = WITHOUT_TENSORFLOW + (
         "from experiments import runner; from experiments.fashion_mnist import FASHION_MNIST\n"
