@@ -264,6 +264,33 @@ def test_claims_follow_from_the_numbers(folder):
     assert verdict("consistency", consistency=consistency) is Verdict.NOT_REPRODUCED
 
 
+def test_f_t_is_compared_where_faces_are_as_far():
+    def row(way, effect, distance):
+        own, score = ({"mean": mean, "interval": 0.1} for mean in (effect, -0.5))
+        return {"way": way, "own": own, "identity_median": distance, "realism": score} | {
+            "positive": {"mean": 0.9, "interval": 0.05}
+        }
+
+    def claim(*of_delta):
+        rows = [row("none", 0.0, 0.2), row("mean difference", 4.0, 0.4)]
+        rows += [row("mean difference", 6.0, 0.6), *(row("f_t", *each) for each in of_delta)]
+        options = {"train_steps_delta": 7, "delta_batch": 2}
+        contents = {"rows": rows, "options": options, "attribute": "Smiling", "images": 3}
+        (found,) = claims.delta_claims("x", contents)
+        return found
+
+    # At 0.3 the mean difference has an effect of 2, at 0.5 of 5; beyond 0.6 it was not measured.
+    better = claim((3.0, 0.3), (9.0, 0.7))
+    assert better.verdict is Verdict.REPRODUCED
+    assert "3.00 \u00b1 0.10, by 2.00 with the mean difference" in better.ours
+    assert "7 steps of 2 images" in better.why
+    assert claim((3.0, 0.3), (4.8, 0.5)).verdict is Verdict.NOT_REPRODUCED
+    assert claim((4.95, 0.5)).verdict is Verdict.REPRODUCED  # within its interval
+    assert claim((9.0, 0.7)).verdict is Verdict.NOT_MEASURED
+    (missing,) = claims.delta_claims("x", None)
+    assert missing.verdict is Verdict.NOT_MEASURED and "--kind network" in missing.why
+
+
 def test_a_missing_direction_is_made_by_a_verb():
     with pytest.raises(FileNotFoundError) as error:
         de.load_direction("mnist", "Smiling")

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from experiments.toolkit.claims import Claim, Verdict, not_measured
 from experiments.toolkit.tables import interval, number
 
@@ -11,6 +13,8 @@ _PAPER = "Asyrp, "
 _POSITIVE, _RISES, _LINEAR, _CONSISTENT = 0.95, 0.95, 0.9, 0.8
 # What fails moves the logit by less than this share of what the direction does.
 _FAILS = 0.25
+# Rows of `train_direction.json`.
+_WAYS = "none", "mean difference", "f_t"
 # How far the effects of two directions at once may be from the sum of their effects, as a share.
 _OFF = 0.25
 
@@ -212,4 +216,54 @@ _CLAIMS = (
      "semantics_controls.png", _overlay),
 )  # fmt: skip
 
-CLAIMS = {"semantics": semantics_claims}
+
+def delta_claims(name, contents):
+    """The row of f_t; `contents` of `train_direction.json`, or None."""
+    item, statement = "Eq. 3", "f_t edits at least as well as one shift a step, faces as alike"
+    found = contents and _at_equal_cost(contents["rows"])
+    if not found:
+        why = f"python -m experiments.{name} train-direction --kind network"
+        yield not_measured(_PAPER + item, statement, "-", name, why)
+        return
+    ours, verdict, why = found
+    options = contents["options"]
+    why += f"; {options['train_steps_delta']} steps of {options['delta_batch']} images"
+    data = f"{name}, {contents['attribute']}, {contents['images']} images"
+    figure = f"{name}/train_direction.png"
+    yield Claim(_PAPER + item, statement, "-", ours, data, verdict, why, figure=figure)
+
+
+def _at_equal_cost(rows):
+    """The effect of f_t beside that of the mean difference where images are as far from theirs.
+
+    Of f_t the row is that whose edits have the most effect within the distances of the mean
+    difference; between the strengths of the latter the effect is interpolated.
+    """
+    cost = "identity_median" if "identity_median" in rows[0] else "lpips"
+    costs = [row[cost] if cost == "identity_median" else row[cost]["mean"] for row in rows]
+    each = {way: [i for i, row in enumerate(rows) if row["way"] == way] for way in _WAYS}
+    # The distance of a reconstruction is where the curve begins; it should rise with the strength.
+    own = sorted([*each["none"], *each["mean difference"]], key=lambda i: costs[i])
+    within = [i for i in each["f_t"] if costs[own[0]] <= costs[i] <= costs[own[-1]]]
+    if not within:
+        return None
+    best = max(within, key=lambda i: rows[i]["own"]["mean"])
+    effect = rows[best]["own"]
+    beside = float(
+        np.interp(costs[best], [costs[i] for i in own], [_effect_of(rows[i]) for i in own])
+    )
+    words = (
+        f"the logit rises by {interval(effect, 2)}, by {number(beside, 2)} with the mean "
+        f"difference, both at a distance of {number(costs[best], 2)}; realism changes by "
+        f"{interval(rows[best]['realism'], 2)}"
+    )
+    measured = "the median of the face" if cost == "identity_median" else "LPIPS"
+    why = f"the distance is {measured}; said positive: {interval(rows[best]['positive'], 2)}"
+    return words, Verdict.of(effect["mean"] + (effect["interval"] or 0) >= beside), why
+
+
+def _effect_of(row):
+    return 0.0 if row["way"] == "none" else row["own"]["mean"]
+
+
+CLAIMS = {"semantics": semantics_claims, "train_direction": delta_claims}
