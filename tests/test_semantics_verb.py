@@ -265,11 +265,10 @@ def test_claims_follow_from_the_numbers(folder):
 
 
 def test_f_t_is_compared_where_faces_are_as_far():
-    def row(way, effect, distance):
-        own, score = ({"mean": mean, "interval": 0.1} for mean in (effect, -0.5))
-        return {"way": way, "own": own, "identity_median": distance, "realism": score} | {
-            "positive": {"mean": 0.9, "interval": 0.05}
-        }
+    def row(way, effect, distance, strength=2.0):
+        own, realism = ({"mean": mean, "interval": 0.1} for mean in (effect, -effect))
+        measured = {"own": own, "realism": realism, "positive": {"mean": 0.9, "interval": 0.05}}
+        return {"way": way, "strength": strength, "identity_median": distance} | measured
 
     def claim(*of_delta):
         rows = [row("none", 0.0, 0.2), row("mean difference", 4.0, 0.4)]
@@ -283,6 +282,8 @@ def test_f_t_is_compared_where_faces_are_as_far():
     better = claim((3.0, 0.3), (9.0, 0.7))
     assert better.verdict is Verdict.REPRODUCED
     assert "3.00 \u00b1 0.10, by 2.00 with the mean difference" in better.ours
+    assert "realism changes by -3.00 \u00b1 0.10 and -2.00" in better.ours
+    assert "at a distance of 0.30" in claim((3.0, 0.3, 1.0), (5.5, 0.5)).ours  # its own strength
     assert "7 steps of 2 images" in better.why
     assert claim((3.0, 0.3), (4.8, 0.5)).verdict is Verdict.NOT_REPRODUCED
     assert claim((4.95, 0.5)).verdict is Verdict.REPRODUCED  # within its interval

@@ -69,6 +69,20 @@ class TestQuadratic:
         assert result.mse.max() < 1e-9
         np.testing.assert_allclose(result.latents, latents, atol=2e-2)
 
+    def test_lbfgs_with_a_penalty_finds_the_most_probable_latents(self):
+        """Pixels are 0.5 + s z, so that z is s (x - 0.5) / (s**2 + penalty)."""
+        generator = Linear()
+        latents, pixels = generator.reachable()
+        scale = (pixels - 0.5) / latents
+        penalty = 0.1 * float(np.median(scale**2))
+        method = de.LBFGS(num_steps=40, laplacian=0.0, penalty=penalty)
+        # Also from the solution without a penalty, whose error is the least.
+        for start in (None, latents):
+            result = de.embed(generator, pixels, method, latents=start)
+            expected = scale * (pixels - 0.5) / (scale**2 + penalty)
+            np.testing.assert_allclose(result.latents, expected, atol=2e-2)
+        assert result.mse.min() > 1e-6
+
     def test_lbfgs_beats_descent_beats_the_start(self):
         generator = Linear()
         _, pixels = generator.reachable()
@@ -482,6 +496,8 @@ def test_bad_options_of_one_method():
         de.GaussNewton(damping=-1.0)
     with pytest.raises(ValueError, match="laplacian"):
         de.LBFGS(laplacian=-1)
+    with pytest.raises(ValueError, match="penalty"):
+        de.LBFGS(penalty=-1)
 
 
 class TestStarts:

@@ -24,27 +24,29 @@ class Iterates:
     def __init__(self, count, patience, tick):
         self.running = np.ones(count, bool)
         self._patience, self._tick = patience, tick
-        self._best, self._mse = None, np.full(count, np.inf)
-        # The error that an image must improve on, and the iteration at which it was reached.
+        self._best, self._mse, self._least = None, np.full(count, np.inf), np.full(count, np.inf)
+        # What an image must improve on, and the iteration at which it was reached.
         self._reference, self._since = np.full(count, np.inf), np.zeros(count, int)
         self._evaluations, self._trace, self.iterations = np.zeros(count), [], 0
         self._started = time.perf_counter()
 
-    def update(self, latents, mse, evaluations):
+    def update(self, latents, mse, evaluations, values=None):
         """Records one iterate of each image, its error and cost; returns whether any still runs.
 
-        An error that is NaN is no improvement.
+        The best iterate is that of the least value, which is the error unless `values` are given.
+        One that is NaN is no improvement.
         """
         mse = np.asarray(mse)
+        values = mse if values is None else np.asarray(values)
         if self._best is None:
             self._best = np.array(latents)
         self._evaluations[self.running] += evaluations
-        better = self.running & (mse < self._mse)
+        better = self.running & (values < self._least)
         if better.any():
             self._best[better] = np.asarray(latents)[better]
-            self._mse[better] = mse[better]
-        improved = self._mse < (1 - IMPROVEMENT) * self._reference
-        self._reference[improved], self._since[improved] = self._mse[improved], self.iterations
+            self._mse[better], self._least[better] = mse[better], values[better]
+        improved = self._least < (1 - IMPROVEMENT) * self._reference
+        self._reference[improved], self._since[improved] = self._least[improved], self.iterations
         self.running &= self.iterations - self._since < self._patience
         seconds = (time.perf_counter() - self._started) / len(mse)
         row = self._evaluations.copy(), np.full(len(mse), seconds), self._mse.copy()

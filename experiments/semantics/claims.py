@@ -236,34 +236,33 @@ def delta_claims(name, contents):
 def _at_equal_cost(rows):
     """The effect of f_t beside that of the mean difference where images are as far from theirs.
 
-    Of f_t the row is that whose edits have the most effect within the distances of the mean
-    difference; between the strengths of the latter the effect is interpolated.
+    At f_t's own strength, 1, or at the one of most effect if that is farther than any edit by the
+    mean difference; between the strengths of the latter its effect is interpolated.
     """
     cost = "identity_median" if "identity_median" in rows[0] else "lpips"
     costs = [row[cost] if cost == "identity_median" else row[cost]["mean"] for row in rows]
     each = {way: [i for i, row in enumerate(rows) if row["way"] == way] for way in _WAYS}
     # The distance of a reconstruction is where the curve begins; it should rise with the strength.
-    own = sorted([*each["none"], *each["mean difference"]], key=lambda i: costs[i])
-    within = [i for i in each["f_t"] if costs[own[0]] <= costs[i] <= costs[own[-1]]]
+    line = sorted([*each["none"], *each["mean difference"]], key=lambda i: costs[i])
+    within = [i for i in each["f_t"] if costs[line[0]] <= costs[i] <= costs[line[-1]]]
     if not within:
         return None
-    best = max(within, key=lambda i: rows[i]["own"]["mean"])
-    effect = rows[best]["own"]
-    beside = float(
-        np.interp(costs[best], [costs[i] for i in own], [_effect_of(rows[i]) for i in own])
-    )
+    own = [i for i in within if rows[i]["strength"] == 1]
+    row = rows[chosen := (own or sorted(within, key=lambda i: rows[i]["own"]["mean"]))[-1]]
+
+    def beside(key):
+        heights = [0.0 if rows[i]["way"] == "none" else rows[i][key]["mean"] for i in line]
+        return float(np.interp(costs[chosen], [costs[i] for i in line], heights))
+
     words = (
-        f"the logit rises by {interval(effect, 2)}, by {number(beside, 2)} with the mean "
-        f"difference, both at a distance of {number(costs[best], 2)}; realism changes by "
-        f"{interval(rows[best]['realism'], 2)}"
+        f"the logit rises by {interval(row['own'], 2)}, by {number(beside('own'), 2)} with the "
+        f"mean difference, both at a distance of {number(costs[chosen], 2)}; realism changes by "
+        f"{interval(row['realism'], 2)} and {number(beside('realism'), 2)}"
     )
     measured = "the median of the face" if cost == "identity_median" else "LPIPS"
-    why = f"the distance is {measured}; said positive: {interval(rows[best]['positive'], 2)}"
-    return words, Verdict.of(effect["mean"] + (effect["interval"] or 0) >= beside), why
-
-
-def _effect_of(row):
-    return 0.0 if row["way"] == "none" else row["own"]["mean"]
+    why = f"the distance is {measured}; said positive: {interval(row['positive'], 2)}"
+    margin = row["own"]["interval"] or 0
+    return words, Verdict.of(row["own"]["mean"] + margin >= beside("own")), why
 
 
 CLAIMS = {"semantics": semantics_claims, "train_direction": delta_claims}

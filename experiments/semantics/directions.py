@@ -78,12 +78,13 @@ def _network(verb):
     before = bench.embedding.reconstruction[index].clip(0, 1)
     direction, recorded = bench.direction(name)
     rows = [{"way": "none", "strength": 0.0} | bench.measure(index, name, before)]
-    for way, what, unit in (
-        ("mean difference", direction, direction.strength),
-        ("f_t", network, 1.0),
+    for way, what, unit, options in (
+        ("mean difference", direction, direction.strength, {}),
+        # Not in steps that it was not trained for.
+        ("f_t", network, 1.0, {"until": verb.until} if verb.until else {}),
     ):
         for strength in verb.delta_strength:
-            edited = bench.edit(index, what, strength * unit)
+            edited = bench.edit(index, what, strength * unit, **options)
             row = bench.measure(index, name, edited)
             rows.append({"way": way, "strength": strength * unit} | row)
     contents = {

@@ -158,9 +158,9 @@ class TrainDirection(OfDirections):
     strength: tuple[float, ...] = (1.0,)
     without: tuple[str, ...] = ()
     measured: bool = True
-    train_steps_delta: int = 300
+    train_steps_delta: int = 150
     delta_batch: int = 4
-    delta_rate: float = 0.1
+    delta_rate: float = 5.0
     l1: float = 3.0
     until: float = 0.0
     delta_strength: tuple[float, ...] = (0.5, 1.0, 1.5)
