@@ -46,12 +46,11 @@ versions:  ## make versions PYTHON=python3.13 RESOLUTION=highest: tries them in 
 	rm -rf build
 
 $(VENV)/.docs-installed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mkdocs>=1.6" "mkdocs-material>=9.6" \
-		"mkdocstrings>=1.0" "mkdocstrings-python>=2.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	touch $@
 
 $(VENV)/.bench-installed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch>=2.6"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	touch $@
 
 # The stamp is newer than requirements.txt exactly when they are installed: a second call does nothing.

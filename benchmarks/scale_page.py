@@ -47,11 +47,11 @@ def about(contents):
     setup, machine, versions = (contents[key] for key in ("setup", "machine", "versions"))
     base = setup["base"]
     widths = ", ".join(map(str, setup["widths"]))
-    commits = sorted({values["commit"] or "?" for values in contents["measurements"].values()})
+    commits = {(values["commit"] or "?")[:7] for values in contents["measurements"].values()}
     text = (
         f"Measured by `{contents['command']}` on {machine['cores']} cores of an "
         f"{machine['processor']}, {machine['system']}, TensorFlow {versions['tensorflow']}, Keras "
-        f"{versions['keras']}, commit {', '.join(commit[:7] for commit in commits)}. The generator "
+        f"{versions['keras']}, commit {', '.join(sorted(commits))}. The generator "
         f"has widths [{widths}], block depth {setup['block_depth']}, {setup['channels']} channels "
         f"and random weights of trained-like size; float32; networks have the same widths. From "
         f"the base, {base['resolution']}x{base['resolution']}, {base['steps']} steps, batches of "
@@ -239,7 +239,7 @@ def limits(contents):
                 if method in found:
                     seconds = seconds_of(contents, found, method, 1, resolution)
                     _, ten = spread(contents, seconds, 0, resolution)
-                    busy.append(f"{rate * ten * MACHINES:,.1f} by `{method}`")
+                    busy.append(f"{_rough(rate * ten * MACHINES)} by `{method}`")
             line += f" That keeps so many machines of two cores busy: {', '.join(busy)}."
         lines.append(line)
     if many:
@@ -256,14 +256,16 @@ def limits(contents):
         one, half, two = (values["seconds"][arm] for arm in TRAINING)
         piece = name.removeprefix("training, ")
         waiting, link = max(two - half, 0.0), 2 * values["gradient_mib"] * 2**23 / 1e9
+        count = _rough(one / (waiting + link))
+        workers = f"{count} worker{'s' * (count != '1')}"
         lines.append(
             f"- **Gradients are added at each step** ({piece}): {values['gradient_mib']:.2f} MiB. "
             f"Half of a batch takes {_seconds(half)} s on a core, a step of two workers on "
             f"loopback {_seconds(two)} s: {_seconds(waiting)} s of it, {waiting / two:.0%}, are "
             f"for adding up and waiting. Between machines, at 1 Gbit/s, the gradient itself takes "
             f"{_seconds(link)} s there and back. Both are the same however few images a worker "
-            f"has: by these numbers {one / (waiting + link):,.0f} workers of a batch of "
-            f"{values['batch']} spend as long on them as on computing."
+            f"has: by these numbers they take as long as computing does with {workers} and a batch "
+            f"of {values['batch']}."
         )
         lines.append(
             f"- **The chief alone writes checkpoints** ({piece}): {values['checkpoint_mib']:.1f} "
@@ -304,6 +306,11 @@ def _seconds(value):
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 1e-4 else f"{value:.1e}"
+
+
+def _rough(count):
+    """A count that is as rough as the laws: its first two digits."""
+    return f"{float(f'{count:.2g}'):,.0f}"
 
 
 def _duration(seconds):

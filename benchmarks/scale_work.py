@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.worker import forget_peak, peak_mib
+from tests.random_weights import set_random_weights
 
 # A point is called again until this many calls are timed, or so many seconds are over.
 _CALLS, _SECONDS = 5, 2.0
@@ -94,24 +95,11 @@ def make_generator(setup, resolution, steps, widths=None, block_depth=None):
         block_depth or setup["block_depth"],
         num_steps=steps,
     )
-    set_weights(generator, seed=0)
+    set_random_weights(generator, seed=0)
     kernel = generator.network.output_conv.kernel
     kernel.assign(0.02 * np.random.default_rng(0).normal(size=kernel.shape))
     generator.normalizer.set_weights([np.full(setup["channels"], v) for v in (0.5, 0.06)])
     return generator
-
-
-def set_weights(model, seed):
-    """Gives a model kernels that keep the scale of their input, and small biases; returns it."""
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        if weight.name.endswith("variance"):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.name == "kernel":
-            weight.assign(rng.normal(size=weight.shape) / np.sqrt(np.prod(weight.shape[:-1])))
-        elif weight.dtype.startswith("float"):
-            weight.assign(0.2 * rng.normal(size=weight.shape))
-    return model
 
 
 def make_pixels(count, resolution, channels):
@@ -125,7 +113,7 @@ def make_embedder(name, setup):
     import ddim_embed as de
 
     sizes = setup["channels"], setup["widths"], setup["block_depth"]
-    return set_weights(de.build_embedder(name, *sizes), seed=2)
+    return set_random_weights(de.build_embedder(name, *sizes), seed=2)
 
 
 def make_method(name, setup, iterations=None):

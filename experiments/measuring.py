@@ -45,12 +45,11 @@ def measure(config):
 def _errors(config, name, test, budget):
     from experiments.autoencoder import priors
     from experiments.autoencoder import training as autoencoder_training
-    from experiments.autoencoder.sampling_verbs import TrainPrior
     from experiments.embedding import training
     from experiments.toolkit import sources
 
     if name == "autoencoder":
         return autoencoder_training.errors_of(sources.load_autoencoder(config), test)
     if name == "prior":
-        return priors.measure(config, TrainPrior.samples)
+        return priors.measure(config)
     return training.measure(config, name, test, budget)

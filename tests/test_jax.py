@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import training_steps
 from conftest import assert_close
+from random_weights import set_random_weights
 
 import ddim_embed as de
 from ddim_embed import console
@@ -84,7 +85,7 @@ def on_jax(tmp_path_factory):
         "halves = model.network.output_conv.get_weights()[0]\n"
         "generator = de.load_generator('fashion_mnist', num_steps=2)\n"
         "decoded = generator.sample(2, seed=1)\n"
-        "prior = t.set_weights(de.build_prior(3, 6, 3), seed=1)\n"
+        "prior = t.set_random_weights(de.build_prior(3, 6, 3), seed=1)\n"
         "before = prior.sample(2, seed=1, num_steps=2)\n"
         "prior.normalizer.mean.assign(prior.normalizer.mean + 1)\n"
         "vectors = [before, prior.sample(2, seed=1, num_steps=2)]\n"
@@ -133,7 +134,7 @@ def test_an_edit_is_that_of_tensorflow(on_jax):
 
 def test_vectors_of_a_prior_are_those_of_tensorflow(on_jax):
     """Also after a change of its weights, which are no constants of what is compiled."""
-    prior = training_steps.set_weights(de.build_prior(3, 6, 3), seed=1)
+    prior = set_random_weights(de.build_prior(3, 6, 3), seed=1)
     expected = prior.sample(2, seed=1, num_steps=2)
     # The first step divides rounding by a signal rate of 0.018.
     assert_close(on_jax["vectors"][0], expected, 1e-3)

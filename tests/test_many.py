@@ -256,7 +256,8 @@ class TestHere:
         assert about["settings"]["seed"] == 3 and "keras" in about["versions"]
 
     def test_pairs_of_latents(self, generator, pixels, tmp_path):
-        found = de.embed_many(generator, pixels[:3], tmp_path, "edict", chunk_size=2)
+        folder = tmp_path / "new" / "folder"
+        found = de.embed_many(generator, pixels[:3], folder, "edict", chunk_size=2)
         assert found.partner.shape == (3, *SHAPE) and found.single_mse.shape == (3,)
 
     def test_a_run_goes_on_where_it_was(self, generator, pixels, expected, tmp_path, monkeypatch):
@@ -307,7 +308,8 @@ class TestHere:
         with pytest.raises(FileExistsError, match=words):
             de.embed_many(**options | changes)
         assert contents(tmp_path) == before
-        with pytest.warns(UserWarning, match="embeddings of more images than the 4 of `source`"):
+        words = "embeddings of more images than the 4 of `source`: from 000000000004.npz on"
+        with pytest.warns(UserWarning, match=words):
             de.embed_many(**options | {"source": pixels[:4]})
 
     def test_numbered_files_of_the_user_are_not_replaced(self, generator, pixels, tmp_path):
@@ -536,17 +538,19 @@ class TestCommand:
         original = many.embed
 
         def embed(*args, seed):
-            if seed == 2:
+            if seed == 0:
                 raise RuntimeError("no luck")
             return original(*args, seed=seed)
 
         monkeypatch.setattr(many, "embed", embed)
         with pytest.raises(SystemExit) as stop, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.command(folder)
+            self.command(folder, "--chunk", "3")
         assert stop.value.code == 1
         error = capsys.readouterr().err.splitlines()[-1]
-        assert "images 2 to 3, 2.png to 3.png (RuntimeError: no luck)" in error
+        assert "images 0 to 2, 0.png to 2.png (RuntimeError: no luck)" in error
+        (failed,) = de.open_embeddings(folder.parent / "out").about["failed"]
+        assert failed["files"] == ["0.png", "1.png", "2.png"]
 
     def test_no_image(self, tmp_path):
         (tmp_path / "in").mkdir()

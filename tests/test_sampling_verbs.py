@@ -21,8 +21,19 @@ from experiments.autoencoder import (
     sampling_claims,
     training,
 )
-from experiments.autoencoder.sampling_sections import CLASSES, PRIOR, SAMPLES, prior_tables
-from experiments.autoencoder.sampling_verbs import SampleClasses, SampleSemantic, TrainPrior
+from experiments.autoencoder.sampling_sections import (
+    CLASSES,
+    PRIORS,
+    SAMPLES,
+    TRAINING,
+    prior_tables,
+)
+from experiments.autoencoder.sampling_verbs import (
+    Priors,
+    SampleClasses,
+    SampleSemantic,
+    TrainPrior,
+)
 from experiments.celeba import CELEBA
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
@@ -222,6 +233,7 @@ def test_the_rows_of_the_ablation(monkeypatch, tmp_path):
     fitted = {}
 
     def fit(verb, vectors, folder, **changes):
+        assert (verb.hidden, verb.depth, verb.config.learning_rate) == (8, 2, 5e-4)
         fitted[folder.name] = changes
         prior = Drawn(mean=5 + len(fitted), deviation=2)
         prior.network = SimpleNamespace(count_params=lambda: 10 * len(fitted))
@@ -231,8 +243,9 @@ def test_the_rows_of_the_ablation(monkeypatch, tmp_path):
     monkeypatch.setattr(priors, "fit", fit)
     draw = Drawn(mean=5, deviation=2).sample
     vectors = priors.Vectors(draw(500, 1), draw(50, 2), draw(500, 3))
-    verb = TrainPrior(config=configured(tmp_path), hidden=8, depth=2, samples=500)
-    found = priors.ablation(verb, vectors, tmp_path)
+    config = dataclasses.replace(configured(tmp_path), smoke=False)
+    recorded = de.build_prior(3, hidden=8, depth=2)
+    found = priors.ablation(Priors(config=config, samples=500), recorded, vectors, tmp_path)
     assert [*fitted.values()] == [
         {"num_steps": 1000} | changes for changes in priors.variants(8, 2).values()
     ]
@@ -271,6 +284,7 @@ def folder(tmp_path_factory):
     record_autoencoder(folder / "weights")
     flags = ["--smoke", "--results", root]
     main(FASHION_MNIST, ["train-prior", *flags])
+    main(FASHION_MNIST, ["priors", *flags, "--ablation"])
     main(FASHION_MNIST, ["sample-semantic", *flags, "--shown", "2"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "_CHUNK", 8)
@@ -292,29 +306,41 @@ def network():
     return de.load_perceptual_distance()
 
 
-def test_train_prior_records_what_it_measured(folder, autoencoder):
+def test_the_recorded_prior_is_measured(folder, autoencoder):
     prior = autoencoder.prior
     assert prior.autoencoder == autoencoder.checksum
     assert prior_config(prior)["hidden"] == 8
-    contents = results(folder, PRIOR)
+    trained, contents = results(folder, TRAINING), results(folder, PRIORS)
     entry = json.loads((folder / "weights" / NAME / "prior.json").read_text())
-    assert entry["budget"]["steps"] == contents["history"][-1]["step"] == 4
+    assert entry["budget"]["steps"] == trained["history"][-1]["step"] == 4
     assert entry["budget"]["autoencoder"] == autoencoder.checksum
+    losses = [line["validation_loss"] for line in trained["history"]]
+    assert entry["budget"]["validation_loss"] == trained["validation_loss"] == min(losses)
+
     pixels, _ = de.load_images(NAME, "test", 16, source="sample", limit=64)
     semantic = autoencoder.encode(pixels).semantic
     held = np.random.default_rng(0).permutation(64)[:7]
-    training = np.delete(semantic, held, axis=0)
-    assert contents["vectors"] == len(training) == 57
+    training, test = np.delete(semantic, held, axis=0), prior.standardize(semantic[:8])
+    assert trained["vectors"] == contents["vectors"] == len(training) == 57
     np.testing.assert_allclose(prior.normalizer.mean, training.mean(axis=0), rtol=1e-4)
-    samples, test = prior.sample(64, 0), semantic[:8]
-    expected = de.frechet_distance(prior.standardize(samples), prior.standardize(test))
-    assert contents["distances"]["prior"]["mean"] == pytest.approx(expected, rel=1e-3)
-    assert entry["errors"]["test_vectors_frechet"] == pytest.approx(expected, rel=1e-3)
-    gaussian = de.GaussianPrior().fit(training).sample(64, 0)
-    expected = de.frechet_distance(prior.standardize(gaussian), prior.standardize(test))
-    assert entry["errors"]["test_vectors_frechet_of_a_gaussian"] == pytest.approx(expected, 1e-3)
-    losses = [line["validation_loss"] for line in contents["history"]]
-    assert entry["budget"]["validation_loss"] == min(losses)
+    gaussian, errors = de.GaussianPrior().fit(training), entry["errors"]
+    for count, of_prior, of_gaussian in (
+        (64, *(contents["distances"][name]["mean"] for name in ("prior", "gaussian"))),
+        (10_000, errors["test_vectors_frechet"], errors["test_vectors_frechet_of_a_gaussian"]),
+    ):
+        for sampled, found in ((prior, of_prior), (gaussian, of_gaussian)):
+            samples = prior.standardize(sampled.sample(count, 0))
+            assert found == pytest.approx(de.frechet_distance(samples, test), rel=1e-3)
+    assert [row["name"] for row in contents["ablation"]] == [*priors.variants(8, 2)]
+    assert {row["best_step"] for row in contents["ablation"]} == {2}
+
+
+@pytest.mark.parametrize("flags", [["--train-images", "32"], ["--seed", "1"], ["--mirror"]])
+def test_a_prior_is_compared_on_its_own_vectors(folder, flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(FASHION_MNIST, ["priors", "--smoke", "--results", folder.parent, *flags])
+    assert stop.value.code == 2
+    assert "must be those of the recorded prior" in capsys.readouterr().err
 
 
 def test_samples_are_those_of_the_autoencoder(folder, autoencoder, network):
@@ -463,7 +489,7 @@ def test_samples_of_classes_are_those_of_the_autoencoder(folder, autoencoder, ne
 
 def test_page_and_figures(folder):
     text = (folder / "index.html").read_text()
-    for name in (name for one in (PRIOR, SAMPLES, CLASSES) for name in one.figures):
+    for name in (name for one in (TRAINING, PRIORS, SAMPLES, CLASSES) for name in one.figures):
         assert (folder / name).read_bytes().startswith(b"\x89PNG") and text.count(name) == 1
     assert "+ autoencoding" in text and "positive-unlabelled" in text
 
@@ -490,6 +516,8 @@ def test_a_missing_prior_is_trained_by_its_verb(folder, tmp_path):
         (["train-prior", "--dropout", "1"], "--dropout must be from 0"),
         (["train-prior", "--train-images", "1"], "--train-images must be at least 2"),
         (["train-prior", "--shown", "3"], "--shown"),
+        (["priors", "--samples", "1"], "--samples must be at least 2"),
+        (["priors", "--ablation-steps", "9"], "--ablation"),
         (["sample-semantic", "--steps", "10", "0"], "--steps must be positive"),
         (["sample-semantic", "--prior-steps", "0"], "--prior-steps must be at least 1"),
         (["sample-semantic", "--images", "1"], "--images must be at least 2"),
@@ -518,7 +546,7 @@ def estimate(mean, interval=0.01):
 
 
 def make_prior():
-    """Results of `train-prior` of which every claim holds."""
+    """Results of `priors` of which every claim holds."""
     names = priors.variants(512, 10)
     means = [5.0, 6.0, 4.0, 4.5, 3.0, 3.1, 3.2, 3.3]
     return {
@@ -624,7 +652,7 @@ def test_claims_fail_by_their_numbers(kind, path, value, changed, verdict):
 
 
 def test_claims_of_a_smoke_run(folder):
-    for kind, section in (("prior", PRIOR), ("samples", SAMPLES), ("classes", CLASSES)):
+    for kind, section in (("prior", PRIORS), ("samples", SAMPLES), ("classes", CLASSES)):
         contents = results(folder, section)
         assert len(verdicts(kind, contents)) == len(verdicts(kind, None))
     assert verdicts("samples", results(folder, SAMPLES))[:2] == 2 * ["not measured"]

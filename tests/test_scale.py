@@ -1,5 +1,6 @@
 """Cost and growth: the fitted laws, the page that is made of them, and one measurement."""
 
+import copy
 import json
 
 import numpy as np
@@ -57,6 +58,23 @@ def test_the_rate_of_a_gpu_is_that_of_its_page():
     text = (scale.ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
     assert f"| `unet`, through the sampler | 48 | {scale_page.GPU_TRAINING} |" in text
     assert f" {scale_page.GPU_TRAINING} images a second" in scale_page.PAGE.read_text("utf-8")
+
+
+def test_the_page_s_words_fit_its_numbers():
+    contents = copy.deepcopy(RESULTS)
+    values = contents["measurements"]["training, embedder"]
+    del contents["measurements"]["training, denoiser"]
+    link = 2 * values["gradient_mib"] * 2**23 / 1e9
+    for count, words in (
+        (1, "with 1 worker and a"),
+        (32.6, "with 33 workers and a"),
+        (10_972.5, "with 11,000 workers and a"),
+    ):
+        values["seconds"] = dict(zip(scale.TRAINING, (count * link, 1.0, 1.0), strict=True))
+        assert words in scale_page.limits(contents)
+    for number, measured in enumerate(contents["measurements"].values()):
+        measured["commit"] = "0123456" + "789-dirty"[: number % 2]
+    assert "commit 0123456. The" in scale_page.about(contents)
 
 
 def test_a_page_without_a_marker_is_refused():

@@ -710,6 +710,30 @@ class TestDeltaTrainer:
         # What would flow is a thousandth of the rest, and a hundred times float32's rounding.
         assert np.abs(trained - stopped).max() < 0.1 * np.abs(flowing - stopped).max()
 
+    def test_the_network_sees_h_along_the_edited_trajectory(self, editor):
+        """With the edited noises in the predicted images, and the others in the direction."""
+        generator, seen = editor.generator, []
+
+        class Seeing(de.DeltaNetwork):
+            def call(self, inputs, training=None):
+                seen.append(inputs)
+                return super().call(inputs, training)
+
+        network = set_random_weights(Seeing(8, num_steps=2), seed=1)
+        network.output_conv.kernel.assign(100 * network.output_conv.kernel)
+        trainer, images = self.trainer(editor, network), tf.constant(generator.latents(1))
+        trainer.compute_losses(images, None, True, trainer.constants)
+        steps = itertools.pairwise(generator.process.levels(2))
+        for (now, after), (h, variances) in zip(steps, seen[:2], strict=True):
+            own = []
+            plain = noises_of(generator, images, now, lambda h, own=own: own.append(h) or h)
+            assert_close(h, own[0], 1e-4)  # float32, through the first step
+            assert_close(variances, np.full((1, 1, 1, 1), now.noise**2), 1e-6)
+            shift = network([h, variances])
+            shifted = noises_of(generator, images, now, lambda h, shift=shift: h + shift)
+            predicted = (images - now.noise * shifted) / now.signal
+            images = after.signal * predicted + after.noise * plain
+
     def test_begins_at_1_and_learns(self, editor):
         trainer = self.trainer(editor, l1=0.01)
         trainer.compile(keras.optimizers.SGD(1.0))

@@ -112,6 +112,31 @@ def test_the_score_ranks_damaged_images_below_others(tmp_path):
     assert sound.shape == (40,) and sound.dtype == np.float64
 
 
+def test_images_before_an_edit_are_judged_once(monkeypatch):
+    one, judged = object.__new__(bench.Bench), []
+    pixels, edited = make_pixels(6), make_pixels(3, seed=1)
+    index = np.array([0, 2, 5])
+    one.names, one.pixels, one.identity = ("Bag", "Coat"), pixels, None
+    one.embedding, one.generator = SimpleNamespace(reconstruction=pixels), make_generator()
+    one.judge = SimpleNamespace(features=lambda x: x.mean(axis=(1, 2)))
+    one.realism = one._target = lambda name: np.ones(1)
+
+    def logits(network, pixels):
+        judged.append(pixels)
+        return pixels[:, :2, 0, 0]
+
+    monkeypatch.setattr(bench.judge, "logits", logits)
+    found = [one.measure(index, "Coat", edited) for _ in range(2)]
+    assert len(judged) == 6  # the edited ones by two networks each time, those before them once
+    explicit = one.measure(index, "Coat", edited, pixels[index])
+    others = one.measure(index, "Coat", edited, 1 - pixels[index])
+    assert found == [explicit, explicit] and found[0] != others
+    own = edited[:, 1, 0, 0] - pixels[index, 1, 0, 0]
+    assert found[0]["own"]["mean"] == pytest.approx(own.mean(), rel=1e-5)
+    assert "realism" not in one.measure(index, "Coat", edited, scored=False)
+    assert len(judged) == 16
+
+
 # The verbs
 
 

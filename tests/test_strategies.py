@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import training_workers
 from conftest import make_diffusion, make_pixels
 
 import ddim_embed as de
+from ddim_embed.training.strategy import TensorFlowStrategy
 
 TESTS = Path(__file__).resolve().parent
 # float32 sums in another order; Adam divides by gradients that are nearly 0, which differ more.
@@ -139,7 +141,41 @@ def test_two_devices_and_two_processes_of_jax_train_as_one(one, tmp_path):
 def test_one_device_needs_no_strategy():
     strategy = de.training_strategy()
     assert (strategy.num_replicas, strategy.shard, strategy.is_chief) == (1, (0, 1), True)
-    assert make_diffusion().strategy.num_replicas == 1
+    assert type(make_diffusion().strategy) is de.Strategy
+
+
+class ThreeWorkers:
+    """In place of a strategy of `tf.distribute`: a chief and two workers, of two devices each."""
+
+    num_replicas_in_sync = 6
+
+    def __init__(self, task, index):
+        cluster = {"chief": ["a"], "worker": ["b", "c"]}
+        spec = SimpleNamespace(as_dict=lambda: cluster)
+        self.cluster_resolver = SimpleNamespace(
+            cluster_spec=lambda: spec, task_type=task, task_id=index
+        )
+        first = 2 * index + 2 * (task == "worker")
+        self.contexts = [
+            SimpleNamespace(replica_id_in_sync_group=number) for number in (first, first + 1)
+        ]
+
+    def experimental_distribute_values_from_function(self, function):
+        return [function(context) for context in self.contexts]
+
+    def reduce(self, operation, values, axis):
+        return sum(values)
+
+
+def test_workers_are_counted_from_the_chief_on():
+    """What a worker adds to the chief's values is 0, and what a chief's second device adds."""
+    rows, values = np.arange(4), [np.arange(1, 3)]
+    for worker, (task, index) in enumerate((("chief", 0), ("worker", 0), ("worker", 1))):
+        strategy = TensorFlowStrategy(ThreeWorkers(task, index))
+        assert (strategy.shard, strategy.is_chief) == ((worker, 3), worker == 0)
+        np.testing.assert_array_equal(strategy.place(rows), [[0, 1], [2, 3]])
+        (added,) = strategy.from_chief(values)
+        np.testing.assert_array_equal(added, values[0] * strategy.is_chief)
 
 
 def test_workers_that_do_not_know_of_each_other_are_refused(monkeypatch):

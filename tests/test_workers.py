@@ -1,10 +1,12 @@
 """Chunks over processes and Dask workers: what fails, or dies, is tried again and then named."""
 
 import os
+import platform
 import re
 import signal
 import sys
 import threading
+from concurrent.futures.process import BrokenProcessPool
 
 import chunk_tasks
 import joblib
@@ -73,6 +75,54 @@ def test_what_fails_once_has_a_result(place, tmp_path):
 def test_tries_are_counted(tmp_path):
     found = results({"workers": 1}, chunk_tasks.fail_at_five, 12, tmp_path, retries=0)
     assert isinstance(found[5], Failure) and len([*tmp_path.iterdir()]) == 1
+    with pytest.warns(UserWarning, match="^A chunk is tried again: ValueError: five is refused$"):
+        results({"workers": 1}, chunk_tasks.fail_at_five, 12, tmp_path, retries=1)
+
+
+def test_an_error_in_a_worker_says_where(tmp_path, monkeypatch):
+    def outer(*arguments):
+        return chunk_tasks.fail_at_five(*arguments)
+
+    number, here = workers._attempt(outer, 3, (5, tmp_path))
+    assert (number, here.reason) == (3, "ValueError: five is refused")
+    assert isinstance(here.error, ValueError)
+    monkeypatch.setattr(workers, "_share", 1)  # as in a process of its own
+    number, there = workers._attempt(outer, 3, (5, tmp_path))
+    assert number == 3 and there.error is None
+    assert re.fullmatch(r"ValueError: five is refused, chunk_tasks\.py line \d+", there.reason)
+    assert here.where == there.where == f"process {os.getpid()} of {platform.node()}"
+
+
+class KilledWorker(Exception):
+    """As Dask's is called."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            BrokenProcessPool("The exit codes of the workers are {SIGKILL(-9)}"),
+            "its process died of SIGKILL(-9); too little memory?",
+        ),
+        (BrokenProcessPool("It ended."), "its process died; too little memory?"),
+        (KilledWorker("x"), "the Dask workers that tried it died; too little memory?"),
+        (ValueError("two\n  lines"), "ValueError: two lines"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_an_error_in_a_line(error, words):
+    assert workers._words(error) == words
+
+
+def test_processes_share_the_cores(monkeypatch):
+    monkeypatch.setattr(workers, "cores", lambda: 6)
+    monkeypatch.setattr(joblib, "parallel_config", lambda backend, **options: options)
+    few, many = workers._Loky(2), workers._Loky(8)
+    assert (few.configured()["n_jobs"], few.configured()["initargs"][0]) == (2, 3)
+    before = many.configured()["initargs"]
+    many.avoid([])
+    share, generation = many.configured()["initargs"]
+    assert share == before[0] == 1 and generation != before[1]
 
 
 @pytest.mark.parametrize("place", ["processes", "dask"], indirect=True)
@@ -195,3 +245,4 @@ def test_the_words_of_many_failures():
         f"13 chunks failed: {', '.join(f'images {i}' for i in range(10))} and 2 more "
         "(ValueError: x); b (y). All others are done."
     )
+    assert "more" not in str(FailedChunksError([(f"images {i}", "x") for i in range(10)]))

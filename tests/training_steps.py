@@ -13,23 +13,11 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 
 import keras
 import numpy as np
+from random_weights import set_random_weights
 
 import ddim_embed as de
 from ddim_embed import backend
 from ddim_embed.process import noise
-
-
-def set_weights(model, seed):
-    """Weights of trained-like size, the same on every backend."""
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        if weight.name.endswith("variance"):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.name == "kernel":
-            weight.assign(rng.normal(size=weight.shape) / np.sqrt(np.prod(weight.shape[:-1])))
-        else:
-            weight.assign(rng.normal(size=weight.shape) * 0.2)
-    return model
 
 
 def batches(step):
@@ -46,7 +34,7 @@ def vectors(step):
 
 
 def make_prior_model():
-    network = set_weights(de.LatentMLP(3, hidden=6, depth=3), seed=1)
+    network = set_random_weights(de.LatentMLP(3, hidden=6, depth=3), seed=1)
     model = de.PriorModel(network, seed=5, ema=0.9)
     model.normalizer.set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.06, 0.08, 0.1])])
     model.compile(keras.optimizers.Adam(1e-4))
@@ -55,7 +43,7 @@ def make_prior_model():
 
 def make_denoiser(loss, prediction, dtype="float32", descent=None):
     """With Adam, or by plain descent of the given rate."""
-    network = set_weights(de.UNet(1, widths=(4, 8), block_depth=1, dtype=dtype), seed=1)
+    network = set_random_weights(de.UNet(1, widths=(4, 8), block_depth=1, dtype=dtype), seed=1)
     # As at its start, and small: the last digit of a noise variance turns the fastest of its sines
     # by 4e-4, which is the most that backends can agree on.
     network.output_conv.kernel.assign(0.01 * network.output_conv.kernel.value)
@@ -69,7 +57,7 @@ def make_generator():
     generator = de.build_generator(
         (8, 8, 1), (4, 8), 1, num_steps=2, padding=1, prediction="velocity"
     )
-    set_weights(generator, seed=2)
+    set_random_weights(generator, seed=2)
     generator.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
     return generator
 
@@ -77,7 +65,7 @@ def make_generator():
 def make_trainer(network, **options):
     generator = make_generator()
     embedder = de.build_embedder(network, 1, widths=(4, 8), block_depth=1)
-    trainer = de.EmbedderTrainer(set_weights(embedder, seed=3), generator, **options)
+    trainer = de.EmbedderTrainer(set_random_weights(embedder, seed=3), generator, **options)
     trainer.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0))
     return trainer
 
@@ -85,7 +73,7 @@ def make_trainer(network, **options):
 def make_delta_trainer():
     """Its batches are latents."""
     matrix = np.random.default_rng(4).normal(size=(64, 3)).astype(np.float32)
-    network = set_weights(de.DeltaNetwork(8, num_steps=2), seed=3)
+    network = set_random_weights(de.DeltaNetwork(8, num_steps=2), seed=3)
     trainer = de.DeltaTrainer(
         network,
         make_generator(),
@@ -109,7 +97,7 @@ def make_autoencoder():
     sizes = {"channels": 1, "widths": (4, 8), "block_depth": 1}
     encoder = de.SemanticEncoder(**sizes, dims=3, image_size=8)
     network = de.AutoencoderNetwork(encoder, de.ModulatedUNet(3, **sizes))
-    set_weights(network, seed=4)
+    set_random_weights(network, seed=4)
     output = network.decoder.output_conv.kernel
     output.assign(0.01 * output.value)  # as in `make_denoiser`
     model = de.AutoencoderModel(network, seed=5, ema=0.9, prediction="velocity")
@@ -121,7 +109,7 @@ def make_autoencoder():
 def make_encoder_model():
     """A semantic encoder that learns principal components, of which the deviations differ."""
     encoder = de.SemanticEncoder(channels=1, widths=(4, 8), block_depth=1, dims=3, image_size=8)
-    set_weights(encoder, seed=4)
+    set_random_weights(encoder, seed=4)
     model = de.EncoderModel(encoder, de.build_generator((8, 8, 1), (4,)).normalizer, (8, 8, 1))
     model.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
     components = np.random.default_rng(3).normal(size=(64, 3)) / 8

@@ -41,6 +41,10 @@ def flat(arrays):
 
 def main(out, name, folder, names=ALL, dies_at=None):
     strategy, found = de.training_strategy(name), {}
+    assert strategy.num_replicas == (1 if name == "one" else 2)
+    (numbers,) = strategy.from_chief([np.arange(3) + strategy.worker])
+    np.testing.assert_array_equal(numbers, np.arange(3))
+    assert strategy.text_from_chief("é" * (1 + strategy.worker)) == "é"
     for name in names.split(","):
         if name == "prior":
             vectors = np.random.default_rng(0).normal(2, 3, (40, 3))

@@ -41,7 +41,8 @@ def detection_claims(name, contents):
 
 def _claims(name, verb, contents, claims):
     for item, statement, paper, figure, measure in claims:
-        item, found = _PAPER + item, contents and measure(contents)
+        item = _PAPER + item
+        found = contents and contents.get("rows", True) and measure(contents)
         if not found:
             command = f"python -m experiments.{name} {verb}"
             why = f"not among what was measured: {command}" if contents else command
@@ -128,14 +129,12 @@ _ATTRIBUTES = (
 
 def _main(contents):
     rows = contents["rows"]
-    return next((row for row in rows if row["attribute"] == _MAIN), rows[0] if rows else None)
+    return next((row for row in rows if row["attribute"] == _MAIN), rows[0])
 
 
 def _positive(way):
     def measure(contents):
         row = _main(contents)
-        if row is None:
-            return None
         words = "; ".join(
             f"{one['attribute']} {interval(one[way]['positive'], 2)}" for one in contents["rows"]
         )
@@ -152,8 +151,6 @@ def _positive(way):
 def _others(way):
     def measure(contents):
         row = _main(contents)
-        if row is None:
-            return None
         words = "; ".join(
             f"{one['attribute']} {interval(one[way]['others'], 2)} against "
             f"{interval(one['fixed']['others'], 2)}"
@@ -190,7 +187,7 @@ def _paper_table9(column):
 
 def _identity(contents):
     others = contents["faces"] and contents["faces"]["others"]
-    if not others or not contents["rows"]:
+    if not others:
         return None
     found = [(row["attribute"], row["pattern"]["identity"]["distance"]) for row in contents["rows"]]
     words = "; ".join(f"{name} {interval(each, 2)}" for name, each in found)

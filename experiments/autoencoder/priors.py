@@ -1,5 +1,6 @@
-"""The verb `train-prior`: the distribution of semantic vectors, its baseline, its ablation."""
+"""The verbs `train-prior` and `priors`: the distribution of semantic vectors, and others."""
 
+import dataclasses
 import hashlib
 from typing import NamedTuple
 
@@ -11,8 +12,10 @@ from ddim_embed.autoencoder.prior import prior_config
 from ddim_embed.backend import is_tensorflow
 from ddim_embed.store.outputs import require_folder
 from ddim_embed.store.sealed import read_arrays, write_arrays
-from ddim_embed.store.weights import weights_root
+from ddim_embed.store.weights import find_weights, weights_root
 from ddim_embed.training.loop import CheckpointError
+from experiments.autoencoder.sampling_sections import PRIORS, TRAINING
+from experiments.autoencoder.sampling_verbs import Priors, TrainPrior
 from experiments.toolkit import results, runs, sources
 from experiments.toolkit.command_line import UsageError
 
@@ -32,8 +35,16 @@ class Vectors(NamedTuple):
     test: np.ndarray
 
 
+def load_models(config):
+    """Loads the autoencoder of the experiment with its prior, which must be of its vectors."""
+    autoencoder = sources.load_autoencoder(config)
+    if autoencoder.prior is None:  # says what is missing, or that it is of other vectors
+        autoencoder.prior = de.load_prior(config.name, config.weights)
+    return autoencoder
+
+
 def train_prior(verb):
-    """Trains a prior and records its weights; writes what it was measured at; returns the path.
+    """Trains a prior and records it with its errors; returns the path.
 
     Of several workers the chief records; the others return None.
     """
@@ -48,36 +59,29 @@ def train_prior(verb):
         return None
     prior.autoencoder = autoencoder.checksum
     best = min(history, key=lambda line: line["validation_loss"])
-    found = distances(prior, vectors, verb.samples, config.seed) if is_tensorflow() else None
-    path = _record(verb, prior, vectors, history, best, found, folder)
-    if found is None:
+    path = _record(verb, prior, vectors, history, best, folder)
+    if not is_tensorflow():
         return path
     from experiments.autoencoder import sampling_figures
-    from experiments.autoencoder.sampling_sections import PRIOR
 
     contents = {
         "dataset": config.name,
-        "dims": prior.dims,
         "vectors": len(vectors.training),
-        "test_images": len(vectors.test),
-        "samples": verb.samples,
         "best_step": best["step"],
         "validation_loss": best["validation_loss"],
         "history": history,
-        "distances": found,
-        "ablation": ablation(verb, vectors, folder) if verb.ablation else [],
         "options": verb.options,
         **results.provenance(config, verb.command),
     }
-    PRIOR.publish(
-        verb.outputs, contents, lambda: {"train-prior.png": sampling_figures.prior(contents)}
+    TRAINING.publish(
+        verb.outputs, contents, lambda: {"train-prior.png": sampling_figures.training(contents)}
     )
     return path
 
 
-def _record(verb, prior, vectors, history, best, found, folder):
+def _record(verb, prior, vectors, history, best, folder):
     config = verb.config
-    errors = {} if found is None else _errors(found, vectors)
+    errors = _errors(prior, vectors, config.seed) if is_tensorflow() else {}
     budget = {
         "validation_loss": results.finite(best["validation_loss"]),
         "steps": history[-1]["step"],
@@ -94,8 +98,9 @@ def _record(verb, prior, vectors, history, best, found, folder):
     )
 
 
-def _errors(found, vectors):
-    """The errors of a prior for its record, from `distances`."""
+def _errors(prior, vectors, seed):
+    """The errors of a prior for its record."""
+    found = distances(prior, vectors, Priors.samples, seed)
     return {
         "test_vectors_frechet": results.finite(found["prior"]["mean"]),
         "test_vectors_frechet_of_a_gaussian": results.finite(found["gaussian"]["mean"]),
@@ -104,12 +109,52 @@ def _errors(found, vectors):
     }
 
 
-def measure(config, samples):
-    """Returns the errors of the recorded prior for its record, of so many samples."""
-    autoencoder = sources.load_autoencoder(config)
-    prior = de.load_prior(config.name, config.weights)
-    vectors = load_vectors(config, autoencoder)
-    return _errors(distances(prior, vectors, samples, config.seed), vectors)
+def measure(config):
+    """Returns the errors of the recorded prior for its record."""
+    autoencoder = load_models(config)
+    return _errors(autoencoder.prior, load_vectors(config, autoencoder), config.seed)
+
+
+def compare(verb):
+    """Writes how the recorded prior compares with a fitted Gaussian, and with others (A.1)."""
+    config = verb.config
+    autoencoder = load_models(config)
+    prior = autoencoder.prior
+    vectors = load_vectors(config, autoencoder, verb.train_images)
+    _require_its_vectors(config, vectors)
+    contents = {
+        "dataset": config.name,
+        "dims": prior.dims,
+        "vectors": len(vectors.training),
+        "test_images": len(vectors.test),
+        "samples": verb.samples,
+        "distances": distances(prior, vectors, verb.samples, config.seed),
+        "ablation": ablation(verb, prior, vectors, _folder(config, autoencoder))
+        if verb.ablation
+        else [],
+        "options": verb.options,
+        **results.provenance(config, verb.command),
+    }
+    from experiments.autoencoder import sampling_figures
+
+    PRIORS.publish(
+        verb.outputs, contents, lambda: {"priors.png": sampling_figures.priors(contents)}
+    )
+
+
+def _require_its_vectors(config, vectors):
+    """Raises `UsageError` unless these are the vectors that the recorded prior was trained on.
+
+    It cannot know others by heart, and a Gaussian that is fitted to others is another baseline.
+    """
+    _, entry = find_weights(config.name, "prior", config.weights)
+    for name, given in (("vectors", len(vectors.training)), ("seed", config.seed)):
+        expected = entry["budget"].get(name, given)
+        if given != expected:
+            raise UsageError(
+                f"The training images and --seed must be those of the recorded prior, with {name} "
+                f"{expected}. Received: {given}"
+            )
 
 
 def _folder(config, autoencoder):
@@ -230,24 +275,27 @@ def nearest(vectors, others):
     return np.concatenate(found)
 
 
-def ablation(verb, vectors, folder):
+def ablation(verb, prior, vectors, folder):
     """Appendix A.1: priors of other losses, schedules and sizes, each in a short run of its own.
+
+    Sizes are in proportion to those of the recorded prior; all else is as `train-prior` has it.
 
     Returns:
         A list of dicts: `name`, the `parameters` of the network, the Frechet distance of its
         samples from the test vectors, `frechet`, the step that was best, and `seconds`.
     """
-    rows = []
-    for name, changes in variants(verb.hidden, verb.depth).items():
+    rows, sizes = [], {name: prior_config(prior)[name] for name in ("hidden", "depth")}
+    trainer = dataclasses.replace(TrainPrior.defaults(verb.config), **sizes)
+    for name, changes in variants(**sizes).items():
         own = folder / f"ablation-{name.replace(', ', '-').replace(' ', '')}"
-        prior, history = fit(verb, vectors, own, num_steps=verb.ablation_steps, **changes)
-        found = distances(prior, vectors, verb.samples, verb.config.seed)
+        other, history = fit(trainer, vectors, own, num_steps=verb.ablation_steps, **changes)
+        found = distances(other, vectors, verb.samples, verb.config.seed)
         best = min(history, key=lambda line: line["validation_loss"])
         rows.append(
             {
                 "name": name,
                 **changes,
-                "parameters": prior.network.count_params(),
+                "parameters": other.network.count_params(),
                 "frechet": found["prior"],
                 "best_step": best["step"],
                 "seconds": history[-1]["seconds"],

@@ -14,7 +14,7 @@ from ddim_embed.metrics.ranking import auroc
 from ddim_embed.store.sealed import read_arrays, write_arrays
 from experiments.autoencoder import distances, sampling_figures
 from experiments.autoencoder.autoencode import decode
-from experiments.autoencoder.priors import encode
+from experiments.autoencoder.priors import encode, load_models
 from experiments.autoencoder.sampling_sections import CLASSES, SAMPLES
 from experiments.toolkit import results, sources
 from experiments.toolkit.command_line import UsageError
@@ -28,14 +28,6 @@ CLASSES_OF_FACES = ("Male", "not Male", "Blond_Hair", "not Blond_Hair")
 _NOT = "not "
 # Images that are decoded, and cached, at a time.
 _CHUNK = 100
-
-
-def load_models(config):
-    """Loads the autoencoder of the experiment with its prior, which must be of its vectors."""
-    autoencoder = sources.load_autoencoder(config)
-    if autoencoder.prior is None:  # says what is missing, or that it is of other vectors
-        autoencoder.prior = de.load_prior(config.name, config.weights)
-    return autoencoder
 
 
 def decoded(config, generator, latents, name):

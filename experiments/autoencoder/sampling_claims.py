@@ -14,10 +14,10 @@ _COMMON = 0.7
 
 
 def prior_claims(name, contents):
-    """Sec. 4, App. A.1 and C; `contents` of `train-prior.json`, or None."""
-    yield from _measured(name, contents, "train-prior", "", _PRIOR, "train-prior.png")
+    """Sec. 4, App. A.1 and C; `contents` of `priors.json`, or None."""
+    yield from _measured(name, contents, "priors", "", _PRIOR, "priors.png")
     found = contents if contents and contents["ablation"] else None
-    yield from _measured(name, found, "train-prior", " --ablation", _ABLATION, "train-prior.png")
+    yield from _measured(name, found, "priors", " --ablation", _ABLATION, "priors.png")
 
 
 def sample_claims(name, contents):
@@ -242,7 +242,7 @@ _CLASSES = (
 )
 
 CLAIMS = {
-    "train-prior": prior_claims,
+    "priors": prior_claims,
     "sample-semantic": sample_claims,
     "sample-classes": class_claims,
 }

@@ -60,27 +60,31 @@ def frechet_by_steps(contents):
     return figure
 
 
-def prior(contents):
-    """Draws the losses of a prior's training, and the distances of the ablation, if any."""
-    rows = contents["ablation"]
-    figure = Figure((12 if rows else 6.5, 4.5), layout="constrained")
-    panels = figure.subplots(1, 2 if rows else 1, squeeze=False)[0]
-    steps = [line["step"] for line in contents["history"]]
+def training(contents):
+    """Draws the losses of a prior's training."""
+    figure = Figure((6.5, 4.5), layout="constrained")
+    axes, history = figure.subplots(), contents["history"]
+    steps = [line["step"] for line in history]
     for key, words in (("loss", "training"), ("validation_loss", "validation")):
-        panels[0].plot(steps, [line[key] for line in contents["history"]], label=words)
-    panels[0].axvline(contents["best_step"], color="grey", linestyle=":", label="the best")
-    panels[0].set(xlabel="steps", ylabel=contents["config"]["loss"].replace("_", " "))
-    panels[0].legend(frameon=False)
-    if rows:
-        panels[1].barh(
-            [row["name"] for row in rows],
-            [row["frechet"]["mean"] for row in rows],
-            xerr=[row["frechet"]["interval"] or 0 for row in rows],
-        )
-        panels[1].axvline(
-            contents["distances"]["gaussian"]["mean"], color="grey", linestyle=":", label="Gaussian"
-        )
-        panels[1].set(xlabel="Frechet distance of vectors")
-        panels[1].legend(frameon=False)
-    tidy(*panels)
+        axes.plot(steps, [line[key] for line in history], label=words)
+    axes.axvline(contents["best_step"], color="grey", linestyle=":", label="the best")
+    axes.set(xlabel="steps", ylabel=contents["config"]["loss"].replace("_", " "))
+    axes.legend(frameon=False)
+    tidy(axes)
+    return figure
+
+
+def priors(contents):
+    """Draws the distances of the prior, the Gaussian, the training and the ablation, if any."""
+    found = contents["distances"]
+    rows = {"training images": found["training"], "Gaussian": found["gaussian"]}
+    rows |= {"the prior": found["prior"]}
+    rows |= {row["name"]: row["frechet"] for row in contents["ablation"]}
+    figure = Figure((7, 1 + 0.4 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    means = [each["mean"] for each in rows.values()]
+    axes.barh([*rows], means, xerr=[each["interval"] or 0 for each in rows.values()])
+    axes.invert_yaxis()
+    axes.set(xlabel="Frechet distance from vectors of test images")
+    tidy(axes)
     return figure

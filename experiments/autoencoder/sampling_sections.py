@@ -6,7 +6,7 @@ from experiments.toolkit.tables import Table, interval, number
 
 
 def prior_tables(contents):
-    """Tables of `train-prior.json`: "distances" and, if it was made, "ablation"."""
+    """Tables of `priors.json`: "distances" and, if it was made, "ablation"."""
     found = contents["distances"]
     near = found["nearest"]
     tables = {
@@ -94,10 +94,16 @@ def class_tables(contents):
     return {"table3": table}
 
 
-PRIOR = Section(
+TRAINING = Section(
     "train-prior.json",
     ("train-prior.png",),
     "autoencoder/templates/train_prior.html",
+    lambda contents: {},
+)
+PRIORS = Section(
+    "priors.json",
+    ("priors.png",),
+    "autoencoder/templates/priors.html",
     prior_tables,
 )
 SAMPLES = Section(

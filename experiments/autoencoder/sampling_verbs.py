@@ -10,6 +10,9 @@ from experiments.toolkit.command_line import require, require_at_least
 
 _RESUMES = "The same command goes on from what is in the folder --runs."
 
+# Test images at least, unless --images is given: of fewer vectors the distance says less.
+_TEST_IMAGES = 1000
+
 _dataclass = dataclasses.dataclass(frozen=True, kw_only=True)
 
 
@@ -22,9 +25,9 @@ def _require_unless_none(verb, **least):
 class TrainPrior(OfAutoencoder):
     """Trains the distribution of an autoencoder's semantic vectors, from which it samples.
 
-    The latent DDIM of Preechakul et al. (2022), Sec. 4, beside a fitted Gaussian; with --ablation
-    the table of Appendix A.1. Training ends when the loss of held-out images no longer falls; the
-    learning rate is constant, and --train-steps the most. A killed run resumes.
+    The latent DDIM of Preechakul et al. (2022), Sec. 4. Training ends when the loss of held-out
+    images no longer falls; the learning rate is constant, and --train-steps the most. The verb
+    `priors` says how good it is. A killed run resumes.
 
     Attributes:
         hidden: width of the network's layers.
@@ -34,9 +37,6 @@ class TrainPrior(OfAutoencoder):
         validation_steps: steps from one validation to the next.
         patience: validations without a better one after which training ends.
         train_images: training images at most; None for all.
-        samples: sampled vectors that are compared with those of --images test images.
-        ablation: whether to train priors of other losses, schedules and sizes, too.
-        ablation_steps: training steps of each of these at most.
     """
 
     uses: ClassVar = WEIGHTS - {"num_steps"} | IMAGES | {
@@ -45,11 +45,8 @@ class TrainPrior(OfAutoencoder):
     }  # fmt: skip
     after_interrupt: ClassVar = _RESUMES
     one_core_per_operation: ClassVar = False
-    tiny: ClassVar = {
-        "hidden": 8, "depth": 2, "validation_steps": 2, "train_images": 64, "samples": 64,
-        "ablation_steps": 2,
-    }  # fmt: skip
-    sections: ClassVar = (sections.PRIOR,)
+    tiny: ClassVar = {"hidden": 8, "depth": 2, "validation_steps": 2, "train_images": 64}
+    sections: ClassVar = (sections.TRAINING,)
 
     hidden: int = 512
     depth: int = 10
@@ -58,9 +55,6 @@ class TrainPrior(OfAutoencoder):
     validation_steps: int = 250
     patience: int = 8
     train_images: int | None = None
-    samples: int = 10_000
-    ablation: bool = False
-    ablation_steps: int = 1000
 
     @classmethod
     def defaults(cls, config):
@@ -72,14 +66,13 @@ class TrainPrior(OfAutoencoder):
                 learning_rate=5e-4,
                 loss="mean_absolute_error",
                 prediction="noise",
-                images=max(config.images, 1000),
+                images=max(config.images, _TEST_IMAGES),
             )
         return super().defaults(config)
 
     def check(self):
         super().check()
-        require_at_least(self, hidden=1, depth=2, validation_steps=1, patience=1, samples=2)
-        require_at_least(self, ablation_steps=1)
+        require_at_least(self, hidden=1, depth=2, validation_steps=1, patience=1)
         require_at_least(self.config, images=2)
         require(self, "dropout", 0 <= self.dropout < 1, "from 0 to below 1")
         _require_unless_none(self, train_images=2)
@@ -97,6 +90,54 @@ class OfPrior(OfAutoencoder):
         super().train_for_smoke(recorded)
         if f"{self.config.name}/prior" not in recorded:
             TrainPrior.defaults(self.config).run()
+
+
+@_dataclass
+class Priors(OfPrior):
+    """Compares the recorded prior with a fitted Gaussian, and with priors of other settings.
+
+    Preechakul et al. (2022), Sec. 4: how far samples are from vectors of --images test images, by
+    Frechet distance, and from the nearest training vector; with --ablation the table of Appendix
+    A.1. A killed run resumes.
+
+    Attributes:
+        train_images: training images at most, as many as the prior was trained on; None for all.
+        samples: sampled vectors that are compared with those of test images.
+        ablation: whether to train priors of other losses, schedules and sizes.
+        ablation_steps: training steps of each of these at most.
+    """
+
+    uses: ClassVar = WEIGHTS - {"num_steps"} | IMAGES | {"images", "mirror", "runs", "results"}
+    after_interrupt: ClassVar = _RESUMES
+    one_core_per_operation: ClassVar = False
+    tiny: ClassVar = {"train_images": 64, "samples": 64, "ablation_steps": 2}
+    sections: ClassVar = (sections.PRIORS,)
+
+    train_images: int | None = None
+    samples: int = 10_000
+    ablation: bool = False
+    ablation_steps: int = 1000
+
+    @property
+    def idle(self):
+        return {} if self.ablation else {"ablation_steps": "without --ablation"}
+
+    @classmethod
+    def defaults(cls, config):
+        if not config.smoke:
+            config = dataclasses.replace(config, images=max(config.images, _TEST_IMAGES))
+        return super().defaults(config)
+
+    def check(self):
+        super().check()
+        require_at_least(self, samples=2, ablation_steps=1)
+        require_at_least(self.config, images=2)
+        _require_unless_none(self, train_images=2)
+
+    def run(self):
+        from experiments.autoencoder import priors
+
+        priors.compare(self)
 
 
 @_dataclass
@@ -197,6 +238,7 @@ class SampleClasses(OfPrior):
 
 VERBS = {
     "train-prior": TrainPrior,
+    "priors": Priors,
     "sample-semantic": SampleSemantic,
     "sample-classes": SampleClasses,
 }

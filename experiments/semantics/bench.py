@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,14 @@ SHOWN = ("Smiling", "Male", "Young", "Eyeglasses", "Blond_Hair")
 _CHUNK = 50
 # Test images that are read for each image of an attribute: most lack it, or few do.
 _READ = 20
+
+
+class _Readings(NamedTuple):
+    """What the judge says of images, and their score of realism, or None."""
+
+    logits: np.ndarray
+    features: np.ndarray
+    realism: np.ndarray | None
 
 
 class Bench:
@@ -247,30 +256,42 @@ class Bench:
             classes' means; `lpips` and `identity` from the image itself; `realism`, the score minus
             that of the image before; and `identity_median`.
         """
-        before = self.embedding.reconstruction[index].clip(0, 1) if before is None else before
         own, pixels = self.column(name), self.pixels[index]
-        logits, logits_before = (judge.logits(self.judge, each) for each in (edited, before))
-        change = logits - logits_before
+        after = self._readings(edited, scored)
+        start = (
+            self._readings_before(tuple(index), scored)
+            if before is None
+            else self._readings(before, scored)
+        )
+        change = after.logits - start.logits
         others = np.abs(np.delete(change, own, axis=1))
-        moved = self.judge.features(edited) - self.judge.features(before)
+        moved = after.features - start.features
         target = self._target(name)
         lengths = np.linalg.norm(moved, axis=1) * np.linalg.norm(target)
         found = {
-            "positive": logits[:, own] > 0,
+            "positive": after.logits[:, own] > 0,
             "own": change[:, own],
             "others": others.mean(axis=1),
             "s_dir": moved @ target / np.maximum(lengths, 1e-12),
             "lpips": de.lpips(pixels, edited, self.generator.padding),
         }
         if scored:
-            scores = [realism.score(self.realism, each) for each in (edited, before)]
-            found["realism"] = scores[0] - scores[1]
+            found["realism"] = after.realism - start.realism
         if self.identity:
             found["identity"] = self.identity.distance(pixels, edited)
         rows = {key: results.estimate(values) for key, values in found.items()}
         if self.identity:
             rows["identity_median"] = float(np.median(found["identity"]))
         return rows | {"images": len(index)}
+
+    def _readings(self, pixels, scored):
+        score = realism.score(self.realism, pixels) if scored else None
+        return _Readings(judge.logits(self.judge, pixels), self.judge.features(pixels), score)
+
+    @functools.cache  # noqa: B019 (there is one bench)
+    def _readings_before(self, index, scored):
+        """Those of reconstructions, with which many edits are compared."""
+        return self._readings(self.embedding.reconstruction[[*index]].clip(0, 1), scored)
 
     @functools.cache  # noqa: B019 (there is one bench)
     def _target(self, name):
