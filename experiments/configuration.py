@@ -39,6 +39,7 @@ DENOISER = _BOTH | {"padding", "train_steps", "batch_size", "learning_rate", "lo
 WARM_START = frozenset({"warm_start_steps", "warm_start_batch_size", "warm_start_learning_rate"})
 EMBEDDER = _BOTH | WARM_START | {"num_steps", "pairs", "remat"}
 EMBEDDER |= {"embedder_steps", "embedder_batch_size", "embedder_learning_rate", "embedder_loss"}
+EMBEDDER |= {"generated"}
 TRAINING = DENOISER | EMBEDDER
 
 # Sizes for a user's own data: with 64x64 images in colour, two cores train the generator in an hour
@@ -92,7 +93,8 @@ class Experiment(Settings):
             squared error, whose optimum is that of the probability flow.
         prediction: what the denoiser predicts: the noise (the paper's), or the velocity, which is
             more accurate at high noise levels.
-        pairs: generated images for the warm start of the embedding networks; 0 for no warm start.
+        pairs: generated images for the warm start of the embedding networks, and for `generated`; 0
+            for no warm start.
         warm_start_steps: regression steps on these pairs.
         warm_start_batch_size: pairs in each of these steps.
         warm_start_learning_rate: the highest learning rate in these steps.
@@ -101,6 +103,8 @@ class Experiment(Settings):
         embedder_learning_rate: the highest learning rate in these steps.
         embedder_loss: loss of the embedding networks: the mean absolute error (the paper's), the
             mean squared error, or the root mean square of each image.
+        generated: share of generated images, those of the pairs, in each of these batches: what a
+            generator makes may be unlike all that it was trained on.
         remat: whether training through the sampler recomputes activations to save memory.
         semantic_dims: length of an autoencoder's semantic vectors.
         checkpoint_seconds: seconds of training between checkpoints.
@@ -144,6 +148,7 @@ class Experiment(Settings):
     embedder_loss: Literal["mean_absolute_error", "mean_squared_error", "root_mean_square"] = (
         "mean_absolute_error"
     )
+    generated: float = 0.0
     remat: bool = False
     semantic_dims: int = 32
     checkpoint_seconds: float = 120.0
@@ -161,6 +166,11 @@ class Experiment(Settings):
     def image_shape(self):
         """(height, width, channels) of pixels and of latents."""
         return (self.image_size, self.image_size, self.channels)
+
+    @property
+    def num_generated(self):
+        """Generated images in each batch of training through the sampler."""
+        return round(self.generated * self.embedder_batch_size)
 
     @property
     def run_folder(self):
@@ -248,6 +258,10 @@ class Experiment(Settings):
         require(self, "data", self.data in DATA or Path(self.data).expanduser().exists(), words)
         words = f"0, or at least --warm-start-batch-size {self.warm_start_batch_size}"
         require(self, "pairs", not self.pairs or self.pairs >= self.warm_start_batch_size, words)
+        real = 0 <= self.generated < 1 and self.num_generated < self.embedder_batch_size
+        words = f"at least 0, and less than a whole batch of {self.embedder_batch_size}"
+        require(self, "generated", real, words)
+        require(self, "generated", self.pairs or not self.generated, "0 with --pairs 0")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

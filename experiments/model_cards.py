@@ -295,7 +295,8 @@ def _budget(budget):
             batches = f"{run['encoder_steps']:,} x {run['batch_size']}"
             words.append(f"encoder alone {batches}, {_time(run['encoder_seconds'])}")
         if "steps" in run:
-            words.append(f"{run['steps']:,} x {run['batch_size']}, {_time(run['seconds'])}")
+            made = f" ({run['generated']:.0%} generated)" if run.get("generated") else ""
+            words.append(f"{run['steps']:,} x {run['batch_size']}{made}, {_time(run['seconds'])}")
         elif "epochs" in run:
             words.append(f"{run['epochs']} epochs, {_time(run['seconds'])}")
         elif "images" in run:  # what is fitted, and not trained

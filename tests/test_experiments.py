@@ -36,7 +36,7 @@ from experiments.inversion import comparison
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
 from experiments.runner import VERBS, main
-from experiments.toolkit import command_line, pages, results, runs
+from experiments.toolkit import command_line, pages, results, runs, sources
 from experiments.toolkit.command_line import UsageError
 from experiments.toolkit.tables import number
 
@@ -236,6 +236,20 @@ def own(tmp_path):
     return words
 
 
+def test_a_share_of_each_batch_is_generated(own, tmp_path):
+    main(MNIST, own("train", "--train-steps", "1"))
+    config = parsed(MNIST, own("train-embedders", "--pairs", "32")).config
+    generator = sources.load_generator(config)
+    for share, size, count in ((0.0, 4, 0), (0.25, 4, 1), (0.5, 6, 3)):
+        config = dataclasses.replace(config, generated=share, embedder_batch_size=size)
+        batches = training._batches(config, generator, (0, 1))(5)
+        real = sources.stream(config, size - count, 5)
+        pixels = training._pairs(config, generator).batches(max(count, 1), 5)
+        for _, batch, known, (made, _) in zip(range(3), batches, real, pixels, strict=False):
+            np.testing.assert_array_equal(batch[: size - count], known)
+            np.testing.assert_array_equal(batch[size - count :], made[:count])
+
+
 def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
     main(MNIST, own("train", "--train-steps", "3"))
     embedders = own("train-embedders", "conv1")
@@ -273,6 +287,12 @@ def test_own_data_from_training_to_the_report(own, tmp_path, capsys):
         assert budget["before"]["sha256"] == manifest[name]["sha256"]
         assert further[name]["errors"] == pytest.approx(manifest[name]["errors"], rel=1e-3)
     assert "3 x 4, " in model_cards.cards(further)
+    # So does one with generated images, which is a run of its own.
+    main(MNIST, [*embedders, *still, "--generated", "0.5", "--pairs", "32"])
+    mixed = read_manifest(tmp_path / "weights")
+    assert mixed["own/conv1"]["budget"]["generated"] == 0.5
+    assert mixed["own/conv1"]["budget"]["pairs"] == 32
+    assert "1 x 2 (50% generated), " in model_cards.cards(mixed)
     # The squared error of the same weights is another number.
     main(MNIST, own("train", *flags, "--seed", "5", "--loss", "mean_squared_error"))
     squared = read_manifest(tmp_path / "weights")["own/generator"]
@@ -657,6 +677,9 @@ def test_embed_without_a_readable_file_fails(fashion, pictures, capsys):
             ["--pairs does nothing with --further"],
         ),
         (["train-embedders", "--pairs", "0", "--warm-start-steps", "1"], ["with --pairs 0"]),
+        (["train-embedders", "--pairs", "0", "--generated", ".5"], ["be 0 with --pairs 0", "0.5"]),
+        (["train-embedders", "--generated", "0.97"], ["less than a whole batch of 16", "0.97"]),
+        (["train-embedders", "--generated", "-0.1"], ["--generated must be at least 0", "-0.1"]),
         (["embed", "a.png", "--out", ""], ["--out must not be empty"]),
         (["--data", ""], ["--data must not be empty"]),
         (["structure", "--tolerance", "inf"], ["--tolerance must be a finite number", "inf"]),

@@ -26,6 +26,7 @@ def test_consistency_is_of_directions_alone():
     mean = np.array([2, 2 / 3])
     cosines = [mean[0], mean[0], mean[1]] / np.linalg.norm(mean)
     np.testing.assert_allclose(found["with_mean"], cosines, rtol=1e-6)
+    np.testing.assert_allclose(found["lengths"], [3 / 8, 15 / 8, 6 / 8])
     assert measures.cosine([0.0, 0], [1, 2]) == 0
 
 
@@ -287,6 +288,18 @@ def test_claims_follow_from_the_numbers(folder):
     assert verdict("composition", composition=None) is Verdict.NOT_MEASURED
     consistency = {"with_mean": [0.9, 0.79], "adjacent": [0.9]}
     assert verdict("consistency", consistency=consistency) is Verdict.NOT_REPRODUCED
+    consistency |= {"lengths": [1.8, 0.2]}
+    rows = [row | {"own": {"mean": 0.97, "interval": 0.01}} for row in rows]
+    changes = {"consistency": consistency, "controls": works | {"rows": rows}}
+    (why,) = (
+        claim.why
+        for claim in claims.semantics_claims("x", contents | changes)
+        if claim.statement.startswith("consistency")
+    )
+    assert why == (
+        "unlike the mean: step 2 of 2, of 0.20 of the mean length; the others' cosines are at "
+        "least 0.90; with the mean for all steps the edit keeps 97%"
+    )
 
 
 def test_f_t_is_compared_where_faces_are_as_far():

@@ -217,6 +217,7 @@ def test_tangential_paths_are_at_right_angles_to_the_normal():
     found = measures.of_paths(paths, continuous_cosine, CIRCLE)
     np.testing.assert_allclose(found["chord_angle"], 90)
     np.testing.assert_allclose(found["arrival_angle"], 90)
+    np.testing.assert_allclose(found["landing_angle"], 90)
     np.testing.assert_allclose(found["straightness"], 1)
 
 
@@ -240,17 +241,48 @@ def test_embeddings_of_the_radial_map_lie_along_normals():
     expected = np.sqrt(2 - np.pi / 2) / across
     assert found["elongation"]["mean"] == pytest.approx(expected, rel=0.05)
     none = measures.of_embeddings(latents[:5], landings[:5], CIRCLE)
-    assert none == {"axis_angle": None, "elongation": None}
+    assert none == {"axis_angle": None, "axis_angle_inside": None, "elongation": None}
+    assert found["axis_angle_inside"] == found["axis_angle"]  # a circle has no ends
+
+
+def test_axes_inside_leave_out_the_ends_of_arcs():
+    # Latents around each stretch of the moons, longer along the normal but for the ends of arcs.
+    positions = (np.arange(measures.STRETCHES) + 0.5) / measures.STRETCHES
+    feet = MOONS.nearest(MOONS.at(positions))
+    at_ends = np.abs(positions * 2 % 1 - 0.5) > 0.3
+    along = np.stack([-feet.normals[:, 1], feet.normals[:, 0]], axis=-1)
+    axes = np.where(at_ends[:, None], along, feet.normals)
+    latents = feet.points + np.linspace(-1e-3, 1e-3, 20)[:, None, None] * axes
+    landings = np.broadcast_to(feet.points, latents.shape)
+    found = measures.of_embeddings(latents.reshape(-1, 2), landings.reshape(-1, 2), MOONS)
+    assert at_ends.mean() == 0.4
+    assert found["axis_angle_inside"]["high"] < 0.1
+    assert found["axis_angle"]["mean"] == pytest.approx(90 * 0.4, abs=0.1)
 
 
 def test_maps_are_compared_with_random_pairs():
     landings = np.random.default_rng(0).normal(size=(1000, 2))
-    assert measures.of_maps(landings, landings)["relative_rms"] == 0
-    shifted = measures.of_maps(landings, landings + np.array([0.3, 0.4]))
+    assert measures.of_maps(landings, landings, CIRCLE)["relative_rms"] == 0
+    shifted = measures.of_maps(landings, landings + np.array([0.3, 0.4]), CIRCLE)
     # The squared distance of two independent points of N(0, I) is 4 on average.
     np.testing.assert_allclose(shifted["relative_rms"], 0.5 / 2, rtol=0.05)
     np.testing.assert_allclose(shifted["relative_median"], 0.5 / 2, rtol=0.05)
     assert shifted["mean_square_ratio"] == pytest.approx(shifted["relative_rms"] ** 2)
+
+
+def test_maps_are_compared_without_the_latents_that_change_arcs():
+    landings = MOONS.at((np.arange(400) + 0.5) / 400)
+    others = landings.copy()
+    others[:40] = MOONS.at([0.75])  # the middle of the other arc
+    others[40:] += 0.01
+    found = measures.of_maps(landings, others, MOONS)
+    changed = MOONS.arc_of(landings) != MOONS.arc_of(others)
+    assert changed[:40].all() and found["other_arc"] == pytest.approx(changed.mean())
+    spread = 2 * landings.var(axis=0).sum()
+    assert found["mean_square_ratio_same_arc"] == pytest.approx(2e-4 / spread)
+    assert found["mean_square_ratio"] > 100 * found["mean_square_ratio_same_arc"]
+    nowhere = measures.of_maps(landings[:40], others[:40], MOONS)
+    assert nowhere["mean_square_ratio_same_arc"] is None
 
 
 def test_noises_are_compared_at_each_level():
@@ -284,11 +316,13 @@ def test_the_report_has_the_documented_schema(smoke):
     assert contents["versions"]["scikit-learn"]
     assert list(contents["datasets"]) == ["circle", "moons"]
     for numbers in contents["datasets"].values():
-        assert set(numbers) == {"paths", "embeddings", "maps", "noises", "training_seconds"}
+        assert set(numbers) == {
+            "paths", "embeddings", "maps", "noises", "nearest_ends", "training_seconds",
+        }  # fmt: skip
         assert list(numbers["embeddings"]) == ["exact", "mean_absolute_error", "mean_squared_error"]
         assert set(numbers["paths"]) == {
             "exact", "mean_absolute_error", "mean_squared_error", "exact median",
-            "exact, the paper's rates", "chance",
+            "exact, the paper's rates", "exact, four times the steps", "chance",
         }  # fmt: skip
         assert set(numbers["maps"]) == {
             "mean_absolute_error / exact", "mean_absolute_error / exact median",
@@ -324,14 +358,51 @@ def test_verdicts_follow_the_numbers(smoke):
     def judged(mean):
         exact = numbers["paths"]["exact"] | {"chord_angle": {"mean": mean, "low": 0, "high": 90}}
         chance = numbers["paths"]["chance"] | {"chord_angle": {"mean": 40, "low": 0, "high": 90}}
-        changed = numbers | {"paths": {"exact": exact, "chance": chance}}
+        changed = numbers | {"paths": numbers["paths"] | {"exact": exact, "chance": chance}}
         rows = {row["claim"]: row for row in claims.verdicts({"moons": changed})}
         return rows["they are orthogonal to the data manifold"]
 
     assert (judged(9.0)["verdict"], judged(9.0)["why"]) == ("reproduced", "")
-    assert (judged(19.0)["verdict"], judged(19.0)["why"]) == ("not reproduced", "partly")
-    assert (judged(21.0)["verdict"], judged(21.0)["why"]) == ("not reproduced", "")
+    assert judged(19.0)["verdict"] == "not reproduced" and judged(19.0)["why"].startswith("partly")
+    assert judged(21.0)["verdict"] == "not reproduced" and "partly" not in judged(21.0)["why"]
     assert judged(21.0)["measured"].endswith("21 (0 to 90) degrees from the normal, by chance 40")
+
+
+def test_reasons_are_those_that_the_numbers_show():
+    def angle(mean):
+        return {"mean": mean, "low": 0.0, "high": 90.0}
+
+    def numbers(rescaled, fine, landing, ends, inside, rest):
+        exact = {
+            "straightness": angle(0.82), "straightness_rescaled": angle(rescaled),
+            "line_share": angle(0.94), "chord_angle": angle(34.0), "arrival_angle": angle(16.0),
+            "landing_angle": angle(landing), "ends": ends,
+        }  # fmt: skip
+        finely = exact | {"straightness": angle(fine), "line_share": angle(fine + 0.12)}
+        paths = {"exact": exact, "exact, four times the steps": finely, "chance": exact}
+        axes = {"axis_angle": angle(11.0), "axis_angle_inside": angle(inside)}
+        maps = {"mean_square_ratio": 0.02, "other_arc": 0.05, "mean_square_ratio_same_arc": rest}
+        return {
+            "paths": paths, "embeddings": {"exact": axes}, "nearest_ends": 0.13,
+            "maps": {"exact median / exact": maps},
+        }  # fmt: skip
+
+    def reasons(*values):
+        rows = claims.verdicts({"moons": numbers(*values)})
+        return [row["why"].removeprefix("partly").strip("; ") for row in rows if row["why"]]
+
+    shown = reasons(0.99, 0.821, 5.3, 0.008, 7.0, 2e-3)
+    assert len(shown) == 6
+    assert "with four times the steps 0.82" in shown[0] and "steps 0.941" in shown[1]
+    assert "0.8% end at the end of an arc, the nearest point of 13%" in shown[2]
+    assert shown[3].endswith("in the last step 5.3 degrees")
+    assert "three fifths of the arcs 7 degrees" in shown[4]
+    # 1 - 0.95 * 2e-3 / 0.02
+    assert "5.0% of the latents land on another arc, which is 90% of" in shown[5]
+    # Bent in x / signal, too, or by few steps; never at the normal; at the ends as much as
+    # elsewhere: nothing of that is a reason.
+    assert not any(reasons(0.9, 0.821, 15.0, 0.1, 11.0, 0.015))
+    assert not any(reasons(0.99, 0.87, 15.0, 0.1, 11.0, None))
 
 
 def test_claims_of_the_ledger_are_decided_by_the_numbers(smoke):

@@ -1,6 +1,7 @@
 """The verbs `train` and `train-embedders`: both resumable, both ending in shipped weights."""
 
 import keras
+import numpy as np
 
 import ddim_embed as de
 from ddim_embed import metrics
@@ -156,6 +157,8 @@ def _train_embedder(config, generator, network, command):
         key, before = f"{key}, from scratch", {}
     if config.embedder_loss != "mean_absolute_error":  # the warm start has a loss of its own
         key = f"{key}, {config.embedder_loss}"
+    if config.num_generated:
+        key = f"{key}, {config.generated:g} generated"
 
     with strategy.scope():
         trainer = de.EmbedderTrainer(
@@ -170,7 +173,7 @@ def _train_embedder(config, generator, network, command):
     history = runs.run(
         config,
         trainer,
-        lambda step: sources.stream(config, config.embedder_batch_size, step),
+        _batches(config, generator, strategy.shard),
         config.embedder_steps,
         folder / "unrolled",
         identity=key,
@@ -186,6 +189,7 @@ def _train_embedder(config, generator, network, command):
         "steps": history[-1]["step"],
         "batch_size": config.embedder_batch_size,
         "loss": config.embedder_loss,
+        **({"generated": config.generated, "pairs": config.pairs} if config.num_generated else {}),
         **runs.spent(config, history, command),
         **before,
     }
@@ -193,15 +197,34 @@ def _train_embedder(config, generator, network, command):
     return runs.record(config, network, exact, sizes, budget, errors, folder)
 
 
-def _warm_start(config, generator, network, embedder, folder, key):
-    """Regresses the latents of generated images; returns the budget, for the record."""
-    pairs = de.LatentPairs(
+def _batches(config, generator, shard):
+    """Returns the batches of training through the sampler, a function of the first one's step."""
+    size, generated = config.embedder_batch_size, config.num_generated
+    if not generated:
+        return lambda step: sources.stream(config, size, step)
+    pairs = _pairs(config, generator)
+
+    def batches(step):
+        real = sources.stream(config, size - generated, step)
+        for pixels, (others, _) in zip(real, pairs.batches(generated, step, shard), strict=True):
+            yield np.concatenate([pixels, others])
+
+    return batches
+
+
+def _pairs(config, generator):
+    return de.LatentPairs(
         generator,
         config.pairs,
         config.run_folder / "pairs.bin",
         seed=config.seed,
         progress=config.progress,
     )
+
+
+def _warm_start(config, generator, network, embedder, folder, key):
+    """Regresses the latents of generated images; returns the budget, for the record."""
+    pairs = _pairs(config, generator)
     strategy = de.training_strategy(config.strategy)
     with strategy.scope():
         regression = de.LatentRegression(embedder, generator)

@@ -83,13 +83,15 @@ class TrainEmbedders(Verb):
     @property
     def idle(self):
         if self.config.further:
-            return dict.fromkeys(["pairs", *WARM_START], "with --further")
+            names = WARM_START if self.config.generated else WARM_START | {"pairs"}
+            return dict.fromkeys(names, "with --further")
         return {} if self.config.pairs else dict.fromkeys(WARM_START, "with --pairs 0")
 
     def check(self):
         super().check()
         config = self.config
-        size = math.prod(config.image_shape) * (0 if config.further else config.pairs)
+        paired = not config.further or config.generated
+        size = math.prod(config.image_shape) * (config.pairs if paired else 0)
         require_memory(6 * size, f"--pairs {config.pairs}")  # float16 pixels, float32 latents
         require_disk(config.runs, 2 * size, f"--pairs {config.pairs}")
 

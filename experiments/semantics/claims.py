@@ -129,7 +129,24 @@ def _consistent(contents):
         f"{number(max(found['with_mean']), 2)}, of adjacent steps at least "
         f"{number(min(found['adjacent']), 2)}"
     )
-    return words, Verdict.of(min(found["with_mean"]) >= _CONSISTENT)
+    unlike = [step for step, each in enumerate(found["with_mean"], 1) if each < _CONSISTENT]
+    return words, Verdict.of(not unlike), _unlike_steps(contents, unlike) if unlike else ""
+
+
+def _unlike_steps(contents, steps):
+    """What the steps whose shifts are unlike the mean are, and what the others make of it."""
+    found = contents["consistency"]
+    others = [each for step, each in enumerate(found["with_mean"], 1) if step not in steps]
+    words = f"unlike the mean: step {', '.join(map(str, steps))} of {len(found['with_mean'])}"
+    if "lengths" in found:
+        lengths = ", ".join(number(found["lengths"][step - 1], 2) for step in steps)
+        words += f", of {lengths} of the mean length"
+    if others:
+        words += f"; the others' cosines are at least {number(min(others), 2)}"
+    row, target = _control(contents, "h, one shift for all steps"), contents["controls"]["target"]
+    if row and target > 0:
+        words += f"; with the mean for all steps the edit keeps {row['own']['mean'] / target:.0%}"
+    return words
 
 
 def _global(contents):

@@ -19,9 +19,14 @@ def cosine(first, second):
 
 
 def consistency(direction):
-    """Cosines between shifts: of each step with the next one, and with the mean of all."""
+    """Cosines between shifts: of each step with the next one, and with the mean of all.
+
+    Their lengths, beside the mean of all lengths, say how much each of them matters.
+    """
     mean = direction.mean().shifts[0]
+    lengths = np.linalg.norm(direction.shifts.reshape(direction.num_steps, -1), axis=1)
     return {
+        "lengths": [float(each) for each in lengths / max(lengths.mean(), 1e-12)],
         "adjacent": [cosine(*pair) for pair in itertools.pairwise(direction.shifts)],
         "with_mean": [cosine(each, mean) for each in direction.shifts],
     }

@@ -95,6 +95,15 @@ class Manifold:
         positions = np.minimum(best + chosen.positions, np.nextafter(best + 1.0, 0))
         return chosen._replace(positions=positions / len(self.arcs))
 
+    @property
+    def closed(self):
+        """Whether no arc has an end."""
+        return all(arc.closed for arc in self.arcs)
+
+    def arc_of(self, points):
+        """Returns the number of the arc nearest to each point, `(n, 2)` -> `(n,)`."""
+        return (self.nearest(points).positions * len(self.arcs)).astype(int)
+
     def at(self, positions):
         """Returns the points of the curve at positions in [0, 1), `(n,)` -> `(n, 2)`."""
         scaled = np.asarray(positions, np.float64) * len(self.arcs)

@@ -19,6 +19,7 @@ from experiments.toy.manifolds import MANIFOLDS, Manifold
 from experiments.toy.tables import claims_table, dataset_tables
 
 EXACT, MEDIAN, PAPER_RATES = "exact", "exact median", "exact, the paper's rates"
+FINE = "exact, four times the steps"
 # The maps show latents up to this number of deviations from the origin.
 EXTENT = 3.0
 _PAPER_STEPS = 10
@@ -34,8 +35,8 @@ class Findings:
         paths: trajectories of Gaussian latents, `(num_steps + 1, samples, 2)`.
         grid: latents evenly over the plane, `(grid**2, 2)`, row by row from the lowest.
         maps: where these land, `(grid**2, 2)`; not for the median.
-        samples: results of `measures.of_paths` for each path, for that of the exact denoiser with
-            the rates that the paper uses for images, and for chance.
+        samples: results of `measures.of_paths` for each path, for those of the exact denoiser with
+            the rates that the paper uses for images and with more steps, and for chance.
         numbers: the part of `toy.json` about this data set.
     """
 
@@ -106,6 +107,8 @@ def investigate(study, manifold):
     papers = trajectories(denoisers[EXACT], continuous_cosine, latents, steps)
     samples = {key: measures.of_paths(path, schedule, manifold) for key, path in paths.items()}
     samples[PAPER_RATES] = measures.of_paths(papers, continuous_cosine, manifold)
+    fine = trajectories(denoisers[EXACT], schedule, latents, 4 * steps)
+    samples[FINE] = measures.of_paths(fine, schedule, manifold)
     samples["chance"] = measures.of_chance(latents, schedule, manifold, points, steps, seed)
     numbers = {
         "paths": {key: measures.summary(values) for key, values in samples.items()},
@@ -113,10 +116,11 @@ def investigate(study, manifold):
             key: measures.of_embeddings(grid, landings, manifold) for key, landings in maps.items()
         },
         "maps": {
-            f"{one} / {other}": measures.of_maps(paths[one][-1], paths[other][-1])
+            f"{one} / {other}": measures.of_maps(paths[one][-1], paths[other][-1], manifold)
             for one, other in _pairs(study.losses)
         }
-        | {"exact, 10 steps / exact": measures.of_maps(exact[-1], in_ten[-1])},
+        | {"exact, 10 steps / exact": measures.of_maps(exact[-1], in_ten[-1], manifold)},
+        "nearest_ends": float(1 - manifold.nearest(latents).inner.mean()),
         "noises": measures.of_noises(denoisers, schedule, points, study.samples, seed),
         "training_seconds": seconds,
     }
