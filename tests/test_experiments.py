@@ -384,8 +384,10 @@ def test_report_has_the_documented_schema(fashion):
         assert row["seconds_per_image"] > 0
         assert 0 < row["mse_interval"] < 1.96 * row["mse"]
     assert set(report["table2"]) == {
-        "dataset", "generated", "dataset_interval", "generated_interval",
+        "dataset", "generated", "dataset_interval", "generated_interval", "bands",
     }  # fmt: skip
+    for name, bands in report["table2"]["bands"].items():
+        assert sum(bands) == pytest.approx(report["table2"][name], rel=1e-5)  # float32
     assert set(report["no_embeddings"]) == {"x", "faint", "noisy"}
     assert set(report["denoiser"]) == {"levels", "mean_image"}
     assert [set(level) for level in report["denoiser"]["levels"]] == [{"signal", "mse"}] * 2
@@ -420,6 +422,18 @@ def test_numbers_of_a_report_equal_a_direct_computation(fashion):
     unet = de.load_embedder("fashion_mnist", "unet", weights)
     np.testing.assert_allclose(report["table2"]["dataset"], report["table1"][-1]["mse"])
     np.testing.assert_allclose(report["table2"]["generated"], error(generated, unet), rtol=1e-4)
+
+
+def test_errors_are_split_by_frequency():
+    constant, checked = np.ones((2, 16, 8, 3)), np.indices((16, 8)).sum(axis=0) % 2 - 0.5
+    assert reporting.by_frequency(0.1 * constant) == pytest.approx([0.01, 0, 0, 0])
+    *coarse, texture = reporting.by_frequency(checked[None, :, :, None])
+    assert texture == pytest.approx(0.25, rel=0.05) and sum(coarse) < 0.01
+    # Two half periods along 16 rows: a frequency of an eighth, the border of the first two bands.
+    wave = np.cos(np.pi * 2 * (np.arange(16) + 0.5) / 16)[None, :, None, None] * constant
+    assert reporting.by_frequency(wave) == pytest.approx([0, 0.5, 0, 0])
+    noise = np.random.default_rng(0).normal(size=(3, 8, 8, 2))
+    assert sum(reporting.by_frequency(noise)) == pytest.approx(np.mean(noise**2))
 
 
 def test_frechet_distances_separate_generated_images_from_data():

@@ -79,7 +79,11 @@ def test_table_2_needs_a_difference_beyond_the_intervals():
     found = make_report()
     assert one(claims.table2_claims(FASHION_MNIST, found)).verdict == "reproduced"
     found["table2"]["generated"] = 0.0018
-    assert one(claims.table2_claims(FASHION_MNIST, found)).verdict == "not reproduced"
+    failed = one(claims.table2_claims(FASHION_MNIST, found))
+    assert failed.verdict == "not reproduced" and failed.why == "the ratio is 0.90"
+    found["table2"]["bands"] = {"dataset": [1e-3, 2e-4, 8e-4], "generated": [1.5e-3, 1e-4, 2e-4]}
+    (failed,) = claims.table2_claims(FASHION_MNIST, found)
+    assert failed.why == ("the ratio is 0.90: 1.50 of coarse structure, 0.25 of the finest texture")
     assert one(claims.table2_claims(CELEBA, None)).verdict == "not measured"
     assert not list(claims.table2_claims(FASHION_MNIST, None))  # the paper has no number of it
 

@@ -3,10 +3,12 @@
 import time
 
 import numpy as np
+import scipy.fft
 from tqdm import tqdm
 
 import ddim_embed as de
 from ddim_embed import metrics
+from ddim_embed.data import crop_padding
 from ddim_embed.methods.cache import embed_in_chunks
 from experiments.configuration import NETWORKS
 from experiments.embedding.sections import REPORT
@@ -19,6 +21,8 @@ _FEW = 64
 # Generated images of the paper's Table 2, and the stream of their latents.
 _TABLE2_IMAGES = 1000
 _TABLE2 = -2
+# Borders of bands of spatial frequency, in half periods a pixel: from coarse structure to texture.
+_BANDS = (1 / 8, 1 / 4, 1 / 2)
 
 
 def report(verb):
@@ -49,14 +53,20 @@ def report(verb):
         }
         # These images are not among the pairs of the networks' warm start.
         generated = _generate(generator, num_generated, config.seed, bar, stream=_TABLE2)[1]
-        table2 = dict.fromkeys(("dataset", "generated", "dataset_interval", "generated_interval"))
+        names = ("dataset", "generated")
+        table2 = dict.fromkeys([*names, *(f"{name}_interval" for name in names), "bands"])
         of_generated = None
         if "unet" in embedders:
             method = de.Network("unet", embedders["unet"])
             of_generated = embed_in_chunks(generator, generated, method, callback=bar.update)
-            for name, embedding in (("dataset", embeddings["unet"]), ("generated", of_generated)):
+            table2["bands"] = {}
+            for name, images, embedding in zip(
+                names, (pixels, generated), (embeddings["unet"], of_generated), strict=True
+            ):
                 table2[name] = float(embedding.mse.mean())
                 table2[f"{name}_interval"] = results.interval(embedding.mse)
+                errors = (images - embedding.reconstruction.clip(0, 1))[:_TABLE2_IMAGES]
+                table2["bands"][name] = by_frequency(crop_padding(errors, generator.padding))
 
     contents = {
         "dataset": config.name,
@@ -84,6 +94,18 @@ def report(verb):
 
     REPORT.publish(verb.outputs, contents, figures)
     print(f"{time.perf_counter() - started:.0f} s")
+
+
+def by_frequency(errors):
+    """Returns the mean square of errors `(n, height, width, channels)` in each band of frequencies.
+
+    The bands are those of `_BANDS`, the coarsest first; their sum is the mean square (Parseval).
+    """
+    power = scipy.fft.dctn(errors, axes=(1, 2), norm="ortho") ** 2
+    across, along = (np.arange(size) / size for size in errors.shape[1:3])
+    bands = np.digitize(np.hypot(across[:, None], along), _BANDS)
+    of_frequencies = power.sum(axis=(0, 3), dtype=np.float64) / errors.size
+    return np.bincount(bands.ravel(), of_frequencies.ravel(), len(_BANDS) + 1).tolist()
 
 
 def frechet_distances(config, pixels, generated, embeddings):

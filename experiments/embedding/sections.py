@@ -5,7 +5,7 @@ from experiments.toolkit.tables import Table, interval, number, of
 
 
 def report_tables(report):
-    """Tables of `report.json`: "table1", "table2", "denoiser", and "frechet" if measured."""
+    """Tables of `report.json`: "table1", "table2"; "bands", "denoiser", "frechet" if measured."""
     paper = report["config"]["paper_table2"] or (None, None)
     tables = {
         "table1": Table(
@@ -45,6 +45,16 @@ def report_tables(report):
             ],
         ),
     }  # fmt: skip
+    if bands := report["table2"].get("bands"):
+        words = ("coarse structure", *("",) * (len(bands["dataset"]) - 2), "the finest texture")
+        tables["bands"] = Table(
+            "Table 2 by spatial frequency: parts of the error",
+            ("", "images of the data set", "generated images", "ratio"),
+            [
+                (band, number(real, 6), number(generated, 6), _ratio(generated, real))
+                for band, real, generated in zip(words, *bands.values(), strict=True)
+            ],
+        )
     if denoiser := report.get("denoiser"):
         tables["denoiser"] = Table(
             "The denoiser, step by step",
