@@ -3,10 +3,14 @@
 import json
 import math
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import nodes
 
+import experiments
 from ddim_embed.store.outputs import Outputs
 from experiments.toolkit import pages
 from experiments.toolkit.pages import Section
@@ -87,6 +91,41 @@ def test_headings_get_anchors_of_their_own():
     assert [anchor for anchor, _ in headings] == ["a-b", "a-b-", "section"]
     assert [str(words) for _, words in headings] == ["A &amp; b!", "a b", "\u00e9"]
     assert text.startswith('<h2 id="a-b">A &amp; b!</h2><p>x</p><h2 id="a-b-">a b</h2>')
+
+
+FIGURES = [
+    (template.name, call)
+    for template in sorted(Path(experiments.__path__[0]).glob("*/templates/*.html"))
+    for call in pages._environment().parse(template.read_text()).find_all(nodes.Call)
+    if isinstance(call.node, nodes.Name) and call.node.name == "figure"
+    # Not those that no verb here draws.
+    if template.name != "results.html"
+]
+
+
+def words(expression):
+    """The text of an expression of a template, without what is made from numbers."""
+    parts = [expression, *expression.find_all(nodes.Const)]
+    return "".join(str(part.value) for part in parts if isinstance(part, nodes.Const))
+
+
+@pytest.mark.parametrize(
+    "call", [call for _, call in FIGURES], ids=[f"{name}-{call.lineno}" for name, call in FIGURES]
+)
+def test_captions_say_what_to_look_at(call):
+    """Two sentences or halves: what is drawn, and what to see in it; and a text instead of it."""
+    title, caption, alternative = map(words, call.args[1:])
+    assert re.search(r"[.:;] \w", " ".join(caption.split())) and caption.endswith(".")
+    assert re.search(
+        r"\b(look|compare|count|should|would|better|means?|says?|where|closer|best|at once)\b",
+        caption,
+        re.IGNORECASE,
+    )
+    assert len(alternative) > 25 and alternative != title and alternative not in caption
+
+
+def test_most_figures_are_found():
+    assert len(FIGURES) > 50
 
 
 def test_what_cannot_be_drawn_does_not_cost_the_results(outputs):
