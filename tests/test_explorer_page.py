@@ -2,12 +2,11 @@
 
 import json
 import re
-import shutil
 import socket
 import time
 
 import pytest
-from conftest import record_autoencoder
+from conftest import WAIT, record_autoencoder
 from gradio_client import Client, handle_file
 from PIL import Image
 
@@ -17,19 +16,11 @@ from ddim_embed.explorer.models import Models
 from ddim_embed.explorer.page import served
 
 MODEL = "fashion_mnist"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage",
-)  # fmt: skip
 # Roles of controls, which a screen reader names.
 CONTROLS = {
     "button", "textbox", "slider", "spinbutton", "combobox", "checkbox", "radio", "tab", "link",
     "progressbar", "progressIndicator", "listbox",
 }  # fmt: skip
-WAIT = 240  # seconds; machines are busy
 
 
 @pytest.fixture(scope="module")
@@ -125,24 +116,6 @@ class TestCommand:
         cli.main(["explore", "--no-browser"])
         assert opened == [(None, "127.0.0.1", 7860, False), "closed"]
         assert "http://127.0.0.1:7860/" in capsys.readouterr().out
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    folder = tmp_path_factory.mktemp("profile")
-    for flag in (*FLAGS, f"--user-data-dir={folder}", "--window-size=1200,1000"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    browser.set_page_load_timeout(WAIT)
-    yield browser
-    browser.quit()
 
 
 class Page:

@@ -14,6 +14,7 @@ import experiments
 from ddim_embed.store.outputs import Outputs
 from experiments.toolkit import pages
 from experiments.toolkit.pages import Section
+from experiments.toolkit.tables import Table
 
 CONTENTS = {
     "dataset": "cats", "command": "python -m experiments.cats", "seed": 0, "commit": None,
@@ -62,7 +63,7 @@ def test_another_verb_s_results_cost_their_part_of_the_page(outputs, capsys):
     (outputs / "damaged.json").write_bytes(b'{"dataset": "\xff')
     sections = section("damaged"), section("other", refuse), section("good"), section("missing")
     text = page(outputs, *sections)
-    assert "Embedding cats" in text and "made good" in text
+    assert "Results: cats" in text and "made good" in text
     # As they are, as results of later versions.
     assert "made other" in text and "made later" in text and "<summary>damaged.json" in text
     lines = capsys.readouterr().err.splitlines()
@@ -122,6 +123,34 @@ def test_captions_say_what_to_look_at(call):
         re.IGNORECASE,
     )
     assert len(alternative) > 25 and alternative != title and alternative not in caption
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 400])
+def test_a_table_scrolls_and_its_page_does_not(chrome, outputs, width, scheme):
+    """The names of its rows stay, in front of what is scrolled under them."""
+    header = ["method", *(f"a long name of column {i}" for i in range(12))]
+    rows = [["a method of a long name", *["0.123456 \u00b1 0.000123"] * 12]]
+    table = Table("A wide table", header, rows)
+    template = "autoencoder/templates/detect.html"  # a table, and a figure that there is not
+    pages.save_json(outputs, "wide.json", CONTENTS)
+    page(outputs, Section("wide.json", (), template, lambda contents: {"accuracy": table}))
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    chrome.get((outputs / "index.html").as_uri())
+    found = chrome.execute_script(
+        "const box = document.querySelector('.scroll'), cell = box.querySelector('td');"
+        "box.scrollLeft = 10000;"
+        "const offset = cell.getBoundingClientRect().left - box.getBoundingClientRect().left;"
+        "return [box.scrollLeft, offset, document.documentElement.scrollWidth,"
+        "        getComputedStyle(cell).backgroundColor]"
+    )
+    scrolled, left, page_width, colour = found
+    assert scrolled > 100 and abs(left) < 2 and page_width <= width
+    brightness = sum(int(value) for value in re.findall(r"\d+", colour)[:3]) / 3
+    assert brightness > 200 if scheme == "light" else brightness < 60
 
 
 def test_most_figures_are_found():

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.toolkit.results import tidy
+from experiments.toolkit.results import label_steps, tidy
 
 
 def attributes(contents):
@@ -64,10 +64,8 @@ def detection(contents):
         )
         axes.errorbar(steps, means, errors, fmt="o-", capsize=3, label=kind)
     axes.axhline(0.5, color="grey", linestyle=":", label="chance")
-    ticks = sorted({row["num_steps"] for row in contents["rows"]})
     axes.set_xscale("log")
-    axes.set_xticks(ticks, ticks)
-    axes.minorticks_off()
+    label_steps(axes, contents["rows"])
     axes.set(xlabel="steps", ylabel="accuracy of the detector", ylim=(0.4, 1.02))
     axes.legend(frameon=False)
     tidy(axes)

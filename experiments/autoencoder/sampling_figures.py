@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 import ddim_embed as de
-from experiments.toolkit.results import tidy
+from experiments.toolkit.results import label_steps, tidy
 
 
 def sheet(pixels, shown):
@@ -55,6 +55,7 @@ def frechet_by_steps(contents):
         )
     axes.axhline(contents["floor"]["mean"], color="grey", linestyle=":", label="held-out images")
     axes.set(xscale="log", xlabel="steps", ylabel=f"Frechet distance, {contents['features']}")
+    label_steps(axes, contents["rows"])
     tidy(axes, which="both")
     axes.legend(frameon=False)
     return figure
@@ -63,7 +64,7 @@ def frechet_by_steps(contents):
 def prior(contents):
     """Draws the losses of a prior's training, and the distances of the ablation, if any."""
     rows = contents["ablation"]
-    figure = Figure((12 if rows else 6.5, 4.5), layout="constrained")
+    figure = Figure((11 if rows else 6.5, 4.5), layout="constrained")
     panels = figure.subplots(1, 2 if rows else 1, squeeze=False)[0]
     steps = [line["step"] for line in contents["history"]]
     for key, words in (("loss", "training"), ("validation_loss", "validation")):

@@ -23,6 +23,13 @@ def tidy(*panels, which="major"):
         axes.spines[["top", "right"]].set_visible(False)
 
 
+def label_steps(axes, rows):
+    """Labels a logarithmic axis with the numbers of steps of rows, not with powers of ten."""
+    ticks = sorted({row["num_steps"] for row in rows})
+    axes.set_xticks(ticks, ticks)
+    axes.set_xticks([], minor=True)
+
+
 def plain(values):
     """Returns JSON-compatible values: paths become strings, those in the home folder with `~`."""
     home = json.dumps(f"{Path.home()}{os.sep}").removesuffix('"')
