@@ -24,7 +24,7 @@ from experiments.autoencoder import (
 from experiments.autoencoder.attribute_verbs import VERBS
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
-from experiments.toolkit import distances, judge, labelled, pages, sources
+from experiments.toolkit import distances, judge, labelled, pages, results, sources
 from experiments.toolkit.command_line import UsageError, with_command
 
 CLOTHES = de.load_attributes("fashion_mnist", "test", source="sample", limit=1)[0]
@@ -187,6 +187,11 @@ def test_ratios_of_path_lengths():
 def test_wilson_intervals():
     assert detection.half_width(0.5, 100) == pytest.approx(0.0962, abs=1e-4)
     assert 0 < detection.half_width(1, 100) < 0.02
+    shares = np.repeat([True, False], [30, 10])
+    low, high = results.share_bounds(0.75, 40)  # scipy.stats.binomtest(30, 40), method "wilson"
+    assert (low, high) == pytest.approx((0.5981, 0.8581), abs=2e-4)
+    assert results.interval(shares) == pytest.approx((high - low) / 2)
+    assert 0.08 < results.interval(shares[:20]) < 0.09  # all of them
 
 
 @pytest.fixture(scope="module")
