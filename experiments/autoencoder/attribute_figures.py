@@ -47,8 +47,11 @@ def manipulation(contents):
     others.set(ylabel="change of the others' logits")
     for axes in (said, others):
         axes.set_xticks(places, [row["attribute"] for row in contents["rows"]], rotation=20)
-        axes.legend(frameon=False)
         tidy(axes)
+    # Above the bars, which may be as high as the panels.
+    figure.legend(
+        *said.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False
+    )
     return figure
 
 
