@@ -136,6 +136,17 @@ def test_outputs_are_those_of_one_run(path):
     assert path.stat().st_size < 400_000
 
 
+def test_logs_are_no_outputs():
+    is_log = runpy.run_path(str(FOLDER / "execute.py"))["is_log"]
+    for name, text, expected in (
+        ("stdout", "WARNING:tensorflow:5 out of the last 92 calls", True),
+        ("stderr", "100%", True),
+        ("stdout", "WARNING: a file is missing", False),
+    ):
+        assert is_log({"output_type": "stream", "name": name, "text": text}) is expected
+    assert not is_log({"output_type": "display_data", "data": {"image/png": ""}})
+
+
 @pytest.fixture
 def published(tmp_path):
     """Copies of the notebooks, with the address of a repository that does not exist."""
