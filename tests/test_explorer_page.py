@@ -147,10 +147,22 @@ class Page:
         self.click(words, "[@role='tab']")
 
     def click(self, words, kind=""):
+        from selenium.common.exceptions import ElementClickInterceptedException
+
         path = f"//button[starts-with(normalize-space(), '{words}')]{kind}"  # an arrow may follow
-        button = self.until(lambda: self.find(path))[0]
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
-        button.click()
+
+        def clicked():
+            for button in self.find(path)[:1]:
+                self.browser.execute_script(
+                    "arguments[0].scrollIntoView({block: 'center'})", button
+                )
+                try:
+                    button.click()
+                except ElementClickInterceptedException:  # the page is busy, and covers it
+                    return False
+                return True
+
+        self.until(clicked)
 
     def text(self):
         return self.browser.find_element("tag name", "body").text
