@@ -54,9 +54,11 @@ $(VENV)/.bench-installed: $(VENV)/.installed
 	touch $@
 
 # The stamp is newer than requirements.txt exactly when they are installed: a second call does nothing.
+# The command `ddim-embed` of this folder is installed, too, but not where `.venv` links to that of another folder.
 $(VENV)/.installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	test -L $(VENV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 clean:

@@ -76,7 +76,10 @@ class Command:
             self.call(commands, generator, seed=self.seed, notes=notes)
         except KeyboardInterrupt as stop:
             goes_on = "goes on from there" if self.resumes else "begins anew"
-            stop.args = (f"What was done is in {self.out}. The same command {goes_on}.",)
+            done = (
+                f"What was done is in {self.out}." if self.out.exists() else "No file was written."
+            )
+            stop.args = (f"{done} The same command {goes_on}.",)
             raise
 
     @property

@@ -21,7 +21,7 @@ _SECONDS = 3600  # of a cell, at most
 def execute(path):
     """Runs a notebook in an empty folder and writes it with its outputs.
 
-    What goes to stderr is left out, and the words that stand for a figure where it is not shown.
+    Logs are left out, and the words that stand for a figure where it is not shown.
     """
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
@@ -34,7 +34,7 @@ def execute(path):
         ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [each for each in cell.outputs if each.get("name") != "stderr"]
+            cell.outputs = [each for each in cell.outputs if not is_log(each)]
             for output in cell.outputs:
                 if "image/png" in output.get("data", {}):
                     output.data.pop("text/plain", None)
@@ -43,6 +43,12 @@ def execute(path):
     notebook.metadata["language_info"] = {"name": "python"}
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "name": "python3"}
     nbformat.write(notebook, path)
+
+
+def is_log(output):
+    """Whether an output is of a log: stderr, or TensorFlow's, which a notebook has on stdout."""
+    text = "".join(output.get("text", ""))
+    return output.get("name") == "stderr" or text.startswith(("WARNING:tensorflow", "INFO:tensor"))
 
 
 def smaller(text, width=640):

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # The models are tiny, and a test process runs on each core: more threads would only wait.
@@ -33,6 +34,15 @@ for name, function in XLA_KERNELS.items():
 # Tracing makes many objects and few cycles; without this they are all visited again and again.
 gc.freeze()
 gc.set_threshold(100_000, 20, 50)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+CHROMIUM_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage",
+)  # fmt: skip
+WAIT = 240  # seconds; machines are busy
 
 # The longest files, which begin first: at the end no process then waits long for the other.
 LONGEST = (
@@ -142,3 +152,22 @@ def tiny_generator():
 def tiny_pixels():
     """Five images for `tiny_generator`."""
     return make_pixels(5, (16, 16, 1))
+
+
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory):
+    """Debian's chromium, driven by selenium."""
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    folder = tmp_path_factory.mktemp("profile")
+    for flag in (*CHROMIUM_FLAGS, f"--user-data-dir={folder}", "--window-size=1200,1000"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    browser.set_page_load_timeout(WAIT)
+    yield browser
+    browser.quit()

@@ -24,7 +24,7 @@ from experiments.autoencoder import (
 from experiments.autoencoder.attribute_verbs import VERBS
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
-from experiments.toolkit import judge, labelled, pages, sources
+from experiments.toolkit import distances, judge, labelled, pages, results, sources
 from experiments.toolkit.command_line import UsageError, with_command
 
 CLOTHES = de.load_attributes("fashion_mnist", "test", source="sample", limit=1)[0]
@@ -116,6 +116,9 @@ def test_frechet_distances_are_to_training_images_of_both_sides():
     assert found["manipulated_positive"] == pytest.approx(3 * 0.25)
     assert found["manipulated_negative"] == pytest.approx(3 * 2.25)
     assert found["images"] == [60, 60]
+    assert found["floor_interval"] == pytest.approx(0, abs=1e-9)
+    expected = distances.frechet(features + 1.5, features + 2)
+    assert found["manipulated_positive_interval"] == pytest.approx(expected["interval"])
     assert manipulation.distances(training, ~np.ones(120, bool), features, features) is None
 
 
@@ -184,6 +187,11 @@ def test_ratios_of_path_lengths():
 def test_wilson_intervals():
     assert detection.half_width(0.5, 100) == pytest.approx(0.0962, abs=1e-4)
     assert 0 < detection.half_width(1, 100) < 0.02
+    shares = np.repeat([True, False], [30, 10])
+    low, high = results.share_bounds(0.75, 40)  # scipy.stats.binomtest(30, 40), method "wilson"
+    assert (low, high) == pytest.approx((0.5981, 0.8581), abs=2e-4)
+    assert results.interval(shares) == pytest.approx((high - low) / 2)
+    assert 0.08 < results.interval(shares[:20]) < 0.09  # all of them
 
 
 @pytest.fixture(scope="module")
@@ -689,6 +697,21 @@ def test_claims_fail_by_their_numbers(name, path, value, statement, verdict):
     place[path[-1]] = value
     changed = [v for words, v in verdicts(name, contents).items() if words.startswith(statement)]
     assert changed == [verdict or "not reproduced"]
+
+
+def test_table_9_has_the_intervals_that_were_measured():
+    contents = make_results()["manipulate"]
+    row = contents["rows"][0]["frechet"]
+    contents["rows"] = contents["rows"][:1]
+
+    def claim():
+        rows = claims.CLAIMS["manipulate"]("celeba", contents)
+        return next(row for row in rows if row.statement.startswith("manipulated images are"))
+
+    assert "5.00 against 9.00" in claim().ours and claim().why.endswith("; no interval")
+    row |= {"manipulated_positive_interval": 0.5, "positive_negative_interval": 1.25}
+    assert "5.00 \u00b1 0.50 against 9.00 \u00b1 1.25" in claim().ours
+    assert "no interval" not in claim().why
 
 
 def test_claims_of_smoke_runs(folder):

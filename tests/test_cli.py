@@ -135,6 +135,19 @@ def test_embed_of_long_and_of_strange_names(pictures, tmp_path, capfd):
     assert "udce9: 2 of 2 images" in capfd.readouterr().out
 
 
+def test_work_that_ends_before_there_is_a_file(pictures, tmp_path, monkeypatch, capsys):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "interpolate_files", stop)
+    flags = [*MODEL, "--out", tmp_path / "out"]
+    code, words = stopped(capsys, "interpolate", *pictures[:2], *flags)
+    assert code == 130 and "No file was written. The same command begins anew." in words
+    (tmp_path / "out").mkdir()
+    words = stopped(capsys, "interpolate", *pictures[:2], *flags)[1]
+    assert f"What was done is in {tmp_path / 'out'}." in words
+
+
 def test_what_is_embedded_is_kept_if_the_work_ends_early(pictures, tmp_path, monkeypatch, capsys):
     """Batches are those of `de.embed`; one image cannot be written, and the third stops the run."""
 

@@ -31,12 +31,13 @@ from experiments.celeba import CELEBA
 from experiments.cifar10 import CIFAR10
 from experiments.configuration import DATA, METHODS, NETWORKS, Experiment
 from experiments.embedding import reporting, training
+from experiments.embedding.sections import REPORT
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.inversion import comparison
 from experiments.mnist import MNIST
 from experiments.oxford_flowers import OXFORD_FLOWERS
 from experiments.runner import VERBS, main
-from experiments.toolkit import command_line, pages, results, runs, sources
+from experiments.toolkit import command_line, distances, pages, results, runs, sources
 from experiments.toolkit.command_line import UsageError
 from experiments.toolkit.tables import number
 
@@ -390,9 +391,33 @@ def test_report_has_the_documented_schema(fashion):
         assert sum(bands) == pytest.approx(report["table2"][name], rel=1e-5)  # float32
     assert set(report["no_embeddings"]) == {"x", "faint", "noisy"}
     assert set(report["denoiser"]) == {"levels", "mean_image"}
-    assert [set(level) for level in report["denoiser"]["levels"]] == [{"signal", "mse"}] * 2
+    levels = report["denoiser"]["levels"]
+    assert [set(level) for level in levels] == [{"signal", "mse", "mse_interval"}] * 2
     assert set(report["config"]) == {field.name for field in dataclasses.fields(Experiment)}
     assert set(report["versions"]) == {"python", "tensorflow", "keras", "numpy", "ddim_embed"}
+
+
+def test_earlier_reports_have_no_intervals(fashion, tmp_path, capsys):
+    report = json.loads((fashion / "report.json").read_text())
+    for level in report["denoiser"]["levels"]:
+        level["mse_interval"] = 0.125
+    measured = {"images": 40, "data": 1.5, "generated": 2.5, "reconstructed": {"unet": 3.5}}
+    intervals = {"data_interval": 0.25, "generated_interval": None}
+    intervals |= {"reconstructed_interval": {"unet": 0.75}}
+    for frechet, shown in (
+        (measured | intervals, ("1.500 \u00b1 0.250", "2.500", "3.500 \u00b1 0.750", "jackknife")),
+        (measured, ("1.500", "2.500", "3.500", "Without intervals")),
+    ):
+        pages.save_json(Outputs(tmp_path), "report.json", report | {"frechet": frechet})
+        pages.write_results(Outputs(tmp_path), [REPORT])
+        text = (tmp_path / "index.html").read_text()
+        for words in shown[:3]:
+            assert f"<td>{words}</td>" in text
+        assert shown[3] in text
+        assert ("\u00b1 0.1250</td>" in text) == (frechet is not measured)
+        for level in report["denoiser"]["levels"]:
+            level.pop("mse_interval", None)
+    assert "Left out" not in capsys.readouterr().err
 
 
 def test_numbers_of_a_report_equal_a_direct_computation(fashion):
@@ -411,6 +436,11 @@ def test_numbers_of_a_report_equal_a_direct_computation(fashion):
         decoded = np.clip(generator.decode(latents), 0, 1)
         return np.mean((decoded.astype(np.float64) - images) ** 2)
 
+    errors = de.denoising_errors(generator, pixels)
+    for level, each in zip(report["denoiser"]["levels"], errors.each, strict=True):
+        np.testing.assert_allclose(level["mse"], each.mean(), rtol=1e-4)
+        half_width = 1.96 * each.std(ddof=1) / 8**0.5
+        np.testing.assert_allclose(level["mse_interval"], half_width, rtol=1e-3)
     np.testing.assert_allclose(
         report["no_embeddings"]["x"], error(pixels, lambda images: images), rtol=1e-4
     )
@@ -447,6 +477,10 @@ def test_frechet_distances_separate_generated_images_from_data():
     assert found["images"] == 200
     assert found["data"] == pytest.approx(de.frechet_distance(features[:200], features[200:]))
     assert 0 <= found["reconstructed"]["unet"] < 0.1 < found["data"] < found["generated"] / 2
+    expected = distances.frechet(features[:200], features[200:])
+    assert found["data_interval"] == pytest.approx(expected["interval"], rel=1e-3)
+    assert 0 < found["generated_interval"] < found["generated"] / 2
+    assert found["reconstructed_interval"]["unet"] < 0.01
     assert reporting.frechet_distances(FASHION_MNIST, pixels[:3], noise, {}) is None
     assert reporting.frechet_distances(CELEBA, pixels, noise, {}) is None
 

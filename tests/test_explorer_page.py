@@ -2,12 +2,11 @@
 
 import json
 import re
-import shutil
 import socket
 import time
 
 import pytest
-from conftest import record_autoencoder
+from conftest import WAIT, record_autoencoder
 from gradio_client import Client, handle_file
 from PIL import Image
 
@@ -17,19 +16,11 @@ from ddim_embed.explorer.models import Models
 from ddim_embed.explorer.page import served
 
 MODEL = "fashion_mnist"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage",
-)  # fmt: skip
 # Roles of controls, which a screen reader names.
 CONTROLS = {
     "button", "textbox", "slider", "spinbutton", "combobox", "checkbox", "radio", "tab", "link",
     "progressbar", "progressIndicator", "listbox",
 }  # fmt: skip
-WAIT = 240  # seconds; machines are busy
 
 
 @pytest.fixture(scope="module")
@@ -127,24 +118,6 @@ class TestCommand:
         assert "http://127.0.0.1:7860/" in capsys.readouterr().out
 
 
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    folder = tmp_path_factory.mktemp("profile")
-    for flag in (*FLAGS, f"--user-data-dir={folder}", "--window-size=1200,1000"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    browser.set_page_load_timeout(WAIT)
-    yield browser
-    browser.quit()
-
-
 class Page:
     """What a user does with the page."""
 
@@ -174,10 +147,22 @@ class Page:
         self.click(words, "[@role='tab']")
 
     def click(self, words, kind=""):
+        from selenium.common.exceptions import ElementClickInterceptedException
+
         path = f"//button[starts-with(normalize-space(), '{words}')]{kind}"  # an arrow may follow
-        button = self.until(lambda: self.find(path))[0]
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
-        button.click()
+
+        def clicked():
+            for button in self.find(path)[:1]:
+                self.browser.execute_script(
+                    "arguments[0].scrollIntoView({block: 'center'})", button
+                )
+                try:
+                    button.click()
+                except ElementClickInterceptedException:  # the page is busy, and covers it
+                    return False
+                return True
+
+        self.until(clicked)
 
     def text(self):
         return self.browser.find_element("tag name", "body").text

@@ -1,17 +1,24 @@
 """The notebooks run from top to bottom, on tiny sizes."""
 
 import functools
+import importlib.util
 import json
+import runpy
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import assert_close
+from IPython.core.inputtransformer2 import TransformerManager
+from IPython.utils.text import DollarFormatter
 
 import ddim_embed as de
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+ADDRESS = "https://github.com/someone/ddim"
 
 
 def code(name, **replaced):
@@ -127,6 +134,72 @@ def test_outputs_are_those_of_one_run(path):
     drawn = sum("de.image_grid(" in "".join(cell["source"]) for cell in cells)
     assert images == drawn > 0
     assert path.stat().st_size < 400_000
+
+
+def test_logs_are_no_outputs():
+    is_log = runpy.run_path(str(FOLDER / "execute.py"))["is_log"]
+    for name, text, expected in (
+        ("stdout", "WARNING:tensorflow:5 out of the last 92 calls", True),
+        ("stderr", "100%", True),
+        ("stdout", "WARNING: a file is missing", False),
+    ):
+        assert is_log({"output_type": "stream", "name": name, "text": text}) is expected
+    assert not is_log({"output_type": "display_data", "data": {"image/png": ""}})
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Copies of the notebooks, with the address of a repository that does not exist."""
+    publish = runpy.run_path(str(FOLDER / "publish.py"))["publish"]
+    copies = [Path(shutil.copy(path, tmp_path)) for path in NOTEBOOKS]
+    for copy in copies:
+        publish(copy, "https://github.com/someone/earlier")
+        publish(copy, ADDRESS, "v1.0")  # replaces it
+    return {copy.name: json.loads(copy.read_text(encoding="utf-8")) for copy in copies}
+
+
+@pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS])
+def test_badges_open_the_notebook(published, name):
+    badge, _, rest = "".join(published[name]["cells"][0]["source"]).partition("\n\n")
+    assert badge == (
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"(https://colab.research.google.com/github/someone/ddim/blob/v1.0/notebooks/{name})"
+    )
+    own = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    assert rest == "".join(own["cells"][0]["source"])
+    outputs, own_outputs = (
+        [cell.get("outputs") for cell in each["cells"]] for each in (published[name], own)
+    )
+    assert outputs == own_outputs
+
+
+@pytest.mark.parametrize("missing", [True, False])
+@pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS])
+def test_the_first_cell_installs_where_the_package_is_missing(
+    published, name, missing, monkeypatch
+):
+    cells = [cell for cell in published[name]["cells"] if cell["cell_type"] == "code"]
+    text = TransformerManager().transform_cell("".join(cells[0]["source"]))
+    names, ran = {}, []
+
+    def run_line_magic(magic, line):
+        ran.append(f"{magic} {DollarFormatter().format(line, **names)}")  # as IPython does
+
+    names["get_ipython"] = lambda: SimpleNamespace(run_line_magic=run_line_magic)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if missing else name)
+    exec(text, names)
+    install = [f"pip install -q git+{ADDRESS}"] if missing else []
+    assert ran == [*install, "matplotlib inline"]
+
+
+def test_addresses_that_colab_does_not_open_are_refused():
+    badge = runpy.run_path(str(FOLDER / "publish.py"))["badge"]
+    expected = badge("a.ipynb", ADDRESS)
+    assert "someone/ddim/blob/main/notebooks/a.ipynb" in expected
+    assert badge("a.ipynb", f"{ADDRESS}.git") == badge("a.ipynb", f"{ADDRESS}/") == expected
+    for address in ("", "someone/ddim", "https://gitlab.com/someone/ddim", ADDRESS + '/"'):
+        with pytest.raises(ValueError, match="OWNER/NAME"):
+            badge("a.ipynb", address)
 
 
 def test_they_need_the_package_alone():

@@ -3,13 +3,18 @@
 import json
 import math
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from jinja2 import nodes
 
+import experiments
 from ddim_embed.store.outputs import Outputs
 from experiments.toolkit import pages
 from experiments.toolkit.pages import Section
+from experiments.toolkit.tables import Table
 
 CONTENTS = {
     "dataset": "cats", "command": "python -m experiments.cats", "seed": 0, "commit": None,
@@ -58,7 +63,7 @@ def test_another_verb_s_results_cost_their_part_of_the_page(outputs, capsys):
     (outputs / "damaged.json").write_bytes(b'{"dataset": "\xff')
     sections = section("damaged"), section("other", refuse), section("good"), section("missing")
     text = page(outputs, *sections)
-    assert "Embedding cats" in text and "made good" in text
+    assert "Results: cats" in text and "made good" in text
     # As they are, as results of later versions.
     assert "made other" in text and "made later" in text and "<summary>damaged.json" in text
     lines = capsys.readouterr().err.splitlines()
@@ -87,6 +92,69 @@ def test_headings_get_anchors_of_their_own():
     assert [anchor for anchor, _ in headings] == ["a-b", "a-b-", "section"]
     assert [str(words) for _, words in headings] == ["A &amp; b!", "a b", "\u00e9"]
     assert text.startswith('<h2 id="a-b">A &amp; b!</h2><p>x</p><h2 id="a-b-">a b</h2>')
+
+
+FIGURES = [
+    (template.name, call)
+    for template in sorted(Path(experiments.__path__[0]).glob("*/templates/*.html"))
+    for call in pages._environment().parse(template.read_text()).find_all(nodes.Call)
+    if isinstance(call.node, nodes.Name) and call.node.name == "figure"
+    # Not those that no verb here draws.
+    if template.name != "results.html"
+]
+
+
+def words(expression):
+    """The text of an expression of a template, without what is made from numbers."""
+    parts = [expression, *expression.find_all(nodes.Const)]
+    return "".join(str(part.value) for part in parts if isinstance(part, nodes.Const))
+
+
+@pytest.mark.parametrize(
+    "call", [call for _, call in FIGURES], ids=[f"{name}-{call.lineno}" for name, call in FIGURES]
+)
+def test_captions_say_what_to_look_at(call):
+    """Two sentences or halves: what is drawn, and what to see in it; and a text instead of it."""
+    title, caption, alternative = map(words, call.args[1:])
+    assert re.search(r"[.:;] \w", " ".join(caption.split())) and caption.endswith(".")
+    assert re.search(
+        r"\b(look|compare|count|should|would|better|means?|says?|where|closer|best|at once)\b",
+        caption,
+        re.IGNORECASE,
+    )
+    assert len(alternative) > 25 and alternative != title and alternative not in caption
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 400])
+def test_a_table_scrolls_and_its_page_does_not(chrome, outputs, width, scheme):
+    """The names of its rows stay, in front of what is scrolled under them."""
+    header = ["method", *(f"a long name of column {i}" for i in range(12))]
+    rows = [["a method of a long name", *["0.123456 \u00b1 0.000123"] * 12]]
+    table = Table("A wide table", header, rows)
+    template = "autoencoder/templates/detect.html"  # a table, and a figure that there is not
+    pages.save_json(outputs, "wide.json", CONTENTS)
+    page(outputs, Section("wide.json", (), template, lambda contents: {"accuracy": table}))
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    chrome.get((outputs / "index.html").as_uri())
+    found = chrome.execute_script(
+        "const box = document.querySelector('.scroll'), cell = box.querySelector('td');"
+        "box.scrollLeft = 10000;"
+        "const offset = cell.getBoundingClientRect().left - box.getBoundingClientRect().left;"
+        "return [box.scrollLeft, offset, document.documentElement.scrollWidth,"
+        "        getComputedStyle(cell).backgroundColor]"
+    )
+    scrolled, left, page_width, colour = found
+    assert scrolled > 100 and abs(left) < 2 and page_width <= width
+    brightness = sum(int(value) for value in re.findall(r"\d+", colour)[:3]) / 3
+    assert brightness > 200 if scheme == "light" else brightness < 60
+
+
+def test_most_figures_are_found():
+    assert len(FIGURES) > 50
 
 
 def test_what_cannot_be_drawn_does_not_cost_the_results(outputs):

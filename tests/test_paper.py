@@ -211,6 +211,8 @@ def test_one_command_computes_missing_results(tmp_path, capsys):
     assert all(f"`{source['command']}`" in "".join(lines) for source in contents["sources"])
     page = (folder / "index.html").read_text()
     assert 'src="../fashion_mnist-smoke/fig17_generated.png"' in page
+    found = next(row for row in contents["rows"] if row["item"] == "Fig. 1")
+    assert f"found here: {found['statement']} ({found['verdict']})" in page  # a caption
     assert "Table 1, conv5_128" in capsys.readouterr().out
     made = tmp_path / "fashion_mnist-smoke" / "report.json"
     before = made.stat().st_mtime_ns

@@ -14,7 +14,6 @@ from ddim_embed.autoencoder.prior import prior_config
 from ddim_embed.metrics.ranking import auroc
 from ddim_embed.training.loop import CheckpointError
 from experiments.autoencoder import (
-    distances,
     priors,
     published,
     sampling,
@@ -37,6 +36,7 @@ from experiments.autoencoder.sampling_verbs import (
 from experiments.celeba import CELEBA
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
+from experiments.toolkit import distances
 from experiments.toolkit.command_line import UsageError, with_command
 
 RNG = np.random.default_rng(0)
@@ -180,6 +180,8 @@ def test_a_gaussian_closes_the_gap_of_gaussian_vectors():
     assert found["prior"]["mean"] == pytest.approx(3, rel=0.1)
     assert found["nearest"]["gaussian"] == pytest.approx(1, abs=0.1)
     assert found["nearest"]["prior"] > 1.2
+    for name, half_width in found["nearest_interval"].items():
+        assert 0 < half_width < 0.1 * found["nearest"][name], name
 
 
 def test_a_prior_that_knows_its_vectors_by_heart():
@@ -189,6 +191,29 @@ def test_a_prior_that_knows_its_vectors_by_heart():
     found = priors.distances(draw, vectors, 60)
     assert found["nearest"]["prior"] == pytest.approx(0, abs=1e-2)
     assert found["prior"]["mean"] == pytest.approx(found["training"]["mean"])
+
+
+def test_the_interval_of_a_ratio_is_its_deviation():
+    half_widths, ratios = [], []
+    for _ in range(200):
+        values, others = RNG.normal(3, 1, 50), RNG.normal(2, 0.5, 80)
+        half_widths.append(priors.interval_of_ratio(values, others))
+        ratios.append(values.mean() / others.mean())
+    expected = 1.5 * np.hypot(1 / 3 / 50**0.5, 0.25 / 80**0.5)
+    assert np.mean(half_widths) / 1.96 == pytest.approx(expected, rel=0.05)
+    assert np.std(ratios) == pytest.approx(expected, rel=0.2)  # 4 deviations of that of 200
+    assert priors.interval_of_ratio(values[:1], others) is None
+    assert priors.interval_of_ratio(values, others[:1]) is None
+
+
+def test_results_without_intervals_have_a_table():
+    contents = make_prior() | {"ablation": []}
+    rows = {row[0]: row[2] for row in prior_tables(contents)["distances"].rows}
+    assert rows["samples of the prior"] == "0.950"
+    contents["distances"]["nearest_interval"] = {"prior": 0.02}
+    rows = {row[0]: row[2] for row in prior_tables(contents)["distances"].rows}
+    assert rows["samples of the prior"] == "0.950 \u00b1 0.020"
+    assert rows["samples of a fitted Gaussian"] == "1.000"
 
 
 def test_the_options_reach_the_fit(monkeypatch, tmp_path):

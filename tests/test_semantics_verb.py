@@ -11,7 +11,7 @@ from conftest import assert_close, make_generator, make_pixels
 import ddim_embed as de
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
-from experiments.semantics import bench, claims, measures, realism, sections
+from experiments.semantics import bench, claims, figures, measures, realism, sections
 from experiments.toolkit.claims import Verdict
 from experiments.toolkit.command_line import with_command
 
@@ -350,3 +350,13 @@ def test_wrong_values_are_named(capsys):
         with pytest.raises(SystemExit) as stop:
             main(FASHION_MNIST, [*arguments, "--smoke"])
         assert stop.value.code == 2 and words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("faces", [False, True])
+def test_identity_is_drawn_of_faces_alone(faces):
+    row = {"attribute": "Bag", "strength": 0.0, "positive": {"mean": 0.5}, "realism": None}
+    if faces:
+        row["identity_median"] = 0.25
+    drawn = figures.edits({"edits": [row], "strengths": {"Bag": {}}})
+    labels = [axes.get_ylabel() for axes in drawn.axes]
+    assert ("identity, median distance" in labels) is faces and len(labels) == 2 + faces

@@ -3,7 +3,7 @@
 from experiments.autoencoder import published
 from experiments.autoencoder.attribute_sections import bounds, ratio
 from experiments.toolkit.claims import Claim, Verdict, falls, not_measured
-from experiments.toolkit.tables import interval, number
+from experiments.toolkit.tables import interval, number, of
 
 _PAPER = "Diffusion autoencoders, "
 # The least macro average, and that of the attributes that are told best.
@@ -169,13 +169,16 @@ def _frechet(first, second):
         rows = [row for row in contents["rows"] if row["frechet"]]
         if not rows:
             return None
-        pairs = [(row["frechet"][first], row["frechet"][second]) for row in rows]
         words = "; ".join(
-            f"{row['attribute']} {number(a, 2)} against {number(b, 2)}"
-            for row, (a, b) in zip(rows, pairs, strict=True)
+            f"{row['attribute']} {of(row['frechet'], first, 2)} against "
+            f"{of(row['frechet'], second, 2)}"
+            for row in rows
         )
-        why = "Frechet distances on the judge's features; no interval"
-        return words, Verdict.of(all(a < b for a, b in pairs)), why
+        why = "Frechet distances on the judge's features"
+        if not all(f"{first}_interval" in row["frechet"] for row in rows):
+            why += "; no interval"
+        closer = all(row["frechet"][first] < row["frechet"][second] for row in rows)
+        return words, Verdict.of(closer), why
 
     return measure
 

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.toolkit.results import tidy
+from experiments.toolkit.results import label_steps, tidy
 
 
 def attributes(contents):
@@ -47,8 +47,11 @@ def manipulation(contents):
     others.set(ylabel="change of the others' logits")
     for axes in (said, others):
         axes.set_xticks(places, [row["attribute"] for row in contents["rows"]], rotation=20)
-        axes.legend(frameon=False)
         tidy(axes)
+    # Above the bars, which may be as high as the panels.
+    figure.legend(
+        *said.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False
+    )
     return figure
 
 
@@ -64,10 +67,8 @@ def detection(contents):
         )
         axes.errorbar(steps, means, errors, fmt="o-", capsize=3, label=kind)
     axes.axhline(0.5, color="grey", linestyle=":", label="chance")
-    ticks = sorted({row["num_steps"] for row in contents["rows"]})
     axes.set_xscale("log")
-    axes.set_xticks(ticks, ticks)
-    axes.minorticks_off()
+    label_steps(axes, contents["rows"])
     axes.set(xlabel="steps", ylabel="accuracy of the detector", ylim=(0.4, 1.02))
     axes.legend(frameon=False)
     tidy(axes)

@@ -2,7 +2,7 @@
 
 from experiments.autoencoder import published
 from experiments.toolkit.pages import Section
-from experiments.toolkit.tables import Table, interval, number
+from experiments.toolkit.tables import Table, interval, number, of
 
 # How `manipulate` moves a code: to the median logit of positives along a classifier's normal
 # (Eq. 11) and along its pattern, and by a fixed step.
@@ -95,7 +95,7 @@ def manipulation_tables(contents):
     )  # fmt: skip
     names = "positive_negative", "manipulated_positive", "manipulated_negative", "floor"
     table9 = Table(
-        "Table 9: Frechet distances on the judge's features (the paper: FID)",
+        "Table 9: Frechet distances on the judge's features, 95% intervals (the paper: FID)",
         ("attribute", "test, training images", "negative to positive", "manipulated to positive",
          "manipulated to negative", "negative to negative", "the paper: neg-pos", "man-pos",
          "man-neg"),
@@ -103,7 +103,7 @@ def manipulation_tables(contents):
             (
                 row["attribute"],
                 ", ".join(f"{n:,}" for n in row["frechet"]["images"]),
-                *(number(row["frechet"][name], 2) for name in names),
+                *(of(row["frechet"], name, 2) for name in names),
                 *(number(each, 2) for each in published.TABLE9.get(row["attribute"], [None] * 3)),
             )
             for row in rows

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import ddim_embed as de
-from experiments.toolkit.results import tidy
+from experiments.toolkit.results import label_steps, tidy
 
 # Images of Fig. 3 that share a vector, images whose path is shown, images in a row of noise maps.
 _VARIATIONS, _PATHS, _MAPS = 4, 2, 8
@@ -59,7 +59,7 @@ def noise_maps(mapped, kind):
 
 def curves(contents):
     """Draws errors against steps (Table 2), and against the signal rate (the collapse test)."""
-    figure = Figure((12, 4.5), layout="constrained")
+    figure = Figure((11, 4.5), layout="constrained")
     steps, levels = figure.subplots(1, 2)
     for model in dict.fromkeys(row["model"] for row in contents["table2"]):
         rows = [row for row in contents["table2"] if row["model"] == model]
@@ -70,6 +70,7 @@ def curves(contents):
             label = f"{row['model']}, {contents['best']}"
             steps.plot(contents["num_steps"], row["mse"]["mean"], "s", label=label)
     steps.set(xscale="log", yscale="log", xlabel="steps", ylabel="mean squared error")
+    label_steps(steps, contents["table2"])
     signals = [level["signal"] for level in contents["collapse"]["levels"]]
     for key, words in (
         ("unconditional", "unconditional generator"),

@@ -16,6 +16,7 @@ from experiments.autoencoder.attribute_sections import (
     WAYS,
 )
 from experiments.toolkit import judge, labelled, results, sources
+from experiments.toolkit.distances import frechet
 
 # The published step.
 FIXED = 0.3
@@ -229,19 +230,24 @@ def distances(features, labels, of_negatives, of_edited):
     Returns:
         A dict: `positive_negative`, of the test images to training images with the attribute;
         `manipulated_positive` and `manipulated_negative`, of the edited ones to training images
-        with and without it; `floor`, of the test images to those without it; the numbers of test
-        and of training images. None with too few training images.
+        with and without it; `floor`, of the test images to those without it; the half widths of
+        their intervals, `floor_interval` and so on; the numbers of test and of training images.
+        None with too few training images.
     """
     sides = [features[labels], features[~labels]]
     count = min(_SIDE, *map(len, sides))
     if count < 2:
         return None
     positive, negative = (side[:count] for side in sides)
+    found = {
+        "positive_negative": frechet(of_negatives, positive),
+        "manipulated_positive": frechet(of_edited, positive),
+        "manipulated_negative": frechet(of_edited, negative),
+        "floor": frechet(of_negatives, negative),
+    }
     return {
-        "positive_negative": de.frechet_distance(of_negatives, positive),
-        "manipulated_positive": de.frechet_distance(of_edited, positive),
-        "manipulated_negative": de.frechet_distance(of_edited, negative),
-        "floor": de.frechet_distance(of_negatives, negative),
+        **{name: each["mean"] for name, each in found.items()},
+        **{f"{name}_interval": each["interval"] for name, each in found.items()},
         "images": [len(of_negatives), count],
     }
 

@@ -242,9 +242,10 @@ def distances(prior, vectors, samples, seed=0):
         the `prior`; of samples of the `gaussian` that was fitted to the training vectors; and of
         `training` vectors, the least that a perfect prior would have. And `nearest`: a dict of how
         far samples of both are from the nearest training vector, in proportion to vectors of test
-        images, on average; well below 1 where a prior knows its vectors by heart.
+        images, on average; well below 1 where a prior knows its vectors by heart. And
+        `nearest_interval`: half widths of the 95% intervals of these proportions.
     """
-    from experiments.autoencoder.distances import frechet  # needs TensorFlow
+    from experiments.toolkit.distances import frechet  # needs TensorFlow
 
     gaussian = de.GaussianPrior().fit(vectors.training)
     some = np.random.default_rng(seed).permutation(len(vectors.training))[:samples]
@@ -254,14 +255,26 @@ def distances(prior, vectors, samples, seed=0):
         "gaussian": prior.standardize(gaussian.sample(samples, seed)),
         "training": training[some],
     }
-    scale = nearest(test, training).mean()
-    return {name: frechet(each, test) for name, each in drawn.items()} | {
-        "nearest": {
-            name: float(nearest(drawn[name][: len(test)], training).mean() / scale)
-            for name in ("prior", "gaussian")
-            if scale  # not where test images are among those of the training
-        }
-    }
+    of_test, near, half_widths = nearest(test, training), {}, {}
+    if of_test.any():  # not where all test images are among those of the training
+        for name in ("prior", "gaussian"):
+            of_drawn = nearest(drawn[name][: len(test)], training)
+            near[name] = float(of_drawn.mean() / of_test.mean())
+            half_widths[name] = interval_of_ratio(of_drawn, of_test)
+    found = {name: frechet(each, test) for name, each in drawn.items()}
+    return found | {"nearest": near, "nearest_interval": half_widths}
+
+
+def interval_of_ratio(values, others):
+    """The half width of the 95% interval of mean(values) / mean(others), to first order.
+
+    None for a single value on a side.
+    """
+    above, below = results.estimate(values), results.estimate(others)
+    if above["interval"] is None or below["interval"] is None:
+        return None
+    ratio = above["mean"] / below["mean"]
+    return float(np.hypot(above["interval"], ratio * below["interval"]) / below["mean"])
 
 
 def nearest(vectors, others):

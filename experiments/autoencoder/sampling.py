@@ -12,11 +12,11 @@ from ddim_embed.autoencoder.attributes import rejection
 from ddim_embed.methods.cache import cache_key
 from ddim_embed.metrics.ranking import auroc
 from ddim_embed.store.sealed import read_arrays, write_arrays
-from experiments.autoencoder import distances, sampling_figures
+from experiments.autoencoder import sampling_figures
 from experiments.autoencoder.autoencode import decode
 from experiments.autoencoder.priors import encode, load_models
 from experiments.autoencoder.sampling_sections import CLASSES, SAMPLES
-from experiments.toolkit import results, sources
+from experiments.toolkit import distances, results, sources
 from experiments.toolkit.command_line import UsageError
 
 # The rows of Table 4.

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 import ddim_embed as de
-from experiments.toolkit.results import tidy
+from experiments.toolkit.results import label_steps, tidy
 
 
 def sheet(pixels, shown):
@@ -55,6 +55,7 @@ def frechet_by_steps(contents):
         )
     axes.axhline(contents["floor"]["mean"], color="grey", linestyle=":", label="held-out images")
     axes.set(xscale="log", xlabel="steps", ylabel=f"Frechet distance, {contents['features']}")
+    label_steps(axes, contents["rows"])
     tidy(axes, which="both")
     axes.legend(frameon=False)
     return figure

@@ -8,18 +8,18 @@ from experiments.toolkit.tables import Table, interval, number
 def prior_tables(contents):
     """Tables of `priors.json`: "distances" and, if it was made, "ablation"."""
     found = contents["distances"]
-    near = found["nearest"]
+
+    def near(name):
+        half_width = found.get("nearest_interval", {}).get(name)
+        return interval({"mean": found["nearest"].get(name), "interval": half_width}, 3)
+
     tables = {
         "distances": Table(
             f"Semantic vectors: distance from those of {contents['test_images']} test images",
             ("vectors", "Frechet distance", "nearest training vector"),
             [
-                ("samples of the prior", interval(found["prior"], 3), number(near.get("prior"), 3)),
-                (
-                    "samples of a fitted Gaussian",
-                    interval(found["gaussian"], 3),
-                    number(near.get("gaussian"), 3),
-                ),
+                ("samples of the prior", interval(found["prior"], 3), near("prior")),
+                ("samples of a fitted Gaussian", interval(found["gaussian"], 3), near("gaussian")),
                 ("training images", interval(found["training"], 3), "0"),
                 ("test images", "0", "1"),
             ],

@@ -154,10 +154,17 @@ def tables_of(contents):
             ("another image's vector, in one step", interval(codes["one_step_mse_of_others"], 4)),
         ],
     )
+
+    def bounds(share):
+        return results.share_bounds(share, edits["images"])
+
     h_space = Table(
         f"{edits['images']} sneakers, edited in the h-space",
-        ("edit", "share that a classifier takes for ankle boots"),
-        [(name, f"{share:.0%}") for name, share in edits["judged"].items()],
+        ("edit", "share that a classifier takes for ankle boots, 95% interval"),
+        [
+            (name, "{:.0%} ({:.0%} to {:.0%})".format(share, *bounds(share)))
+            for name, share in edits["judged"].items()
+        ],
     )
     return {"methods": methods, "autoencoder": autoencoder, "h_space": h_space}
 

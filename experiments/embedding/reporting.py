@@ -12,7 +12,7 @@ from ddim_embed.data import crop_padding
 from ddim_embed.methods.cache import embed_in_chunks
 from experiments.configuration import NETWORKS
 from experiments.embedding.sections import REPORT
-from experiments.toolkit import pages, results, sources
+from experiments.toolkit import distances, pages, results, sources
 
 # Images between two updates of a progress bar; a multiple of the batch that decoding uses.
 _CHUNK = 256
@@ -112,8 +112,9 @@ def frechet_distances(config, pixels, generated, embeddings):
     """Returns Frechet distances from the data, on features of the data set's own classifier.
 
     The distance depends on the number of images: all sets have the same size, and the distance
-    between two sets of real images ("data") is what a perfect generator would reach. None if there
-    is no classifier, or fewer than two images for each set.
+    between two sets of real images ("data") is what a perfect generator would reach. Each has the
+    half width of a jackknife's interval beside it ("data_interval"), None for few images. None if
+    there is no classifier, or fewer than two images for each set.
     """
     classifier = sources.load_classifier(config)
     if classifier is None:
@@ -124,15 +125,18 @@ def frechet_distances(config, pixels, generated, embeddings):
     real = classifier.features(pixels[:count])
 
     def distance(images):
-        return de.frechet_distance(real, classifier.features(images[:count].clip(0, 1)))
+        return distances.frechet(classifier.features(images[:count].clip(0, 1)), real)
 
+    of_sets = {"generated": distance(generated), "data": distance(pixels[count:])}
+    of_networks = {
+        network: distance(embedding.reconstruction) for network, embedding in embeddings.items()
+    }
     return {
         "images": count,
-        "generated": distance(generated),
-        "data": distance(pixels[count:]),
-        "reconstructed": {
-            network: distance(embedding.reconstruction) for network, embedding in embeddings.items()
-        },
+        **{name: found["mean"] for name, found in of_sets.items()},
+        **{f"{name}_interval": found["interval"] for name, found in of_sets.items()},
+        "reconstructed": {name: found["mean"] for name, found in of_networks.items()},
+        "reconstructed_interval": {name: found["interval"] for name, found in of_networks.items()},
     }
 
 
@@ -188,9 +192,15 @@ def _table1_row(config, generator, embedder, network, pixels, embedding):
 
 def _denoiser(generator, pixels, seed):
     errors = de.denoising_errors(generator, pixels[:_TABLE2_IMAGES], seed)
-    levels = zip(errors.rates, errors.mse, strict=True)
     return {
-        "levels": [{"signal": rates.signal, "mse": float(mse)} for rates, mse in levels],
+        "levels": [
+            {
+                "signal": rates.signal,
+                "mse": float(each.mean()),
+                "mse_interval": results.interval(each),
+            }
+            for rates, each in zip(errors.rates, errors.each, strict=True)
+        ],
         "mean_image": errors.mean_image,
     }
 

@@ -58,21 +58,25 @@ def report_tables(report):
     if denoiser := report.get("denoiser"):
         tables["denoiser"] = Table(
             "The denoiser, step by step",
-            ("step", "signal rate", "error of the predicted image"),
+            ("step", "signal rate", "error of the predicted image, 95% interval"),
             [
-                (step, number(level["signal"], 3), number(level["mse"], 4))
+                (step, number(level["signal"], 3), of(level, "mse", 4))
                 for step, level in enumerate(denoiser["levels"], start=1)
             ],
         )
     if frechet := report.get("frechet"):
+        half_widths = frechet.get("reconstructed_interval", {})
         tables["frechet"] = Table(
             "Frechet distance from the images of the data set",
-            ("images", "distance"),
+            ("images", "distance, 95% interval"),
             [
-                ("other images of the data set", number(frechet["data"], 3)),
-                ("generated images", number(frechet["generated"], 3)),
+                ("other images of the data set", of(frechet, "data", 3)),
+                ("generated images", of(frechet, "generated", 3)),
                 *(
-                    (f"reconstructed by {network}", number(distance, 3))
+                    (
+                        f"reconstructed by {network}",
+                        interval({"mean": distance, "interval": half_widths.get(network)}, 3),
+                    )
                     for network, distance in frechet["reconstructed"].items()
                 ),
             ],

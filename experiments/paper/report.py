@@ -213,8 +213,10 @@ def write_page(settings, contents):
     for row in contents["rows"]:
         name, _, file = row["figure"].partition("/")
         if file:
-            items = figures.setdefault(f"../{name}{suffix}/{file}", (name, {}))[1]
+            path = f"../{name}{suffix}/{file}"
+            items, found = figures.setdefault(path, (name, {}, {}))[1:]
             items[row["item"]] = None  # in order, once each
+            found[f"{row['statement']} ({row['verdict']})"] = None
     pages.write(
         settings.outputs,
         "paper/templates/ledger.html",

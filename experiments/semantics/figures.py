@@ -8,9 +8,10 @@ from experiments.toolkit.results import tidy
 
 def edits(contents):
     """Draws effect against what it costs, for each attribute and strength."""
-    figure = Figure((11, 3.6), layout="constrained")
     keys = {"positive": "said positive", "identity_median": "identity, median distance",
             "realism": "realism, change"}  # fmt: skip
+    keys = {key: words for key, words in keys.items() if key in contents["edits"][0]}
+    figure = Figure((0.5 + 3.5 * len(keys), 3.6), layout="constrained")
     panels = figure.subplots(1, len(keys))
     for axes, (key, words) in zip(panels, keys.items(), strict=True):
         for name in contents["strengths"]:

@@ -115,7 +115,7 @@ def write_results(outputs, sections):
             outputs,
             "toolkit/templates/results.html",
             shown,
-            title=f"Embedding {contents.get('dataset', folder.name)}",
+            title=f"Results: {contents.get('dataset', folder.name)}",
             sections=found,
             figures=[path.name for path in sorted(folder.glob("[!.]*.png"))],
             files={path.name: path.read_text(errors="replace") for path in others},

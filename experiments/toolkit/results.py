@@ -23,6 +23,13 @@ def tidy(*panels, which="major"):
         axes.spines[["top", "right"]].set_visible(False)
 
 
+def label_steps(axes, rows):
+    """Labels a logarithmic axis with the numbers of steps of rows, not with powers of ten."""
+    ticks = sorted({row["num_steps"] for row in rows})
+    axes.set_xticks(ticks, ticks)
+    axes.set_xticks([], minor=True)
+
+
 def plain(values):
     """Returns JSON-compatible values: paths become strings, those in the home folder with `~`."""
     home = json.dumps(f"{Path.home()}{os.sep}").removesuffix('"')
@@ -35,11 +42,25 @@ def finite(value):
 
 
 def interval(values):
-    """Returns the half width of the 95% interval of the mean of values; None for a single one."""
-    values = np.asarray(values, np.float64)
+    """Returns the half width of the 95% interval of the mean of values; None for a single one.
+
+    Of booleans it is that of `share_bounds`: where all are the same their deviation is 0.
+    """
+    values = np.asarray(values)
     if len(values) < 2:
         return None
-    return float(1.96 * values.std(ddof=1) / np.sqrt(len(values)))
+    if values.dtype == bool:
+        low, high = share_bounds(values.mean(), len(values))
+        return (high - low) / 2
+    return float(1.96 * values.std(ddof=1, dtype=np.float64) / np.sqrt(len(values)))
+
+
+def share_bounds(share, count):
+    """Returns the 95% interval of a share of `count` images, (low, high): Wilson's (1927)."""
+    z2 = 1.96**2 / count
+    centre = (share + z2 / 2) / (1 + z2)
+    half_width = math.sqrt(z2 * share * (1 - share) + z2**2 / 4) / (1 + z2)
+    return float(centre - half_width), float(centre + half_width)
 
 
 def estimate(values):

@@ -72,5 +72,8 @@ def interval(estimate, digits):
 
 
 def of(row, key, digits):
-    """Formats the mean `row[key]` of a row of results and its interval `row[key + "_interval"]`."""
-    return interval({"mean": row[key], "interval": row[f"{key}_interval"]}, digits)
+    """Formats the mean `row[key]` of a row of results and its interval `row[key + "_interval"]`.
+
+    Without the interval, the mean alone: earlier results lack some.
+    """
+    return interval({"mean": row[key], "interval": row.get(f"{key}_interval")}, digits)
