@@ -143,7 +143,7 @@ class TrainDirection(OfDirections):
         delta_batch: images in each of them.
         delta_rate: the learning rate (SGD).
         l1: weight of the difference of pixels.
-        until: t_edit: steps that start at times before it are not trained.
+        until: t_edit: steps that start at times before it are neither trained nor edited by f_t.
         delta_strength: strengths at which f_t is compared.
     """
 
@@ -158,11 +158,11 @@ class TrainDirection(OfDirections):
     strength: tuple[float, ...] = (1.0,)
     without: tuple[str, ...] = ()
     measured: bool = True
-    train_steps_delta: int = 150
+    train_steps_delta: int = 120
     delta_batch: int = 4
     delta_rate: float = 5.0
-    l1: float = 3.0
-    until: float = 0.0
+    l1: float = 10.0
+    until: float = 0.5
     delta_strength: tuple[float, ...] = (0.5, 1.0, 1.5)
 
     @property
