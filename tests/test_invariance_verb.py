@@ -11,7 +11,7 @@ import ddim_embed as de
 from ddim_embed.networks.blocks import Normalizer
 from ddim_embed.store.outputs import Outputs
 from experiments.embedding import invariance, invariance_figures
-from experiments.embedding.claims import invariance_verdict
+from experiments.embedding.claims import invariance_claims, invariance_verdict
 from experiments.embedding.sections import INVARIANCE
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.runner import main
@@ -117,6 +117,24 @@ def test_verdict(interval, word, undecided, contents, tmp_path):
     pages.write_results(Outputs(tmp_path), [INVARIANCE])
     text = (tmp_path / "index.html").read_text()
     assert f"here:\n{word}" in text and ("undecided" in text) == undecided
+
+
+def test_the_claim_shows_whether_more_training_or_steps_would_help(contents):
+    training = [
+        {"images": images, "ratio": ratio} for images, ratio in ((8_000, 2.04), (32_000, None))
+    ]
+    shown = contents | {
+        "all": {"ratio": 4.2, "interval": [4.1, 4.4]},
+        "training": training,
+        "sampler_steps": [{"num_steps": 1, "ratio": 1.4}, {"num_steps": 50, "ratio": 4.3}],
+    }
+    (claim,) = invariance_claims("x", shown)
+    assert claim.verdict == "not reproduced" and claim.why == (
+        "the small networks 2.0 after 8,000, - after 32,000 training images; all of them 1.4 in "
+        "1, 4.3 in 50 sampler steps"
+    )
+    (claim,) = invariance_claims("x", shown | {"all": {"ratio": 200.0, "interval": [150, 300]}})
+    assert (claim.verdict, claim.why) == ("reproduced", "")
 
 
 def test_networks_that_make_the_same_images_have_a_result(contents, tmp_path, capsys):

@@ -172,14 +172,25 @@ def invariance_claims(name, contents):
         yield not_measured("Fig. 10", statement, paper, name, why)
         return
     low, high = contents["all"]["interval"]
+    verdict = invariance_verdict(contents["all"])
+    by_images = [
+        f"{number(row['ratio'], 1)} after {row['images']:,}" for row in contents["training"]
+    ]
+    by_steps = [
+        f"{number(row['ratio'], 1)} in {row['num_steps']}" for row in contents["sampler_steps"]
+    ]
+    curves = (
+        f"the small networks {', '.join(by_images)} training images; all of them "
+        f"{', '.join(by_steps)} sampler steps"
+    )
     yield Claim(
         "Fig. 10",
         statement,
         paper,
         f"{contents['all']['ratio']:.1f} times ({low:.1f} to {high:.1f})",
         f"{name}, {len(contents['names'])} networks, {contents['latents']} latents",
-        invariance_verdict(contents["all"]),
-        "small networks, trained for minutes",
+        verdict,
+        "" if verdict is Verdict.REPRODUCED else curves,
         f"{name}/invariance.png",
     )
 
