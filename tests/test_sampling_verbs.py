@@ -676,6 +676,13 @@ def test_claims_fail_by_their_numbers(kind, path, value, changed, verdict):
     assert verdicts(kind, contents) == expected
 
 
+def test_a_class_that_most_images_are_of_is_named():
+    contents = make_classes()
+    contents["rows"][0] |= {"naive": estimate(2.01), "share": 0.57}
+    binary, _ = sampling_claims.class_claims("celeba", contents)
+    assert binary.why == "not beyond the intervals of 400 samples: 57% of all images are Male"
+
+
 def test_claims_of_a_smoke_run(folder):
     for kind, section in (("prior", PRIORS), ("samples", SAMPLES), ("classes", CLASSES)):
         contents = results(folder, section)

@@ -215,7 +215,10 @@ def _of_scenario(scenario):
         words = "; ".join(
             f"{row['class']}: {_against(row['frechet'], row['naive'])}" for row in rows
         )
-        return words, Verdict.of(all(falls(row["naive"], row["frechet"]) for row in rows))
+        others = [row for row in rows if not falls(row["naive"], row["frechet"])]
+        why = "; ".join(f"{row['share']:.0%} of all images are {row['class']}" for row in others)
+        why = why and f"not beyond the intervals of {contents['images']} samples: {why}"
+        return words, Verdict.of(not others), why
 
     return measure
 
