@@ -13,8 +13,6 @@ from experiments.toolkit import judge, results
 
 # Strengths of the line, in units of a direction's own strength.
 LINE = (-1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
-# Steps up to which the share of a symmetric edit is measured, too: more take too long.
-_MEASURED = 100
 # Images of a sheet; of the search for the editing interval, and of the sampler with more steps.
 _SHEET, _FEW = 64, 16
 # Adam's rate for optimised latents, and the weight of the difference of pixels beside the angle.
@@ -307,13 +305,10 @@ def rho(bench):
     rows = []
     for steps in bench.verb.rho_steps:
         predicted = measures.shares(schedule, last_step, steps)
-        measured = None
-        if steps <= _MEASURED:
-            measured = measures.measured_shares(bench.generator, latents, shift, steps).tolist()
+        measured = measures.measured_shares(bench.generator, latents, shift, steps)
         kept = measures.kept_share(schedule, last_step, steps)
-        rows.append(
-            {"steps": steps, "predicted": predicted.tolist(), "measured": measured, "kept": kept}
-        )
+        shares = {"predicted": predicted.tolist(), "measured": measured.tolist()}
+        rows.append({"steps": steps, "kept": kept} | shares)
     return rows
 
 

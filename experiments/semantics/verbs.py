@@ -91,13 +91,13 @@ class Semantics(OfDirections):
         optimised: images whose latents are optimised; 0 for none.
         optimised_steps: their steps of Adam.
         boosted_steps: sampler steps of the quality boost.
-        rho_steps: numbers of steps at which the share of a symmetric edit is computed.
+        rho_steps: numbers of steps at which the share of a symmetric edit is computed and measured.
     """
 
     uses: ClassVar = OfDirections.uses | {"shown"}
     tiny: ClassVar = _TINY | {
         "attribute": ("Trouser", "Bag"), "strength": (0.5,), "controls": 3, "controls_fit": 20,
-        "optimised": 2, "optimised_steps": 2, "boosted_steps": 3, "rho_steps": (2, 200),
+        "optimised": 2, "optimised_steps": 2, "boosted_steps": 3, "rho_steps": (2, 20),
     }  # fmt: skip
     sections: ClassVar = (sections.SEMANTICS,)
 
