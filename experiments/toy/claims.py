@@ -153,7 +153,7 @@ def _reasons(numbers):
         f"{mean['landing_angle']:.1f} degrees"
         if arrives
         else "",
-        "axis_angle": f"at the middle three fifths of the arcs {inside['mean']:.0f} degrees, more "
+        "axis_angle": f"on the middle three fifths of the arcs {inside['mean']:.0f} degrees, more "
         "near their ends"
         if ends
         else "",
