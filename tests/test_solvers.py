@@ -277,7 +277,7 @@ class TestPreconditioner:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_lbfgs_minimises_half_the_squared_error(masked):
+def test_lbfgs_minimises_half_the_squared_error_and_the_penalty(masked):
     generator, pixels = make_generator(num_steps=2), make_pixels(2, (16, 16, 1))
     latents = tf.constant(generator.latents(2))
     mask = np.float32(np.random.default_rng(0).uniform(size=pixels.shape) < 0.5)
@@ -285,10 +285,11 @@ def test_lbfgs_minimises_half_the_squared_error(masked):
 
     def half(latents):
         decoded = np.float64(generator.decode(latents))
-        return 0.5 * np.sum((held * (decoded - pixels)) ** 2, axis=(1, 2, 3))
+        squares = (held * (decoded - pixels)) ** 2 + 0.1 * np.float64(latents) ** 2
+        return 0.5 * np.sum(squares, axis=(1, 2, 3))
 
     value, slope, mse = generator.traced(quasi_newton._value_and_gradient)(
-        latents, pixels, tf.constant(mask) if masked else None
+        latents, pixels, tf.constant(mask) if masked else None, tf.constant(0.1)
     )
     np.testing.assert_allclose(value, half(latents), rtol=1e-4)
     step = 1e-2 * slope / tf.norm(slope)
