@@ -7,14 +7,19 @@ from ddim_embed import backend
 
 @pytest.mark.parametrize(
     ("flags", "precision"),
-    [("fpu amx_tile amx_bf16 avx512_bf16", "bfloat16"), ("fpu avx2 avx512_bf16", "float32")],
+    [
+        ("fpu amx_tile amx_bf16 avx512_bf16", "bfloat16"),
+        ("fpu avx512f avx512_bf16", "bfloat16"),
+        ("fpu avx512f avx512_vnni", "float32"),
+        ("fpu avx2", "float32"),
+    ],
 )
 def test_processors(flags, precision, tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n")
     monkeypatch.setattr(backend, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(backend, "has_gpu", lambda: False)
     found, reason = backend.fast_precision()
-    assert found == precision and "AMX" in reason
+    assert found == precision and ("AMX" if "amx" in flags else "AVX-512") in reason
 
 
 def test_a_system_that_does_not_say(tmp_path, monkeypatch):
