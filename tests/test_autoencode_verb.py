@@ -184,6 +184,10 @@ def test_lbfgs_follows_the_corrections():
     method = autoencode._inversions(7)[last]
     assert last == "implicit, correction, lbfgs" and method.finish.num_steps == 7
     assert method.start == autoencode.INVERSIONS["implicit, correction"]
+    last, method = [*autoencode._inversions(7, 1e-5).items()][-1]
+    assert last == "implicit, lbfgs with penalty 1e-05"
+    assert method.finish == de.LBFGS(num_steps=7, penalty=1e-5)
+    assert method.start == autoencode.INVERSIONS["implicit"]
 
 
 def test_other_images_are_those_of_another_data_set():
@@ -457,6 +461,8 @@ def test_claims_of_a_smoke_run_are_in_the_ledger(contents):
         (["--steps", "10", "0"], "--steps must be positive"),
         (["--images", "1"], "--images must be at least 2"),
         (["--lbfgs", "-1"], "--lbfgs must be at least 0"),
+        (["--lbfgs", "2", "--penalty", "-1"], "--penalty must be at least 0"),
+        (["--penalty", "1"], "--penalty"),
         (["--semantic-dims", "3"], "--semantic-dims"),
     ],
 )

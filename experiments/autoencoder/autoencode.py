@@ -42,13 +42,11 @@ def run(verb):
     pixels = sources.load(sources.reported(config), "test", config.images)
     semantic = autoencoder.encode(pixels).semantic
     models = {"DDIM": generator, "ours": autoencoder.generator.given(semantic)}
-    embeddings, decoded = {}, {}
-    for (model, own), (name, method) in itertools.product(
-        models.items(), _inversions(verb.lbfgs).items()
-    ):
+    inversions, embeddings, decoded = _inversions(verb.lbfgs, verb.penalty), {}, {}
+    for (model, own), (name, method) in itertools.product(models.items(), inversions.items()):
         embeddings[model, name] = embed(config, own, pixels, f"{model}, {name}", method)
         decoded[model, name] = embeddings[model, name].reconstruction
-    best = [*_inversions(verb.lbfgs)][-1]
+    best = [*inversions][-1]
     codes = autoencoder.dims, int(np.prod(config.image_shape))
     random = _by_steps(config, models["ours"], pixels, RANDOM)[1]
     decoded["ours", RANDOM] = random
@@ -101,11 +99,13 @@ def run(verb):
     AUTOENCODE.publish(verb.outputs, contents, figures)
 
 
-def _inversions(lbfgs):
+def _inversions(lbfgs, penalty=0.0):
     if not lbfgs:
         return INVERSIONS
-    name, method = [*INVERSIONS.items()][-1]
-    return INVERSIONS | {f"{name}, lbfgs": de.Hybrid(method, de.LBFGS(num_steps=lbfgs))}
+    # With a penalty from the less extreme latents, those that were not corrected.
+    name = "implicit" if penalty else [*INVERSIONS][-1]
+    method = de.Hybrid(INVERSIONS[name], de.LBFGS(num_steps=lbfgs, penalty=penalty))
+    return INVERSIONS | {f"{name}, lbfgs" + f" with penalty {penalty:g}" * bool(penalty): method}
 
 
 def embed(config, generator, pixels, name, method):

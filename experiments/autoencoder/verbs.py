@@ -1,6 +1,7 @@
 """The verbs of diffusion autoencoders. Each imports its implementation when it runs."""
 
 import dataclasses
+import math
 from typing import ClassVar, Literal
 
 from experiments.autoencoder import sections
@@ -97,6 +98,8 @@ class Autoencode(Chunked, OfAutoencoder):
     Attributes:
         steps: numbers of sampler steps of Table 2.
         lbfgs: iterations of L-BFGS after the corrections; 0 for none.
+        penalty: weight of the latents' squares in these, which then follow the implicit inversion;
+            see `LBFGS`.
         members: random latents for each vector of Figure 3.
         baseline_steps: training steps of the convolutional autoencoder; 0 leaves it out.
     """
@@ -111,6 +114,7 @@ class Autoencode(Chunked, OfAutoencoder):
 
     steps: tuple[int, ...] = (10, 20, 50, 100)
     lbfgs: int = 0
+    penalty: float = 0.0
     members: int = 16
     baseline_steps: int = 1500
 
@@ -122,9 +126,14 @@ class Autoencode(Chunked, OfAutoencoder):
     def held(self):
         return max(self.config.images, self.config.shown * self.members)
 
+    @property
+    def idle(self):
+        return {} if self.lbfgs else {"penalty": "with --lbfgs 0"}
+
     def check(self):
         super().check()
         require_at_least(self, lbfgs=0, members=2, baseline_steps=0)
+        require(self, "penalty", 0 <= self.penalty < math.inf, "at least 0")
         require_at_least(self.config, images=2)
         require(self, "steps", self.steps and min(self.steps) > 0, "positive numbers")
 
