@@ -82,16 +82,19 @@ class LBFGS(Iterative):
         pixels, point = tf.constant(pixels), tf.constant(latents)
         held = None if held is None else tf.constant(held)
         laplacian, penalty = (tf.constant(x, tf.float32) for x in (self.laplacian, self.penalty))
-        cost = generator.gradient_evaluations
+
+        def record(point, mse, value):
+            cost = generator.gradient_evaluations
+            return iterates.update(point, mse, cost, value if self.penalty else None)
+
         value, slope, mse = gradient(point, pixels, held, penalty)
-        iterates.update(point, mse, cost, value if self.penalty else None)
+        record(point, mse, value)
         memory = _empty_memory(point, slope, self.memory)
         radius = tf.fill((len(pixels),), _first_radius(point))
         for _ in range(1, self.num_steps):
             trial = move(point, slope, memory, radius, laplacian)
             trial_value, trial_slope, mse = gradient(trial, pixels, held, penalty)
-            values = trial_value if self.penalty else None
-            if not iterates.update(trial, mse, cost, values):
+            if not record(trial, mse, trial_value):
                 break
             point, value, slope, memory, radius = judge(
                 point, value, slope, memory, radius, laplacian, trial, trial_value, trial_slope

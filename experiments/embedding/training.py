@@ -158,7 +158,7 @@ def _train_embedder(config, generator, network, command):
     if config.embedder_loss != "mean_absolute_error":  # the warm start has a loss of its own
         key = f"{key}, {config.embedder_loss}"
     if config.num_generated:
-        key = f"{key}, {config.generated:g} generated"
+        key = f"{key}, {config.generated:g} generated, of {config.pairs}"
 
     with strategy.scope():
         trainer = de.EmbedderTrainer(

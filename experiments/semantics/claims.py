@@ -265,7 +265,8 @@ def _at_equal_cost(rows):
     if not within:
         return None
     own = [i for i in within if rows[i]["strength"] == 1]
-    row = rows[chosen := (own or sorted(within, key=lambda i: rows[i]["own"]["mean"]))[-1]]
+    chosen = own[0] if own else max(within, key=lambda i: rows[i]["own"]["mean"])
+    row = rows[chosen]
 
     def beside(key):
         heights = [0.0 if rows[i]["way"] == "none" else rows[i][key]["mean"] for i in line]

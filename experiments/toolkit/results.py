@@ -57,10 +57,10 @@ def interval(values):
 
 def share_bounds(share, count):
     """Returns the 95% interval of a share of `count` images, (low, high): Wilson's (1927)."""
-    z2 = 1.96**2 / count
-    centre = (share + z2 / 2) / (1 + z2)
-    half_width = math.sqrt(z2 * share * (1 - share) + z2**2 / 4) / (1 + z2)
-    return float(centre - half_width), float(centre + half_width)
+    from scipy.stats import binomtest  # a second to import
+
+    found = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def estimate(values):
