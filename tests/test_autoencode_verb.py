@@ -12,13 +12,13 @@ from keras import ops
 
 import ddim_embed as de
 from experiments import runner
-from experiments.autoencoder import autoencode, baseline, claims, training
-from experiments.autoencoder.verbs import Autoencode
+from experiments.autoencoder import autoencode, baseline, claims, comparison, training
+from experiments.autoencoder.verbs import Autoencode, CompareAutoencoders
 from experiments.fashion_mnist import FASHION_MNIST
 from experiments.paper import ledger, report
 from experiments.paper.__main__ import EXPERIMENTS
 from experiments.runner import main
-from experiments.toolkit import sources
+from experiments.toolkit import pages, sources
 from experiments.toolkit.command_line import UsageError, with_command
 
 DEVIATION = 0.02  # of pixels in model space: nothing that is decoded is clipped
@@ -103,7 +103,7 @@ def test_one_step_returns_the_conditional_mean(pixels):
     """Of N(z, 1): random latents double its error, up to what the sampler's steps shrink."""
     gaussian = make_autoencoder(1.0, num_steps=10)
     _, found = autoencode.variation(gaussian, pixels, 30, seed=1)
-    latents = gaussian.generator.latents(30, 1, autoencode._STREAM - 1)[:, 2:-2, 2:-2]
+    latents = gaussian.generator.latents(30, 1, autoencode.STREAM - 1)[:, 2:-2, 2:-2]
     gain = 0.84440  # of latents, in ten steps of exact noises
     drawn = np.sqrt(latents.var(axis=0, ddof=1).mean())
     assert found["of_latents"]["mean"] == pytest.approx(DEVIATION * gain * drawn, rel=1e-3)
@@ -144,7 +144,7 @@ def test_steps_are_cached_and_repeat_the_methods(tmp_path, pixels, monkeypatch):
     np.testing.assert_allclose(latents, expected.latents, atol=1e-5)
     np.testing.assert_allclose(decoded, expected.reconstruction, atol=1e-5)
     random, drawn = autoencode._by_steps(config, own, pixels, "random")
-    np.testing.assert_array_equal(random, own.latents(5, 0, autoencode._STREAM))
+    np.testing.assert_array_equal(random, own.latents(5, 0, autoencode.STREAM))
     np.testing.assert_allclose(drawn, own.decode(random), atol=1e-5)
     files = sorted(tmp_path.rglob("*.npz"))
     assert [path.name for path in files] == ["0.npz", "3.npz"] * 2
@@ -385,9 +385,8 @@ def make_contents():
 
 def test_claims_hold_by_their_numbers():
     found = verdicts(make_contents())
-    assert len(found) == len(claims._CLAIMS) + 1
-    sizes = found.pop("more dimensions, less error: 64, 128, 256, 512")
-    assert sizes == "not measured" and {*found.values()} == {"reproduced", "better"}
+    assert len(found) == len(claims._CLAIMS)
+    assert {*found.values()} == {"reproduced", "better"}
     assert found["vector and latents give the image back"] == "better"
     assert {*verdicts(None).values()} == {"not measured"}
 
@@ -447,7 +446,7 @@ def test_claims_of_a_smoke_run_are_in_the_ledger(contents):
         rows = [dataclasses.asdict(row) for row in ledger.collect(EXPERIMENTS, found, {})]
         own = [row for row in rows if row["source"] == f"{name}/autoencode"]
         assert all(row["item"].startswith(claims._PAPER) for row in own)
-        assert len(own) == len(claims._CLAIMS) + 1
+        assert len(own) == len(claims._CLAIMS)
         assert ({row["verdict"] for row in own} == {"not measured"}) == (not found)
     assert "Preechakul" in report._summary({"rows": own, "verdicts": {}})
     others = [row for row in rows if not row["item"].startswith(claims._PAPER)]
@@ -477,3 +476,118 @@ def test_a_missing_autoencoder_is_trained_by_its_verb(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         de.load_autoencoder("fashion_mnist", tmp_path)
     assert "python -m experiments.fashion_mnist train-autoencoder`" in with_command(error.value)
+
+
+# Lengths of the vector
+
+
+def test_variants_differ_in_the_vector_or_in_the_decoder(small):
+    config = dataclasses.replace(small[0], further=False, semantic_dims=3, train_steps=7)
+    verb = CompareAutoencoders(
+        config=config, dims=(5, 2), adaptive_steps=4, steps=(1,), encoder_steps=6
+    )
+    generator = make_autoencoder(0.5, num_steps=3).generator
+    found = comparison.variants(verb, generator)
+    assert [*found] == [
+        (comparison.MODULATED, 2), (comparison.MODULATED, 5), (comparison.ADAPTIVE, 3),
+    ]  # fmt: skip
+    assert [each.start for each in found.values()] == ["generator"] * 2 + ["nothing"]
+    assert [each.config.train_steps for each in found.values()] == [7, 7, 4]
+    for (_, dims), each in found.items():
+        assert (each.encoder_widths, each.encoder_steps) == ((4, 8, 8), 6)
+        assert each.config.semantic_dims == dims
+        process = each.config.prediction, each.config.padding
+        assert process == (generator.prediction, generator.padding)
+    wide = dataclasses.replace(verb, dims=(16,), adaptive_steps=0)
+    ((_, only),) = comparison.variants(wide, generator).items()
+    assert only.encoder_widths == (4, 8, 16)  # no narrower than the vector
+
+
+def test_a_vector_that_knows_more_leaves_less(pixels, tmp_path, monkeypatch):
+    config = dataclasses.replace(
+        FASHION_MNIST.shrink(), images=5, results=tmp_path, weights=None, runs=tmp_path
+    )
+    verb = CompareAutoencoders(
+        config=config, dims=(1, 2), adaptive_steps=3, steps=(2, 3), command="x"
+    )
+    monkeypatch.setattr(comparison.sources, "load", lambda *_: pixels)
+    monkeypatch.setattr(
+        comparison.sources, "load_generator", lambda _: make_autoencoder(0).generator
+    )
+    fitted, folders = [], []
+
+    def fit(trainer, folder):
+        folders.append(folder)
+        # Images are means and noise of deviation 1: the first takes them for noise of 1.5, the others for none.
+        autoencoder = make_autoencoder(1.5 if len(folders) == 1 else 0.0, num_steps=3)
+        budget = {"steps": trainer.config.train_steps, "seconds": 20.0, "encoder_seconds": 1.0}
+        fitted.append(training.Fitted(autoencoder, budget, folder))
+        return fitted[-1]
+
+    monkeypatch.setattr(training, "fit", fit)
+    comparison.run(verb)
+    assert len({*folders}) == len({folder.parent for folder in folders}) == 3
+    contents = json.loads((tmp_path / "fashion_mnist-smoke/compare-autoencoders.json").read_text())
+    first, second, last = contents["rows"]
+    assert [row["decoder"] for row in contents["rows"]] == [
+        *[comparison.MODULATED] * 2, comparison.ADAPTIVE,
+    ]  # fmt: skip
+    assert first["less"] is None and last["less"] is None
+    assert (first["steps"], last["steps"], first["seconds"]) == (4, 3, 21)
+    for row, (autoencoder, _, _) in zip(contents["rows"], fitted, strict=True):
+        semantic = autoencoder.encode(pixels).semantic
+        alone = autoencoder.predict(semantic, 0).numpy()
+        expected = de.metrics.mse(pixels, alone, 2).mean()
+        assert row["one_step"]["mse"]["mean"] == pytest.approx(expected, rel=1e-4)
+        assert [each["num_steps"] for each in row["random"]] == [2, 3]
+        own = autoencoder.generator.given(semantic)
+        expected = de.metrics.mse(pixels, own.decode(own.latents(5, 0, autoencode.STREAM)), 2)
+        assert row["random"][1]["mse"]["mean"] == pytest.approx(expected.mean(), rel=1e-4)
+        expected = de.denoising_errors(own, pixels).each.mean()
+        assert row["denoising"]["mean"] == pytest.approx(expected, rel=1e-4)
+    fewest = [row["random"][0]["mse"]["mean"] for row in (first, second)]
+    assert second["less"]["mean"] == pytest.approx(fewest[0] - fewest[1], rel=1e-4)
+    assert second["less"]["mean"] > second["less"]["interval"] > 0
+    (claim,) = claims.comparison_claims("fashion_mnist", contents)
+    assert claim.verdict == "reproduced" and "less by" in claim.ours
+    pages.write_results(verb.outputs, verb.sections)
+    text = (tmp_path / "fashion_mnist-smoke/index.html").read_text()
+    assert text.count("compare-autoencoders.png") == 1 and comparison.ADAPTIVE in text
+
+
+def test_no_shorter_vector_no_claim():
+    rows = [
+        {
+            "decoder": "a",
+            "semantic_dims": dims,
+            "seconds": 9.0,
+            "random": [{"num_steps": 10, "mse": estimate(0.1)}],
+            "less": less,
+        }
+        for dims, less in ((2, None), (4, estimate(0.01, 0.02)))
+    ]
+    contents = {"images": 5, "rows": rows}
+    (claim,) = claims.comparison_claims("x", contents)
+    assert claim.verdict == "not reproduced"
+    rows[1]["less"] = estimate(0.01, 0.002)
+    (claim,) = claims.comparison_claims("x", contents)
+    assert claim.verdict == "reproduced"
+    for nothing in (None, contents | {"rows": rows[:1]}):
+        (claim,) = claims.comparison_claims("x", nothing)
+        assert claim.verdict == "not measured" and "compare-autoencoders" in claim.why
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dims", "0"], "--dims must be positive"),
+        (["--dims", "4", "4"], "--dims must be different"),
+        (["--steps", "0"], "--steps must be positive"),
+        (["--adaptive-steps", "-1"], "--adaptive-steps must be at least 0"),
+        (["--semantic-dims", "4"], "with --adaptive-steps 0"),
+    ],
+)
+def test_wrong_sizes_of_vectors(flags, message, capsys):
+    with pytest.raises(SystemExit):
+        main(FASHION_MNIST, ["compare-autoencoders", *flags])
+    assert message in " ".join(capsys.readouterr().err.split())

@@ -27,7 +27,7 @@ _CHUNK = 40
 # Images of Fig. 6, and of each kind in Figs 11 and 12.
 _FEW, _MAPS = 64, 16
 # The stream of random latents: not that of the latents that inversions start from.
-_STREAM = -3
+STREAM = -3
 # Shifts to the right, in parts of the width (Fig. 11).
 _SHIFTS = (16, 8, 4)
 
@@ -184,7 +184,7 @@ def _by_steps(config, generator, pixels, name):
     num_steps, parts = generator.num_steps, []
     folder = config.run_folder / "autoencode" / f"{name}-{num_steps}-steps".replace(", ", "-")
     random = name == RANDOM
-    latents = generator.latents(len(pixels), config.seed, _STREAM) if random else None
+    latents = generator.latents(len(pixels), config.seed, STREAM) if random else None
     words = f"{name}, {num_steps} steps"
     with tqdm(total=len(pixels), desc=words, unit="image", disable=not config.progress) as bar:
         for start in range(0, len(pixels), _CHUNK):
@@ -269,7 +269,7 @@ def variation(autoencoder, pixels, members, seed=0):
         mean of all members, `mean_mse`.
     """
     semantic = autoencoder.encode(pixels).semantic
-    latents = autoencoder.generator.latents(members, seed, _STREAM - 1)
+    latents = autoencoder.generator.latents(members, seed, STREAM - 1)
     decoded = np.stack(
         [
             decode(autoencoder.generator.given(np.repeat(one[None], members, axis=0)), latents)

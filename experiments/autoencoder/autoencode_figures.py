@@ -86,3 +86,29 @@ def curves(contents):
         tidy(axes, which="both")
         axes.legend(frameon=False)
     return figure
+
+
+def compared(contents):
+    """Draws errors of vectors against their lengths; the published network as a square."""
+    figure = Figure((6, 4.5), layout="constrained")
+    axes = figure.subplots()
+    few = contents["rows"][0]["random"][0]["num_steps"]
+    for key, label, measured in (
+        ("random", f"random latents, {few} steps", lambda row: row["random"][0]["mse"]),
+        ("one_step", "one step", lambda row: row["one_step"]["mse"]),
+    ):
+        for decoder in dict.fromkeys(row["decoder"] for row in contents["rows"]):
+            rows = [row for row in contents["rows"] if row["decoder"] == decoder]
+            errors = [measured(row) for row in rows]
+            axes.errorbar(
+                [row["semantic_dims"] for row in rows],
+                [error["mean"] for error in errors],
+                [error["interval"] for error in errors],
+                fmt=("o" if key == "random" else "s") + ("-" if len(rows) > 1 else ""),
+                fillstyle="full" if len(rows) > 1 else "none",
+                label=f"{decoder}, {label}",
+            )
+    axes.set(xscale="log", yscale="log", xlabel="length of the vector", ylabel="mean squared error")
+    tidy(axes, which="both")
+    axes.legend(frameon=False)
+    return figure

@@ -27,12 +27,35 @@ def autoencode_claims(name, contents):
         data = f"{name}, {contents['images']} test images"
         figure = figure and f"{name}/{figure}"
         yield Claim(item, statement, paper, ours, data, verdict, *why, figure=figure)
-    why = (
-        f"four trainings: python -m experiments.{name} train-autoencoder --name ... "
-        "--semantic-dims ..., then autoencode"
+
+
+def comparison_claims(name, contents):
+    """Table 2 b to e; `contents` of `compare-autoencoders.json`, or None."""
+    item, statement = f"{_PAPER}Table 2 b-e", "the longer the vector, the less its error"
+    paper = "; ".join(f"{dims}: {row[-1]:.3g}" for dims, row in published.TABLE2_DIMS.items())
+    rows = [row for row in contents["rows"] if row["less"]] if contents else []
+    if not rows:
+        why = f"trains four autoencoders: python -m experiments.{name} compare-autoencoders"
+        yield not_measured(item, statement, paper, name, why)
+        return
+    of_dims = [row for row in contents["rows"] if row["decoder"] == rows[0]["decoder"]]
+    ours = "; ".join(
+        f"{row['semantic_dims']}: {interval(row['random'][0]['mse'], 5)}"
+        + (f", less by {interval(row['less'], 5)}" if row["less"] else "")
+        for row in of_dims
     )
-    statement = "more dimensions, less error: 64, 128, 256, 512"
-    yield not_measured(f"{_PAPER}Table 2 b-e", statement, "0.018 to 0.009", name, why)
+    seconds = sum(row["seconds"] for row in of_dims) / len(of_dims)
+    yield Claim(
+        item,
+        statement,
+        paper,
+        ours,
+        f"{name}, {contents['images']} test images",
+        Verdict.of(all(_positive(row["less"]) for row in rows)),
+        f"random latents, T = {of_dims[0]['random'][0]['num_steps']}; each trained for "
+        f"{number(seconds, 0)} seconds on average",
+        figure=f"{name}/compare-autoencoders.png",
+    )
 
 
 def _row(contents, model, latents=None):
@@ -313,3 +336,5 @@ _CLAIMS = (
         _unlike("other"),
     ),
 )
+
+CLAIMS = {"autoencode": autoencode_claims, "compare-autoencoders": comparison_claims}

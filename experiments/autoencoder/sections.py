@@ -5,6 +5,9 @@ from experiments.toolkit.pages import Section
 from experiments.toolkit.tables import Table, interval, number
 
 _ERRORS = {"ssim": 3, "padded_ssim": 3, "lpips": 4, "mse": 6}
+# Those of vectors alone, which are larger; and what an autoencoder was trained with.
+_ALONE = {"ssim": 3, "lpips": 4, "mse": 5}
+_SPENT = "semantic_dims", "parameters", "steps", "seconds"
 
 
 def _errors(row):
@@ -100,6 +103,38 @@ def autoencode_tables(contents):
     }
 
 
+def comparison_tables(contents):
+    """The table of `compare-autoencoders.json`, "sizes"."""
+    table = Table(
+        f"Table 2 b to e: {contents['images']} images from their vectors alone, 95% intervals",
+        (
+            "decoder", "vector", "weights", "training steps", "seconds", "denoising error",
+            "in one step", "random latents, steps", "SSIM", "LPIPS", "mean squared error",
+            "the paper's LPIPS", "MSE",
+        ),
+        [
+            (
+                row["decoder"],
+                *(number(row[key], 0) for key in _SPENT),
+                interval(row["denoising"], 4),
+                interval(row["one_step"]["mse"], 5),
+                number(each["num_steps"], 0),
+                *(interval(each[key], digits) for key, digits in _ALONE.items()),
+                *(number(value, 3) for value in _published_size(row, each)[1:]),
+            )
+            for row in contents["rows"]
+            for each in row["random"]
+        ],
+    )  # fmt: skip
+    return {"sizes": table}
+
+
+def _published_size(row, errors):
+    """The paper's numbers of a length of the vector, which it gives by the number of steps."""
+    few = errors["num_steps"] == 10
+    return published.TABLE2_DIMS.get(row["semantic_dims"] if few else None, [None] * 3)
+
+
 AUTOENCODE = Section(
     "autoencode.json",
     (
@@ -109,3 +144,9 @@ AUTOENCODE = Section(
     "autoencoder/templates/autoencode.html",
     autoencode_tables,
 )  # fmt: skip
+COMPARISON = Section(
+    "compare-autoencoders.json",
+    ("compare-autoencoders.png",),
+    "autoencoder/templates/compare_autoencoders.html",
+    comparison_tables,
+)

@@ -1,5 +1,8 @@
 """The verb `train-autoencoder`: encoder and decoder, from a generator or from nothing."""
 
+from pathlib import Path
+from typing import NamedTuple
+
 import keras
 
 import ddim_embed as de
@@ -19,14 +22,46 @@ _NORMALIZER_IMAGES = 60_000
 _ADAPTED_IMAGES = 10_000
 
 
+class Fitted(NamedTuple):
+    """A trained autoencoder, what was spent on it, for its record, and the folder of the run."""
+
+    autoencoder: de.Autoencoder
+    budget: dict
+    folder: Path
+
+
 def train_autoencoder(verb):
     """Trains encoder and decoder and records their weights; returns their path.
 
     Of several workers the chief records; the others return None.
     """
     config = verb.config
-    strategy = de.training_strategy(config.strategy)
     require_folder(weights_root(config.weights), "--weights")
+    folder = config.run_folder / f"autoencoder-from-{verb.start}"
+    if config.further and (path := runs.recorded_before(config, "autoencoder", folder)):
+        return path
+    test = sources.load(config, "test", limit=config.images)  # fails now rather than after hours
+    fitted = fit(verb, folder)
+    if fitted is None:
+        return None
+    autoencoder, budget, folder = fitted
+    errors = errors_of(autoencoder, test) if is_tensorflow() else {}
+    sizes = autoencoder_config(autoencoder)
+    return runs.record(config, "autoencoder", autoencoder, sizes, budget, errors, folder)
+
+
+def fit(verb, folder):
+    """Trains encoder and decoder, resumable, with the options of `train-autoencoder`.
+
+    Args:
+        verb: a `TrainAutoencoder`.
+        folder: of the checkpoints; those of the encoder's start lie beside it.
+
+    Returns:
+        A `Fitted`; None for all workers but the chief.
+    """
+    config = verb.config
+    strategy = de.training_strategy(config.strategy)
     keras.utils.set_random_seed(config.seed)
     generator = sources.load_generator(config) if verb.start == "generator" else None
     prediction = generator.prediction if generator else config.prediction
@@ -40,7 +75,6 @@ def train_autoencoder(verb):
             prediction=prediction,
             emphasis=verb.emphasis,
         )
-    folder = config.run_folder / f"autoencoder-from-{verb.start}"
     key = f"{runs.run_key(config, generator)}, {config.loss}, emphasis {verb.emphasis}"
     before, slow = {}, ()
     if generator is None:
@@ -50,8 +84,6 @@ def train_autoencoder(verb):
         slow = network.trunk_numbers
         before = {"generator": find_weights(config.name, "generator", config.weights)[1]["sha256"]}
     if config.further:
-        if path := runs.recorded_before(config, "autoencoder", folder):
-            return path
         recorded = de.Autoencoder.from_model(model, config.image_shape, padding=padding)
         folder, key, more = runs.go_further(config, "autoencoder", recorded, folder, key)
         before |= more
@@ -60,11 +92,10 @@ def train_autoencoder(verb):
             part.decoder.set_weights(recorded.generator.network.get_weights())
         model.normalizer.set_weights(recorded.generator.normalizer.get_weights())
     elif verb.encoder_steps:
-        before |= start_encoder(verb, model, key)
+        before |= start_encoder(verb, model, key, folder.with_name("autoencoder-encoder"))
     rate = warmup_cosine(config.learning_rate, config.train_steps)
     with strategy.scope():
         model.compile(PartwiseAdam(rate, slow, verb.trunk_rate, global_clipnorm=1.0))
-    test = sources.load(config, "test", limit=config.images)  # fails now rather than after hours
     history = runs.run(
         config,
         model,
@@ -91,12 +122,10 @@ def train_autoencoder(verb):
         **runs.spent(config, history, verb.command),
         **before,
     }
-    errors = errors_of(autoencoder, test) if is_tensorflow() else {}
-    sizes = autoencoder_config(autoencoder)
-    return runs.record(config, "autoencoder", autoencoder, sizes, budget, errors, folder)
+    return Fitted(autoencoder, budget, folder)
 
 
-def start_encoder(verb, model, key):
+def start_encoder(verb, model, key, folder):
     """Trains the encoder of a model alone, resumable; returns what to record of it."""
     config, encoder = verb.config, model.network.encoder
     pixels = sources.load(config, "train", limit=_ADAPTED_IMAGES)
@@ -110,7 +139,7 @@ def start_encoder(verb, model, key):
         start,
         lambda step: sources.stream(config, config.batch_size, step),
         verb.encoder_steps,
-        config.run_folder / "autoencoder-encoder",
+        folder,
         identity=f"{key}, encoder {encoder.get_config()['widths']}",
         description="encoder",
     )

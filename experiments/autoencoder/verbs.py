@@ -92,8 +92,8 @@ class Autoencode(Chunked, OfAutoencoder):
 
     Tables 1 and 2 and Figures 3, 6, 10, 11 and 12 of Preechakul et al. (2022), beside a plain
     convolutional autoencoder with a code of the same length and the unconditional generator. Rows
-    of StyleGAN2, VQ-GAN, VQ-VAE2 and NVAE are quoted. Table 2 b to e needs autoencoders of other
-    `--semantic-dims`, each trained and run under a `--name` of its own. A killed run resumes.
+    of StyleGAN2, VQ-GAN, VQ-VAE2 and NVAE are quoted. Table 2 b to e is of `compare-autoencoders`.
+    A killed run resumes.
 
     Attributes:
         steps: numbers of sampler steps of Table 2.
@@ -143,7 +143,66 @@ class Autoencode(Chunked, OfAutoencoder):
         autoencode.run(self)
 
 
+@_dataclass
+class CompareAutoencoders(Verb):
+    """Trains autoencoders that differ in one thing, and compares what their vectors hold.
+
+    Table 2 b to e of Preechakul et al. (2022): vectors of several lengths, each with a decoder that
+    starts as the recorded generator. With --adaptive-steps the published network is trained, too,
+    from random weights: choose as many as take the same seconds. None is recorded; all else is as
+    `train-autoencoder` has it. A killed run resumes.
+
+    Attributes:
+        dims: lengths of the semantic vectors.
+        adaptive_steps: training steps of an `AdaptiveUNet` from random weights, with vectors of
+            --semantic-dims; 0 for none.
+        steps: numbers of sampler steps that random latents are decoded with.
+        encoder_steps: steps in which each encoder alone learns the principal components of the
+            images, before it is trained with the decoder.
+    """
+
+    uses: ClassVar = DENOISER - {"further", "prediction", "padding"} | REPORTED | {
+        "semantic_dims", "num_steps",
+    }  # fmt: skip
+    after_interrupt: ClassVar = _RESUMES
+    one_core_per_operation: ClassVar = False
+    smoke_networks: ClassVar = ()
+    tiny: ClassVar = {"dims": (2, 4), "adaptive_steps": 2, "steps": (1, 2), "encoder_steps": 2}
+    sections: ClassVar = (sections.COMPARISON,)
+
+    dims: tuple[int, ...] = ()
+    adaptive_steps: int = 0
+    steps: tuple[int, ...] = (10,)
+    encoder_steps: int = TrainAutoencoder.encoder_steps
+
+    @classmethod
+    def defaults(cls, config):
+        # As the paper's 64 to 512, from an eighth up to the size that it calls for.
+        dims = tuple(max(1, config.semantic_dims * 2 // part) for part in (8, 4, 2, 1))
+        return dataclasses.replace(
+            super().defaults(config), **({} if config.smoke else {"dims": dims})
+        )
+
+    @property
+    def idle(self):
+        return {} if self.adaptive_steps else {"semantic_dims": "with --adaptive-steps 0"}
+
+    def check(self):
+        super().check()
+        require_at_least(self, adaptive_steps=0, encoder_steps=0)
+        require_at_least(self.config, images=2)
+        require(self, "steps", self.steps and min(self.steps) > 0, "positive numbers")
+        require(self, "dims", self.dims and min(self.dims) > 0, "positive numbers")
+        require(self, "dims", len({*self.dims}) == len(self.dims), "different numbers")
+
+    def run(self):
+        from experiments.autoencoder import comparison
+
+        comparison.run(self)
+
+
 VERBS = {
     "train-autoencoder": TrainAutoencoder,
     "autoencode": Autoencode,
+    "compare-autoencoders": CompareAutoencoders,
 }

@@ -3,8 +3,8 @@
 import dataclasses
 import itertools
 
-from experiments.autoencoder.attribute_claims import CLAIMS
-from experiments.autoencoder.claims import autoencode_claims
+from experiments.autoencoder.attribute_claims import CLAIMS as ATTRIBUTES
+from experiments.autoencoder.claims import CLAIMS as AUTOENCODER
 from experiments.autoencoder.sampling_claims import CLAIMS as SAMPLING
 from experiments.embedding import claims as embedding
 from experiments.inversion.claims import refinement_claims
@@ -55,9 +55,7 @@ def collect(experiments, results, parameters, earlier=()):
         *itertools.chain(
             *(
                 of(f"{name}/{result}", claims, name)
-                for result, claims in (
-                    {"autoencode": autoencode_claims} | CLAIMS | SAMPLING | SEMANTICS
-                ).items()
+                for result, claims in (AUTOENCODER | ATTRIBUTES | SAMPLING | SEMANTICS).items()
                 for name in _with(experiments, sources, result)
             )
         ),
