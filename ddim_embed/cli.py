@@ -126,7 +126,8 @@ class Embed(Command):
 
     def call(self, commands, generator, **options):
         _require_files("embed", self.files)
-        check_chunks(self)
+        check_workers(self)
+        check_collection(self)
         if is_collection(self.files):
             commands.embed_collection(
                 generator, self.files[0], self.method, self.out, chunk_size=self.chunk,
@@ -397,12 +398,9 @@ def is_collection(files):
     return len(files) == 1 and (files[0].is_dir() or files[0].suffix == ".npz")
 
 
-def check_chunks(command):
-    """Raises a UsageError for flags of work in chunks that cannot be, or do nothing."""
-    for name in ("workers", "chunk"):
-        value = getattr(command, name, 1)
-        if not 1 <= value < 2**31:
-            raise UsageError(f"--{name} must be at least 1. Received: {value}")
+def check_workers(command):
+    """Raises a UsageError for `workers` and a `cluster` that cannot be."""
+    _require_count(command, "workers")
     if command.cluster is not None:
         if command.workers != 1:
             raise UsageError("--workers are processes of this machine: not with --cluster.")
@@ -413,10 +411,14 @@ def check_chunks(command):
                 "--cluster must be the address of a Dask scheduler, such as tcp://host:8786. "
                 f"Received: {command.cluster}"
             )
-    files = getattr(command, "files", None)
-    if files is None or is_collection(files):
+
+
+def check_collection(command):
+    """Raises a UsageError for flags of a collection's chunks that cannot be, or do nothing."""
+    _require_count(command, "chunk")
+    if is_collection(command.files):
         return
-    folder = next((path for path in files if path.is_dir()), None)
+    folder = next((path for path in command.files if path.is_dir()), None)
     if folder is not None:
         raise UsageError(f"A folder must be given alone. Received {folder} and other files")
     for name in ("workers", "cluster", "chunk"):
@@ -424,6 +426,12 @@ def check_chunks(command):
             raise UsageError(
                 f"--{name} does nothing for files: it is for a folder, or an .npz file."
             )
+
+
+def _require_count(command, name):
+    value = getattr(command, name)
+    if not 1 <= value < 2**31:
+        raise UsageError(f"--{name} must be at least 1. Received: {value}")
 
 
 def _require_files(name, files, model="NAME"):

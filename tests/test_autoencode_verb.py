@@ -518,7 +518,7 @@ def test_a_vector_that_knows_more_leaves_less(pixels, tmp_path, monkeypatch):
 
     def fit(trainer, folder):
         folders.append(folder)
-        # Images are means and noise of deviation 1: the first takes them for noise of 1.5, the others for none.
+        # Images are means and noise: the first takes it for larger than it is, the others for none.
         autoencoder = make_autoencoder(1.5 if len(folders) == 1 else 0.0, num_steps=3)
         budget = {"steps": trainer.config.train_steps, "seconds": 20.0, "encoder_seconds": 1.0}
         fitted.append(training.Fitted(autoencoder, budget, folder))

@@ -568,7 +568,13 @@ class TestVerbs:
         verb.check()
         return verb
 
-    @pytest.mark.parametrize("name", ["report", "structure", "compare", "autoencode"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "report", "structure", "compare", "autoencode", "interpolate-codes", "manipulate",
+            "semantics", "train-direction",
+        ],
+    )  # fmt: skip
     def test_workers_are_those_of_joblib(self, name):
         verb = self.parsed(name, "--workers", 2)
         with verb.surroundings(), pool() as place:

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 from experiments.autoencoder import attribute_sections as sections
 from experiments.autoencoder.verbs import OfAutoencoder
 from experiments.configuration import IMAGES, REPORTED, WEIGHTS
+from experiments.toolkit.chunked import Chunked
 from experiments.toolkit.command_line import (
     UsageError,
     require,
@@ -18,8 +19,8 @@ from experiments.toolkit.command_line import (
 )
 
 _RESUMES = "The same command goes on from what is in the folder --runs."
-# Where test images come from.
-_OF_TEST_IMAGES = "data", "source", "report_source", "images", "shown"
+# Where test images come from, and who shares in finding their codes.
+_OF_TEST_IMAGES = "data", "source", "report_source", "images", "shown", "workers", "cluster"
 # What trains, or reads images to train on.
 _TRAINS = {"runs", "checkpoint_seconds", "padding", "mirror"}
 # Images that codes are found of unless --images is given.
@@ -83,7 +84,7 @@ class Attributes(OfAutoencoder):
 
 
 @_dataclass
-class Manipulate(OfClassifier):
+class Manipulate(Chunked, OfClassifier):
     """Changes attributes of test images, or of your own: strips, and what a judge says of them.
 
     Figures 1, 5 and 13, Equation 11 and Tables 9 and 10 of Preechakul et al. (2022); the judge is a
@@ -188,7 +189,7 @@ class Neighbours(OfAutoencoder):
 
 
 @_dataclass
-class InterpolateCodes(OfAutoencoder):
+class InterpolateCodes(Chunked, OfAutoencoder):
     """Interpolates between codes of images, beside DDIM's latents and pixels: strips, path lengths.
 
     Figures 1, 4 and 14 and the path lengths (PPL) of Appendix F of Preechakul et al. (2022), here

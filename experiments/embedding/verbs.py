@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import tyro
 from tyro.conf import Positional
 
-from ddim_embed.cli import is_collection
+from ddim_embed.cli import check_collection, is_collection
 from ddim_embed.estimates import require_disk
 from ddim_embed.memory import require_memory
 from ddim_embed.store.outputs import Outputs
@@ -195,6 +195,7 @@ class Embed(Chunked, Verb):
         super().check()
         if not self.files:
             raise UsageError("`embed` needs at least one image: embed FILES... --method unet")
+        check_collection(self)
 
     def run(self):
         import ddim_embed as de

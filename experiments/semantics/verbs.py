@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from experiments.configuration import METHODS, REPORTED, WEIGHTS, Verb
 from experiments.semantics import sections
+from experiments.toolkit.chunked import Chunked
 from experiments.toolkit.command_line import (
     UsageError,
     require,
@@ -27,7 +28,7 @@ _dataclass = dataclasses.dataclass(frozen=True, kw_only=True)
 
 
 @_dataclass
-class OfDirections(Verb):
+class OfDirections(Chunked, Verb):
     """A verb of directions of h, and of what judges edits along them.
 
     Attributes:

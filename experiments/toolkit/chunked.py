@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ddim_embed.cli import check_chunks
+from ddim_embed.cli import check_workers
 from experiments.toolkit.command_line import Command
 
 
@@ -20,7 +20,7 @@ class Chunked(Command):
 
     def check(self):
         super().check()
-        check_chunks(self)
+        check_workers(self)
 
     @property
     def options(self):
