@@ -80,8 +80,10 @@ class ModulatedUNet(UNet):
             layer.set_weights([np.zeros(weight.shape) for weight in layer.weights])
 
     def call(self, inputs, training=None, hook=None):
-        h, skips = self.encode(inputs)
-        return self.decode(h if hook is None else hook(h), skips, semantic=inputs[2])
+        self.check_inputs(inputs)
+        run = self._runner(inputs[2])
+        h, skips = self._encode(inputs[:2], run)
+        return self._decode(h if hook is None else hook(h), skips, run)
 
     def encode(self, inputs, training=None):
         """The lower half of the network, as `UNet.encode`; `inputs` as for a call."""

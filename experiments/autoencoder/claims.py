@@ -337,4 +337,30 @@ _CLAIMS = (
     ),
 )
 
-CLAIMS = {"autoencode": autoencode_claims, "compare-autoencoders": comparison_claims}
+
+def throughput_claims(name, contents):
+    """Table 7; `contents` of `throughput.json`, or None."""
+    item, statement = f"{_PAPER}Table 7", "training is about a fifth slower than DDIM's"
+    shares = {data: ours / ddim for data, (ddim, ours) in published.TABLE7.items()}
+    paper = "; ".join(f"{data}: {share:.2f} of DDIM's" for data, share in shares.items())
+    if not contents:
+        yield not_measured(item, statement, paper, name, f"python -m experiments.{name} throughput")
+        return
+    found = contents["throughput"]["training"]
+    margin = found["ratio"]["interval"] or 0
+    words = f"{interval(found['ours'], 2)} images a second, DDIM {interval(found['DDIM'], 2)}: "
+    yield Claim(
+        item,
+        statement,
+        paper,
+        words + f"{interval(found['ratio'], 2)} of them",
+        f"{name}, batches of {contents['batch_size']}, {contents['precision']}",
+        Verdict.of(found["ratio"]["mean"] + margin >= min(shares.values())),
+    )
+
+
+CLAIMS = {
+    "autoencode": autoencode_claims,
+    "compare-autoencoders": comparison_claims,
+    "throughput": throughput_claims,
+}

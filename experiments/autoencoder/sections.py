@@ -129,6 +129,85 @@ def comparison_tables(contents):
     return {"sizes": table}
 
 
+def throughput_tables(contents):
+    """Tables of `throughput.json`: "configuration", "networks", "throughput"."""
+    ours = _configuration(contents["records"])
+    configuration = Table(
+        "Tables 5 and 6: configuration and budget",
+        ("", "ours", "the paper, CelebA"),
+        [(name, ours.get(name, "-"), paper) for name, paper in published.TABLE5_6.items()],
+    )
+    networks = Table(
+        "Multiplications in one evaluation of one image",
+        ("network", "millions"),
+        [(name, number(count / 1e6, 1)) for name, count in contents["multiply_adds"].items()],
+    )
+    rows = [
+        (
+            f"{name}, batches of {contents['batch_size']}",
+            *(interval(speeds[key], 2) for key in ("DDIM", "ours", "ratio")),
+        )
+        for name, speeds in contents["throughput"].items()
+    ] + [
+        (f"the paper: training, {name}", number(ddim, 2), number(ours, 2), number(ours / ddim, 2))
+        for name, (ddim, ours) in published.TABLE7.items()
+    ]
+    throughput = Table(
+        f"Table 7: images a second, in turns; training in {contents['precision']}, decoding in "
+        f"{contents['num_steps']} steps",
+        ("", "DDIM", "ours", "ratio"),
+        rows,
+    )
+    return {"configuration": configuration, "networks": networks, "throughput": throughput}
+
+
+def _configuration(records):
+    """The rows of Tables 5 and 6 of what is recorded: a dict of words."""
+    sizes, budget = records["autoencoder"]["config"], records["autoencoder"]["budget"]
+    height, width, _ = sizes["image_shape"]
+
+    def listed(numbers):
+        return ", ".join(map(str, numbers))
+
+    adaptive = sizes["decoder"] == "adaptive"
+    ours = {
+        "image": f"{height}x{width}",
+        "decoder, channels": listed(sizes["widths"]),
+        "encoder, channels": listed(sizes["encoder_widths"]),
+        "attention at": ", ".join(f"{size}x{size}" for size in sizes["attention_resolutions"])
+        + (" (encoder)" if not adaptive else ""),
+        "semantic vector": number(sizes["semantic_dims"], 0),
+        "predicts": sizes["prediction"],
+        "schedule": sizes["schedule"],
+    }
+    if "images_seen" in budget:
+        seen = budget["images_seen"] + budget.get("encoder_steps", 0) * budget["batch_size"]
+        ours |= {
+            "images trained": number(seen, 0),
+            "batch": number(budget["batch_size"], 0),
+            "loss": budget["loss"],
+        }
+        generator = records["generator"]["budget"]
+        if not adaptive and "images_seen" in generator:
+            ours["images trained"] += (
+                f", after the generator's {number(generator['images_seen'], 0)}"
+            )
+    if prior := records.get("prior"):
+        sizes, budget = prior["config"], prior["budget"]
+        ours |= {
+            "prior, layers": number(sizes["depth"], 0),
+            "prior, width": number(sizes["hidden"], 0),
+            "prior, schedule": sizes["schedule"],
+        }
+        if "batch_size" in budget:
+            ours |= {
+                "prior, vectors trained": number(budget["steps"] * budget["batch_size"], 0),
+                "prior, batch": number(budget["batch_size"], 0),
+                "prior, loss": budget["loss"],
+            }
+    return ours
+
+
 def _published_size(row, errors):
     """The paper's numbers of a length of the vector, which it gives by the number of steps."""
     few = errors["num_steps"] == 10
@@ -149,4 +228,10 @@ COMPARISON = Section(
     ("compare-autoencoders.png",),
     "autoencoder/templates/compare_autoencoders.html",
     comparison_tables,
+)
+THROUGHPUT = Section(
+    "throughput.json",
+    (),
+    "autoencoder/templates/throughput.html",
+    throughput_tables,
 )

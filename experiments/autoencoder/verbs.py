@@ -79,7 +79,7 @@ class OfAutoencoder(Verb):
         if f"{self.config.name}/autoencoder" not in recorded:
             from experiments.autoencoder import training
 
-            training.train_autoencoder(TrainAutoencoder(config=self.config))
+            training.train_autoencoder(TrainAutoencoder.defaults(self.config))
 
 
 # The number of images unless --images is given.
@@ -201,8 +201,40 @@ class CompareAutoencoders(Verb):
         comparison.run(self)
 
 
+@_dataclass
+class Throughput(OfAutoencoder):
+    """Sizes, budget and speed of an autoencoder, its prior and its generator, side by side.
+
+    Tables 5, 6 and 7 of Preechakul et al. (2022), and the multiplications of an evaluation. Needs
+    no images.
+
+    Attributes:
+        rounds: turns that training steps and decodes of both get.
+    """
+
+    uses: ClassVar = WEIGHTS | {"results", "precision", "batch_size", "image_size", "channels"}
+    tiny: ClassVar = {"rounds": 2}
+    sections: ClassVar = (sections.THROUGHPUT,)
+
+    rounds: int = 9
+
+    @property
+    def held(self):
+        return self.config.batch_size
+
+    def check(self):
+        super().check()
+        require_at_least(self, rounds=2)
+
+    def run(self):
+        from experiments.autoencoder import cost
+
+        cost.run(self)
+
+
 VERBS = {
     "train-autoencoder": TrainAutoencoder,
     "autoencode": Autoencode,
     "compare-autoencoders": CompareAutoencoders,
+    "throughput": Throughput,
 }
