@@ -143,7 +143,8 @@ class Encode(Command):
     """Encodes images by a diffusion autoencoder: semantic vectors, latents, reconstructions.
 
     Attributes:
-        files: images in any usual format; cropped to the central square and resized.
+        files: images in any usual format; cropped to the central square and resized. Or one folder
+            of them, as many as fit in memory.
         method: how latents are found under the vectors; "ddim_inversion" is the published way.
         out: folder to write to; a file in it that this command did not write is not replaced.
     """

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -13,6 +14,7 @@ import ddim_embed as de
 from ddim_embed import metrics
 from ddim_embed.console import UsageError
 from ddim_embed.data import crop_padding
+from ddim_embed.data.files import walk
 from ddim_embed.estimates import require_decodes
 from ddim_embed.figures import to_bytes, to_picture
 from ddim_embed.methods.embedding import concatenate
@@ -57,6 +59,19 @@ def _read_some(generator, files):
     found = de.read_image_files(files, generator.image_shape, generator.padding)
     for path, reason in found[2]:
         print(f"Skipped {path}: {reason}", file=sys.stderr)
+    return found
+
+
+def _files_of(folder, out):
+    """The files of a folder and its subfolders but for those of `out`, in their order."""
+    found = []
+    for path, problem in walk(folder, folder.resolve()):
+        if path.resolve().is_relative_to(Path(out).resolve()):
+            continue
+        if problem is None:
+            found.append(path)
+        else:
+            print(f"Skipped {path}: {problem}", file=sys.stderr)
     return found
 
 
@@ -213,7 +228,13 @@ def _embed_in_batches(generator, pixels, method, seed, mask, semantic):
 
 
 def encode_files(autoencoder, files, method, folder, seed=0, notes=None):
-    """As `embed_files`, into codes of an autoencoder: semantic vectors, and latents under them."""
+    """As `embed_files`, into codes of an autoencoder: semantic vectors, and latents under them.
+
+    `files` may be one folder, whose images are taken with those of its subfolders; not what was
+    written to `folder`, which may lie in it.
+    """
+    if len(files) == 1 and Path(files[0]).is_dir():
+        files = _files_of(files[0], folder)
 
     def encoder(pixels):
         return autoencoder.encode(pixels).semantic

@@ -78,7 +78,7 @@ def test_embed(generator, pictures, tmp_path, capsys):
     assert notes["command"] == "embed" and notes["options"]["method"] == "conv3_16"
 
 
-def test_encode(pictures, tmp_path, monkeypatch):
+def test_encode(pictures, tmp_path, monkeypatch, capsys):
     autoencoder = de.build_autoencoder(
         (32, 32, 1), (4, 8), 1, semantic_dims=3, num_steps=2, padding=2
     )
@@ -96,6 +96,13 @@ def test_encode(pictures, tmp_path, monkeypatch):
         mse = [float(row["mse"]) for row in list(csv.DictReader(file))[:3]]
     np.testing.assert_allclose(mse, code.embedding.mse, rtol=0.05, atol=1e-9)
     assert json.loads((out / "embed.json").read_text())["command"] == "encode"
+
+    capsys.readouterr()
+    for _ in range(2):  # not what it wrote itself
+        main(["encode", tmp_path, *MODEL, "--out", out])
+        assert "3 of 4 images" in capsys.readouterr().out
+    with np.load(out / "latents.npz") as found:
+        assert found["files"].tolist() == sorted(map(str, pictures[:3]))
 
 
 def test_embed_replaces_no_file_that_it_reads(pictures, capsys):

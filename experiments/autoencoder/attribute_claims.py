@@ -140,8 +140,8 @@ def _positive(way):
         )
         auroc = contents["judge"]["auroc"].get(row["attribute"])
         why = (
-            f"steps of {interval(row[way]['strength'], 2)}; the judge's AUROC of "
-            f"{row['attribute']}: {number(auroc, 3)}"
+            f"by {row['attribute']}, of which the judge's AUROC is {number(auroc, 3)}; steps of "
+            f"{interval(row[way]['strength'], 2)}"
         )
         return words, Verdict.of(row[way]["positive"]["mean"] >= _POSITIVE), why
 
@@ -158,7 +158,8 @@ def _others(way):
         )
         difference = row[way]["others_difference"]
         less = difference["mean"] > (difference["interval"] or 0)
-        why = f"steps of {interval(row[way]['strength'], 2)} against {contents['fixed']}"
+        why = f"by {row['attribute']}, steps of {interval(row[way]['strength'], 2)} against "
+        why += str(contents["fixed"])
         return words, Verdict.of(less), why
 
     return measure

@@ -19,8 +19,9 @@ def autoencode_claims(name, contents):
     for item, statement, paper, figure, measure in _CLAIMS:
         item, found = _PAPER + item, contents and measure(contents)
         if not found:
-            command = f"python -m experiments.{name} autoencode"
-            why = f"not among --steps: {command}" if contents else f"needs weights: {command}"
+            left_out = "--baseline-steps 0" if measure is _blurry else "not among --steps"
+            why = f"{left_out if contents else 'needs weights'}: python -m experiments.{name} "
+            why += "autoencode"
             yield not_measured(item, statement, paper, name, why)
             continue
         ours, verdict, *why = found
