@@ -13,8 +13,6 @@ _PAPER = "Asyrp, "
 _POSITIVE, _RISES, _LINEAR, _CONSISTENT = 0.95, 0.95, 0.9, 0.8
 # What fails moves the logit by less than this share of what the direction does.
 _FAILS = 0.25
-# Rows of `train_direction.json`.
-_WAYS = "none", "mean difference", "f_t"
 # How far the effects of two directions at once may be from the sum of their effects, as a share.
 _OFF = 0.25
 
@@ -256,31 +254,38 @@ def _at_equal_cost(rows):
     At f_t's own strength, 1, or at the one of most effect if that is farther than any edit by the
     mean difference; between the strengths of the latter its effect is interpolated.
     """
-    cost = "identity_median" if "identity_median" in rows[0] else "lpips"
-    costs = [row[cost] if cost == "identity_median" else row[cost]["mean"] for row in rows]
-    each = {way: [i for i, row in enumerate(rows) if row["way"] == way] for way in _WAYS}
+    by_face = "identity_median" in rows[0]
     # The distance of a reconstruction is where the curve begins; it should rise with the strength.
-    line = sorted([*each["none"], *each["mean difference"]], key=lambda i: costs[i])
-    within = [i for i in each["f_t"] if costs[line[0]] <= costs[i] <= costs[line[-1]]]
+    line = [row for row in rows if row["way"] in ("none", "mean difference")]
+    line.sort(key=lambda row: _cost(row, by_face))
+    costs = [_cost(row, by_face) for row in line]
+    within = [
+        row for row in rows if row["way"] == "f_t" and costs[0] <= _cost(row, by_face) <= costs[-1]
+    ]
     if not within:
         return None
-    own = [i for i in within if rows[i]["strength"] == 1]
-    chosen = own[0] if own else max(within, key=lambda i: rows[i]["own"]["mean"])
-    row = rows[chosen]
+    own = [row for row in within if row["strength"] == 1]
+    row = own[0] if own else max(within, key=lambda row: row["own"]["mean"])
+    cost = _cost(row, by_face)
 
     def beside(key):
-        heights = [0.0 if rows[i]["way"] == "none" else rows[i][key]["mean"] for i in line]
-        return float(np.interp(costs[chosen], [costs[i] for i in line], heights))
+        heights = [0.0 if one["way"] == "none" else one[key]["mean"] for one in line]
+        return float(np.interp(cost, costs, heights))
 
     words = (
         f"the logit rises by {interval(row['own'], 2)}, by {number(beside('own'), 2)} with the "
-        f"mean difference, both at a distance of {number(costs[chosen], 2)}; realism changes by "
+        f"mean difference, both at a distance of {number(cost, 2)}; realism changes by "
         f"{interval(row['realism'], 2)} and {number(beside('realism'), 2)}"
     )
-    measured = "the median of the face" if cost == "identity_median" else "LPIPS"
+    measured = "the median of the face" if by_face else "LPIPS"
     why = f"the distance is {measured}; said positive: {interval(row['positive'], 2)}"
     margin = row["own"]["interval"] or 0
     return words, Verdict.of(row["own"]["mean"] + margin >= beside("own")), why
+
+
+def _cost(row, by_face):
+    """How far edited images are from theirs."""
+    return row["identity_median"] if by_face else row["lpips"]["mean"]
 
 
 CLAIMS = {"semantics": semantics_claims, "train_direction": delta_claims}
