@@ -166,6 +166,27 @@ class TestModulatedUNet:
             for own, other, tolerance in zip(found, expected, (1e-5, 1e-4, 1e-4), strict=True):
                 assert_close(own, other, tolerance)  # float32, as for `FrozenUNet`
 
+    @pytest.mark.parametrize("of", ["images", "vectors"])
+    def test_products_with_the_jacobian_differentiate_its_gradient(self, modulated, of):
+        frozen, point = modulated.denoiser().frozen, [normal(1, 16, 16, 1), normal(1, 3)]
+        chosen = ["images", "vectors"].index(of)
+        direction = normal(*point[chosen].shape, seed=2)
+
+        def evaluate(x):
+            images, vectors = (x if place == chosen else given for place, given in enumerate(point))
+            return frozen(images, 1, frozen.conditioned(vectors))
+
+        x, upstream = tf.constant(point[chosen]), tf.constant(normal(1, 16, 16, 1, seed=1))
+        with tf.GradientTape() as outer:
+            outer.watch(upstream)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                y = evaluate(x)
+            pulled = inner.gradient(y, x, output_gradients=upstream)
+        product = outer.gradient(pulled, upstream, output_gradients=direction)
+        ends = [evaluate(tf.constant(x + step * direction)) for step in (1e-3, -1e-3)]
+        assert_close(product, (ends[0] - ends[1]) / 2e-3, 2e-3)  # differences of float32
+
     def test_every_image_has_its_own_vector(self, modulated):
         semantic, latents = normal(5, 3), modulated.latents(5)
         together = modulated.given(semantic).decode(latents)
