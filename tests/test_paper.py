@@ -5,7 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import make_generator
+from random_weights import set_random_weights
 
+import ddim_embed as de
+from ddim_embed.generator.pretrained import generator_config
+from ddim_embed.store.weights import find_weights
 from experiments.celeba import CELEBA
 from experiments.embedding import claims
 from experiments.fashion_mnist import FASHION_MNIST
@@ -193,8 +198,24 @@ def test_without_any_result_nothing_is_claimed():
         assert f"Fig. {number}" in words
 
 
+def record_networks(folder):
+    """Records a tiny generator and its network, so that smoke runs do not train all five first."""
+    generator, about = make_generator(num_steps=2), {"data": "none", "errors": {}}
+    sizes = {"channels": 1, "widths": [8, 16], "block_depth": 1}
+    embedder = set_random_weights(de.build_embedder("unet", **sizes))
+    config = generator_config(generator)
+    de.record_weights(
+        folder, "fashion_mnist", "generator", generator, config=config, budget={}, **about
+    )
+    budget = {"generator": find_weights("fashion_mnist", "generator", folder)[1]["sha256"]}
+    de.record_weights(
+        folder, "fashion_mnist", "unet", embedder, config=sizes, budget=budget, **about
+    )
+
+
 def test_one_command_computes_missing_results(tmp_path, capsys):
     arguments = ["--smoke", "--results", tmp_path]
+    record_networks(tmp_path / "fashion_mnist-smoke" / "weights")
     main(Paper(), arguments)
     folder = tmp_path / "paper-smoke"
     contents = json.loads((folder / "ledger.json").read_text())

@@ -301,6 +301,19 @@ def test_a_prior_s_vectors_are_independent_of_the_latents():
 # The verbs
 
 
+def fit_two(fit):
+    """`fit`, of one prior of the recorded size and of one of another: each stands for all such."""
+    fitted = {}
+
+    def stand_in(*arguments, **options):
+        other = "hidden" in options
+        if other not in fitted:
+            fitted[other] = fit(*arguments, **options)
+        return fitted[other]
+
+    return stand_in
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The results of a smoke run with an autoencoder that was not trained."""
@@ -309,7 +322,9 @@ def folder(tmp_path_factory):
     record_autoencoder(folder / "weights")
     flags = ["--smoke", "--results", root]
     main(FASHION_MNIST, ["train-prior", *flags])
-    main(FASHION_MNIST, ["priors", *flags, "--ablation"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(priors, "fit", fit_two(priors.fit))
+        main(FASHION_MNIST, ["priors", *flags, "--ablation"])
     main(FASHION_MNIST, ["sample-semantic", *flags, "--shown", "2"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "_CHUNK", 8)
@@ -358,6 +373,8 @@ def test_the_recorded_prior_is_measured(folder, autoencoder):
             assert found == pytest.approx(de.frechet_distance(samples, test), rel=1e-3)
     assert [row["name"] for row in contents["ablation"]] == [*priors.variants(8, 2)]
     assert {row["best_step"] for row in contents["ablation"]} == {2}
+    own, *_, larger = (row["parameters"] for row in contents["ablation"])
+    assert own == prior.network.count_params() < larger
 
 
 @pytest.mark.parametrize("flags", [["--train-images", "32"], ["--seed", "1"], ["--mirror"]])

@@ -94,15 +94,26 @@ def edited():
 
 def make_autoencoder():
     """A semantic encoder and a modulated U-Net, which has modulations from the start."""
-    sizes = {"channels": 1, "widths": (4, 8), "block_depth": 1}
-    encoder = de.SemanticEncoder(**sizes, dims=3, image_size=8)
-    network = de.AutoencoderNetwork(encoder, de.ModulatedUNet(3, **sizes))
-    set_random_weights(network, seed=4)
+    return _autoencoder(de.ModulatedUNet(3, channels=1, widths=(4, 8), block_depth=1))
+
+
+def make_adaptive_autoencoder():
+    """With the published decoder, of one level: what takes time is compiling its blocks."""
+    sizes = {"channels": 1, "widths": (4,), "block_depth": 1, "image_size": 8}
+    # What dropout leaves out differs between the backends.
+    return _autoencoder(de.AdaptiveUNet(3, **sizes, dropout=0.0))
+
+
+def _autoencoder(decoder):
+    encoder = de.SemanticEncoder(channels=1, widths=(4, 8), block_depth=1, dims=3, image_size=8)
+    network = set_random_weights(de.AutoencoderNetwork(encoder, decoder), seed=4)
     output = network.decoder.output_conv.kernel
     output.assign(0.01 * output.value)  # as in `make_denoiser`
     model = de.AutoencoderModel(network, seed=5, ema=0.9, prediction="velocity")
     model.normalizer.set_weights([np.array([0.4]), np.array([0.06])])
-    model.compile(de.PartwiseAdam(1e-4, network.trunk_numbers, 0.2, global_clipnorm=1.0))
+    # Without a trunk, some others are as slow.
+    slow = network.trunk_numbers if isinstance(decoder, de.ModulatedUNet) else (0, 3)
+    model.compile(de.PartwiseAdam(1e-4, slow, 0.2, global_clipnorm=1.0))
     return model
 
 
@@ -134,7 +145,7 @@ def runs():
             network, remat=True, loss="root_mean_square"
         )
     made["prior"] = make_prior_model
-    made["autoencoder"] = make_autoencoder
+    made["autoencoder"] = make_adaptive_autoencoder
     made["encoder"] = make_encoder_model
     made["embedder/loop"] = lambda: make_trainer("conv3_16", remat=True)
     made["embedder/from_scratch"] = lambda: make_trainer("unet", adapt_statistics=True)
@@ -142,7 +153,8 @@ def runs():
     return made
 
 
-RESUMED = ("denoiser/noise", "embedder/unet", "autoencoder", "prior")
+# That a killed run of an autoencoder is resumed is tested by its verb.
+RESUMED = ("denoiser/noise", "embedder/unet", "prior")
 
 
 def main(out, folder):
