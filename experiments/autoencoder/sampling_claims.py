@@ -54,6 +54,8 @@ def _gaussian(contents):
     closer = falls(found["gaussian"], found["prior"])
     verdict = Verdict.BETTER if closer else Verdict.NOT_REPRODUCED
     why = f"training vectors: {interval(found['training'], 3)}"
+    if not closer:
+        why += "; means and covariances alone are compared, in which a fitted Gaussian is exact"
     return _against(found["prior"], found["gaussian"]), verdict, why
 
 
