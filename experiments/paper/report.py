@@ -7,7 +7,8 @@ from importlib import resources
 
 import ddim_embed as de
 from experiments import runner
-from experiments.autoencoder.attribute_claims import CLAIMS
+from experiments.autoencoder.attribute_claims import CLAIMS as ATTRIBUTES
+from experiments.autoencoder.claims import CLAIMS as AUTOENCODER
 from experiments.autoencoder.sampling_claims import CLAIMS as SAMPLING
 from experiments.paper import ledger
 from experiments.schedules.__main__ import Schedules
@@ -22,10 +23,10 @@ from experiments.toy.__main__ import Toy
 _QUICK = ("report", "interpolate", "project")
 _SLOW = ("compare", "structure", "invariance", "autoencode")
 # Results of diffusion autoencoders, and of edits through h, that are read, and not made.
-_READ = (*CLAIMS, *SAMPLING, *SEMANTICS)
+_READ = (*AUTOENCODER, *ATTRIBUTES, *SAMPLING, *SEMANTICS)
 # The result of `project` with files: portraits, for the paper's Fig. 4.
 _OF_FILES = "project_files"
-_RESULTS = (*_QUICK, *_SLOW, *_READ, _OF_FILES)
+_RESULTS = tuple(dict.fromkeys((*_QUICK, *_SLOW, *_READ, _OF_FILES)))
 _STUDIES = {"schedules": Schedules(), "toy": Toy()}
 _TITLE = "The paper's tables, figures and claims"
 # What the items of a paper begin with -> the paper.
