@@ -51,6 +51,26 @@ def test_pieces_take_turns_after_a_call_that_compiles(monkeypatch):
     assert found["ratio"] == {"mean": 0.25, "interval": 0}
 
 
+@pytest.mark.parametrize("kind", ["generator", "autoencoder"])
+def test_a_training_step_moves_all_weights(kind, monkeypatch):
+    sizes = {"widths": (4, 8), "block_depth": 1}
+    if kind == "generator":
+        model = de.build_generator((8, 8, 1), **sizes)
+        model.network.trainable = False  # as those of weights files are
+        built = de.DiffusionModel
+    else:
+        model = de.build_autoencoder((8, 8, 1), semantic_dims=3, encoder_widths=(4, 8), **sizes)
+        model.encoder.trainable = model.generator.network.trainable = False
+        built = de.AutoencoderModel
+    found = []
+    monkeypatch.setattr(built, "train_on_batch", lambda self, _: found.append(self.network))
+    config = dataclasses.replace(FASHION_MNIST, image_size=8, batch_size=2, precision="float32")
+    cost._training(config, model)()
+    (network,) = found
+    untrained = {variable.name for variable in network.non_trainable_variables}
+    assert untrained <= {"moving_mean", "moving_variance"} and network.trainable_variables
+
+
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory):
     """The results of a smoke run with weights that were not trained."""

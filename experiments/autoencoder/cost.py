@@ -92,8 +92,9 @@ def _training(config, model):
     """A function that trains on a batch, of networks like a generator's or an autoencoder's."""
     policy = dtype_policy(config.precision)
 
-    def fresh(network):
-        return type(network).from_config(network.get_config() | {"dtype": policy})
+    def fresh(network):  # a recorded one is not trainable
+        changes = {"dtype": policy, "trainable": True}
+        return type(network).from_config(network.get_config() | changes)
 
     if isinstance(model, de.Autoencoder):
         decoder = fresh(model.generator.network)
