@@ -65,8 +65,9 @@ def _read_some(generator, files):
 def _files_of(folder, out):
     """The files of a folder and its subfolders but for those of `out`, in their order."""
     found = []
+    folder, out = Path(folder), Path(out).resolve()
     for path, problem in walk(folder, folder.resolve()):
-        if path.resolve().is_relative_to(Path(out).resolve()):
+        if path.resolve().is_relative_to(out):
             continue
         if problem is None:
             found.append(path)

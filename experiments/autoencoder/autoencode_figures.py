@@ -89,7 +89,7 @@ def curves(contents):
 
 
 def compared(contents):
-    """Draws errors of vectors against their lengths; the published network as a square."""
+    """Draws errors of vectors against their lengths; a decoder with one length is a hollow mark."""
     figure = Figure((6, 4.5), layout="constrained")
     axes = figure.subplots()
     few = contents["rows"][0]["random"][0]["num_steps"]
